@@ -1,0 +1,48 @@
+//! Penstock: a storage-first HTTP ingestion gateway. A request comes in, and its payload is durable before anyone says so.
+//!
+//! # The map
+//!
+//! Modules stand in reading order. What people write is `config`; what the gateway runs is `plan`; the life of a
+//! request is `listen`, `stack`, `pipeline`; the closed families of kinds are `authn` and `integration`; what is kept
+//! is kept by `store`.
+//!
+//! A request lives `listen → admit → route → cors → throttle(route) → authenticate → authorize → throttle(caller) →
+//! receive → verify → map → store → respond → log`. The phases carry these names in the access log, metrics, traces
+//! and refusals.
+//!
+//! # The arrows
+//!
+//! `a ← b` means that b may use a and everything before a; nothing points back (`tests/it/arrows.rs` checks it):
+//!
+//! ```text
+//! model ← mapping ← telemetry ← store, limit, aws, listen ← authn, integration ← config ← plan ← pipeline ← stack
+//!       ← admin ← app ← cli
+//! ```
+
+// vocabulary: plain values, no input or output
+pub mod mapping;
+pub mod model;
+pub mod telemetry;
+
+// what a request needs along its way
+pub mod aws;
+pub mod limit;
+pub mod listen;
+pub mod store;
+
+// closed families of kinds: one file each
+pub mod authn;
+pub mod integration;
+
+// from what people write to what the gateway runs
+pub mod config;
+pub mod plan;
+
+// the life of a request
+pub mod pipeline;
+pub mod stack;
+
+// the process
+pub mod admin;
+pub mod app;
+pub mod cli;

@@ -1,0 +1,15 @@
+//! The vocabulary: plain values that every other room speaks in. No input or output happens here.
+
+pub mod call;
+pub mod code;
+pub mod context;
+pub mod message;
+pub mod path;
+pub mod peer;
+pub mod phase;
+pub mod problem;
+pub mod request_id;
+pub mod route_key;
+pub mod secret;
+pub mod text;
+pub mod value;

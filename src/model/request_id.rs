@@ -1,0 +1,48 @@
+//! The id of a request: minted here, never taken from the caller, safe as an SQS id and as an execution name.
+
+use std::fmt;
+
+/// 32 lower-case hexadecimal digits holding 122 random bits: fits `[A-Za-z0-9_-]{1,80}`, the alphabet that SQS batch
+/// ids and Step Functions execution names share.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId([u8; 32]);
+
+impl RequestId {
+    /// A new id.
+    pub fn mint() -> RequestId {
+        let mut text = [0u8; 32];
+        uuid::Uuid::new_v4().simple().encode_lower(&mut text);
+        RequestId(text)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        // Only `mint` makes ids, and it writes ASCII digits alone.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_safe_as_an_sqs_id_and_as_an_execution_name() {
+        let id = RequestId::mint();
+        assert_eq!(id.as_str().len(), 32);
+        assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_ne!(id, RequestId::mint());
+    }
+}

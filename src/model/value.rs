@@ -1,0 +1,337 @@
+//! Small parsed values: sizes, durations, names. Each is read from the text that people write and says what it accepts.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// A size in bytes: `256KiB`, `1MiB`, `10GiB`, `1500` (bytes); decimal `KB`, `MB`, `GB` too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    pub const fn kib(n: u64) -> ByteSize {
+        ByteSize(n << 10)
+    }
+    pub const fn mib(n: u64) -> ByteSize {
+        ByteSize(n << 20)
+    }
+    pub const fn gib(n: u64) -> ByteSize {
+        ByteSize(n << 30)
+    }
+}
+
+/// Splits `12.5MiB` into its number and its unit.
+fn number_and_unit(text: &str) -> Option<(f64, &str)> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    Some((text[..end].parse().ok()?, text[end..].trim()))
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || {
+            format!(
+                "{text:?} is not a size; write a number of bytes or one with a unit, such as 256KiB, 1MiB, 10GiB"
+            )
+        };
+        let (number, unit) = number_and_unit(text.trim()).ok_or_else(refused)?;
+        let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "kib" | "k" => 1 << 10,
+            "mib" | "m" => 1 << 20,
+            "gib" | "g" => 1 << 30,
+            "tib" | "t" => 1 << 40,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            _ => return Err(refused()),
+        };
+        let bytes = number * factor as f64;
+        if bytes.fract() != 0.0 || bytes > i64::MAX as f64 {
+            return Err(refused());
+        }
+        Ok(ByteSize(bytes as u64))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            if self.0 >= 1 << shift && self.0.is_multiple_of(1 << shift) {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{} bytes", self.0)
+    }
+}
+
+/// A length of time: `500ms`, `30s`, `10m`, `24h`, `4d`; parts may be joined, as in `1h30m`. A bare number is refused,
+/// except `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    pub const fn secs(seconds: u64) -> Span {
+        Span(Duration::from_secs(seconds))
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || {
+            format!(
+                "{text:?} is not a duration; write a number with a unit, such as 500ms, 30s, 10m, 24h, 4d"
+            )
+        };
+        let mut rest = text.trim();
+        if rest == "0" {
+            return Ok(Span(Duration::ZERO));
+        }
+        let mut total = 0f64;
+        while !rest.is_empty() {
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .ok_or_else(refused)?;
+            let number: f64 = rest[..digits].parse().map_err(|_| refused())?;
+            rest = &rest[digits..];
+            let letters = rest
+                .find(|c: char| c.is_ascii_digit())
+                .unwrap_or(rest.len());
+            total += number
+                * match &rest[..letters] {
+                    "ms" => 0.001,
+                    "s" => 1.0,
+                    "m" => 60.0,
+                    "h" => 3_600.0,
+                    "d" => 86_400.0,
+                    _ => return Err(refused()),
+                };
+            rest = &rest[letters..];
+        }
+        if text.trim().is_empty() {
+            return Err(refused());
+        }
+        Duration::try_from_secs_f64(total)
+            .map(Span)
+            .map_err(|_| refused())
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        for (unit_millis, unit) in [
+            (86_400_000, "d"),
+            (3_600_000, "h"),
+            (60_000, "m"),
+            (1_000, "s"),
+        ] {
+            if millis >= unit_millis && millis % unit_millis == 0 {
+                return write!(f, "{}{unit}", millis / unit_millis);
+            }
+        }
+        write!(f, "{millis}ms")
+    }
+}
+
+/// Reads a type from its text through [`FromStr`]; numbers are taken as their text.
+struct FromText<T>(std::marker::PhantomData<T>, &'static str);
+
+impl<T: FromStr<Err = String>> Visitor<'_> for FromText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.1)
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        number.to_string().parse().map_err(E::custom)
+    }
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        number.to_string().parse().map_err(E::custom)
+    }
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        number.to_string().parse().map_err(E::custom)
+    }
+}
+
+macro_rules! text_value {
+    ($type:ident, $what:literal, $schema:expr) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(FromText(std::marker::PhantomData, $what))
+            }
+        }
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    };
+}
+
+text_value!(
+    ByteSize,
+    "a size such as 256KiB or 1MiB",
+    json_schema!({
+        "description": "A size: a number of bytes, or a number with a unit (KiB, MiB, GiB; decimal KB, MB, GB).",
+        "type": ["string", "integer"], "pattern": "^[0-9.]+\\s*([KMGTkmgt]?([Ii]?[Bb])?)?$", "minimum": 0
+    })
+);
+text_value!(
+    Span,
+    "a duration such as 30s or 10m",
+    json_schema!({
+        "description": "A duration with its unit: 500ms, 30s, 10m, 24h, 4d; parts may be joined (1h30m).",
+        "type": ["string", "integer"], "pattern": "^(0|([0-9.]+(ms|s|m|h|d))+)$", "maximum": 0
+    })
+);
+
+/// The name of a stage: letters, digits, `-`, `_`, up to 128 characters, or `$default`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StageName(pub String);
+
+impl StageName {
+    /// The stage that serves the whole path.
+    pub const DEFAULT: &'static str = "$default";
+
+    /// Whether this is `$default`, which adds no prefix to paths.
+    pub fn is_default(&self) -> bool {
+        self.0 == Self::DEFAULT
+    }
+}
+
+impl Default for StageName {
+    fn default() -> Self {
+        StageName(Self::DEFAULT.to_owned())
+    }
+}
+
+impl FromStr for StageName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = (1..=128).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if fits || text == Self::DEFAULT {
+            Ok(StageName(text.to_owned()))
+        } else {
+            Err(format!(
+                "{text:?} is not a stage name; allowed: letters, digits, - and _, up to 128 characters, or $default"
+            ))
+        }
+    }
+}
+
+text_value!(
+    StageName,
+    "a stage name",
+    json_schema!({
+        "description": "Letters, digits, - and _, up to 128 characters, or $default, which adds no prefix to paths.",
+        "type": "string", "pattern": "^([A-Za-z0-9_-]{1,128}|\\$default)$"
+    })
+);
+
+/// The name of an embedded queue, by SQS's rule: letters, digits, `-`, `_`, up to 80 characters; a FIFO queue's name
+/// ends in `.fifo`, which counts towards the 80.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName(pub String);
+
+impl QueueName {
+    /// Whether the name says that the queue is FIFO.
+    pub fn is_fifo(&self) -> bool {
+        self.0.ends_with(".fifo")
+    }
+}
+
+impl FromStr for QueueName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let stem = text.strip_suffix(".fifo").unwrap_or(text);
+        if text.len() <= 80
+            && !stem.is_empty()
+            && stem
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
+            Ok(QueueName(text.to_owned()))
+        } else {
+            Err(format!(
+                "{text:?} is not a queue name; allowed: letters, digits, - and _, up to 80 characters, and .fifo at the end of a FIFO queue's name"
+            ))
+        }
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_value!(
+    QueueName,
+    "a queue name",
+    json_schema!({
+        "description": "Letters, digits, - and _, up to 80 characters; a FIFO queue's name ends in .fifo.",
+        "type": "string", "pattern": "^[A-Za-z0-9_-]{1,80}(\\.fifo)?$", "maxLength": 80
+    })
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_binary_and_decimal_units() {
+        assert_eq!("256KiB".parse(), Ok(ByteSize(262_144)));
+        assert_eq!("1MB".parse(), Ok(ByteSize(1_000_000)));
+        assert_eq!("1500".parse(), Ok(ByteSize(1500)));
+        assert_eq!("1.5KiB".parse(), Ok(ByteSize(1536)));
+        assert!("12 parsecs".parse::<ByteSize>().is_err());
+        assert!("-1".parse::<ByteSize>().is_err());
+        assert_eq!(ByteSize::mib(1).to_string(), "1MiB");
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!("1h30m".parse(), Ok(Span::secs(5400)));
+        assert_eq!("800ms".parse(), Ok(Span(Duration::from_millis(800))));
+        assert_eq!("0".parse(), Ok(Span(Duration::ZERO)));
+        assert!("30".parse::<Span>().unwrap_err().contains("30s"));
+        assert!("".parse::<Span>().is_err());
+        assert_eq!(Span::secs(345_600).to_string(), "4d");
+        assert_eq!(Span(Duration::from_millis(1500)).to_string(), "1500ms");
+    }
+
+    #[test]
+    fn queue_names_follow_the_rule_of_sqs() {
+        assert!("orders".parse::<QueueName>().is_ok());
+        assert!(
+            "ledger.fifo"
+                .parse::<QueueName>()
+                .is_ok_and(|name| name.is_fifo())
+        );
+        assert!("a.b".parse::<QueueName>().is_err());
+        assert!(".fifo".parse::<QueueName>().is_err());
+        assert!("x".repeat(81).parse::<QueueName>().is_err());
+    }
+}
