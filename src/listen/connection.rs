@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -46,6 +47,13 @@ enum Opening {
     HalfHead,
 }
 
+/// Waits for the drain, and then for a request that may be here already: tokio has not looked for bytes before the
+/// first poll.
+async fn last_word(drain: &mut Drain) {
+    drain.started().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
 impl<S: Serve> Connection<S> {
     /// Serves the connection to its end.
     pub(super) async fn run<T>(mut self, mut io: T)
@@ -75,10 +83,8 @@ impl<S: Serve> Connection<S> {
             let missing = PREFACE.len() - seen.len();
             let mut rest = (&mut *io).take(missing as u64);
             let read = tokio::select! {
-                biased;
-                // first, so that a request which is already here is served although the drain has begun
                 read = rest.read_buf(seen) => read,
-                () = self.drain.started(), if seen.is_empty() => return Opening::Nothing,
+                () = last_word(&mut self.drain), if seen.is_empty() => return Opening::Nothing,
                 () = tokio::time::sleep_until(since + self.limits.header_timeout) => {
                     return if seen.is_empty() { Opening::Nothing } else { Opening::HalfHead };
                 }
