@@ -40,6 +40,9 @@ const REFUSAL: Duration = Duration::from_secs(1);
 /// Connections taken out of the backlog after the drain has begun: they were there before.
 const LAST_CALL: usize = 1024;
 
+/// How long the tasks of HTTP/2 streams may take to notice that their connection is gone.
+const LAST_POLL: Duration = Duration::from_secs(1);
+
 /// Serves a listener until the drain: then stops accepting, lets the connections finish what is in flight, and cuts
 /// off what is left at the deadline. Returns when no connection is left; dropping the future cuts off at once.
 ///
@@ -101,6 +104,7 @@ fn reap(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// A listener at work.
 struct Listener<S> {
     name: Arc<str>,
     limits: watch::Receiver<ConnectionLimits>,
@@ -205,9 +209,9 @@ impl<S: Serve> Listener<S> {
                 }
             }
         }
-        // Streams end with their connection; they only need to be polled once more.
+        // Streams end with their connection; they only need to be polled once more. One that does not is not waited for.
         self.streams.close();
-        self.streams.wait().await;
+        let _ = tokio::time::timeout(LAST_POLL, self.streams.wait()).await;
         drained
     }
 }

@@ -115,10 +115,12 @@ impl Activity {
         }
     }
 
-    /// The socket took bytes.
-    pub(super) fn wrote(&self) {
+    /// The socket took bytes. On HTTP/2 they may be a ping's, and prove nothing of the answers.
+    pub(super) fn wrote(&self, of_answer: bool) {
         self.stalled.stop();
-        self.note(&self.moved);
+        if of_answer {
+            self.note(&self.moved);
+        }
     }
 
     /// The socket took none.

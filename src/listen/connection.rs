@@ -63,15 +63,17 @@ impl<S: Serve> Connection<S> {
         let mut seen = Vec::with_capacity(PREFACE.len());
         match self.opening(&mut io, &mut seen).await {
             Opening::Nothing => {}
-            Opening::HalfHead => self.refuse_late_head(io).await,
+            Opening::HalfHead => Box::pin(self.refuse_late_head(io)).await,
             Opening::Http1 => {
                 let wire = Wire::http1(io, seen, self.activity.clone());
-                self.http1(wire).await;
+                // boxed, so that a connection which has said nothing yet costs little
+                // boxed, so that a connection which has said nothing yet costs little
+                Box::pin(self.http1(wire)).await;
             }
             Opening::Http2 => {
                 self.stats.http2.fetch_add(1, Relaxed);
                 let wire = Wire::http2(io, seen, self.activity.clone());
-                self.http2(wire).await;
+                Box::pin(self.http2(wire)).await;
             }
         }
     }

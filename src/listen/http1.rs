@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -30,8 +31,7 @@ impl<S: Serve> Connection<S> {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let limits = self.limits.clone();
-        let activity = self.activity.clone();
+        let (limits, activity) = (&self.limits, &self.activity);
         let mut connection = http1::Builder::new()
             .header_read_timeout(None)
             .max_header_size(limits.max_head)
@@ -45,7 +45,7 @@ impl<S: Serve> Connection<S> {
             let event = watchdog
                 .next(
                     &mut connection,
-                    || activity.http1_deadline(&limits),
+                    || activity.http1_deadline(limits),
                     // hyper would drop a connection with half a head, although its request is on the way
                     || !activity.is_head_begun(),
                 )
@@ -61,19 +61,33 @@ impl<S: Serve> Connection<S> {
         let busy = activity.is_busy();
         let parts = connection.into_parts();
         let wire = parts.io.into_inner();
+        // boxed, so that a connection does not carry its end with it
+        Box::pin(self.ended(wire, end, busy, parts.read_buf)).await;
+    }
+
+    /// Closes a connection that came to its end or fell silent; `busy` if a request was in flight.
+    async fn ended<T>(
+        self,
+        wire: Wire<T>,
+        end: Result<hyper::Result<()>, Silence>,
+        busy: bool,
+        unread: Bytes,
+    ) where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
         match end {
             Ok(Ok(())) if wire.has_ended() => {}
-            Ok(Ok(())) => answer::linger(wire.into_inner(), limits.linger).await,
+            Ok(Ok(())) => answer::linger(wire.into_inner(), self.limits.linger).await,
             // the request was handed over: the pipeline knows what became of it
             Ok(Err(error)) if busy => {
                 tracing::debug!(%error, "Connection ended in the middle of a request");
             }
-            Ok(Err(error)) => self.unparsed(wire, &error, &parts.read_buf).await,
+            Ok(Err(error)) => self.unparsed(wire, &error, &unread).await,
             Err(Silence::Stalled) => {
                 self.stats.stalled.fetch_add(1, Relaxed);
             }
             // a pipelined half head came in with the request before it, so that no clock was started for it
-            Err(Silence::Idle) if parts.read_buf.is_empty() => {
+            Err(Silence::Idle) if unread.is_empty() => {
                 self.stats.idle_closed.fetch_add(1, Relaxed);
             }
             Err(_) => self.refuse_late_head(wire.into_inner()).await,

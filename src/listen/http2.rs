@@ -47,8 +47,7 @@ impl<S: Serve> Connection<S> {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let limits = self.limits.clone();
-        let activity = self.activity.clone();
+        let (limits, activity) = (&self.limits, &self.activity);
         let mut connection = http2::Builder::new(Streams(self.streams.clone()))
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams)
@@ -64,7 +63,7 @@ impl<S: Serve> Connection<S> {
         // Set once GOAWAY is on its way: from then on a client without requests has so long to answer it.
         let mut closing: Option<Instant> = None;
         loop {
-            let deadline = || match (closing, activity.http2_deadline(&limits)) {
+            let deadline = || match (closing, activity.http2_deadline(limits)) {
                 (Some(at), Some((_, Silence::Idle))) => Some((at, Silence::Idle)),
                 (_, deadline) => deadline,
             };

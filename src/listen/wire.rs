@@ -54,7 +54,7 @@ impl<T> Wire<T> {
     fn noted_write(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &polled {
             Poll::Pending => self.activity.stalled(),
-            Poll::Ready(_) => self.activity.wrote(),
+            Poll::Ready(_) => self.activity.wrote(self.http1),
         }
         polled
     }

@@ -302,3 +302,49 @@ async fn a_bad_request_after_a_good_one_is_refused_alone() {
     assert!(answer.contains("GET /a 0\nHTTP/1.1 400 "), "{answer}");
     assert_eq!(gateway.malformed(), [(MalformedKind::Head, Some(400))]);
 }
+
+#[tokio::test]
+async fn a_tls_handshake_without_tls_is_named_in_the_log() {
+    let (gateway, answer) = tried(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
+    assert_eq!(status(&answer), "400", "{answer}");
+    let malformed = gateway.echo.malformed.lock().unwrap();
+    assert_eq!(
+        malformed[0].reason,
+        "a TLS handshake on a listener without TLS"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_resets_the_connection_half_way_is_counted() {
+    let gateway = Gateway::start(ConnectionLimits::default());
+    let mut stream = gateway.connect().await;
+    stream.write_all(b"GET /a HT").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(stream);
+    eventually(|| gateway.stats.open() == 0).await;
+    assert_eq!(gateway.malformed(), [(MalformedKind::HeadTruncated, None)]);
+    gateway.assert_well().await;
+}
+
+#[tokio::test]
+async fn many_slow_clients_leave_others_unharmed() {
+    let gateway = Gateway::start(ConnectionLimits {
+        header_timeout: Duration::from_millis(500),
+        ..ConnectionLimits::default()
+    });
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut stream = gateway.connect().await;
+        stream.write_all(b"GET /slow HTTP/1.1\r\n").await.unwrap();
+        slow.push(stream);
+    }
+    gateway.assert_well().await;
+    for mut stream in slow {
+        assert_eq!(status(&read_to_end(&mut stream).await), "408");
+    }
+    eventually(|| gateway.stats.open() == 0).await;
+    assert_eq!(gateway.malformed().len(), 200);
+}

@@ -292,3 +292,32 @@ async fn beyond_the_limit_a_connection_is_told_so() {
     eventually(|| gateway.stats.open() == 0).await;
     gateway.assert_well().await;
 }
+
+#[tokio::test]
+async fn an_offer_to_upgrade_is_passed_over() {
+    let gateway = Gateway::start(ConnectionLimits::default());
+    let mut stream = gateway.connect().await;
+    for upgrade in [
+        "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk",
+        "connection: upgrade\r\nupgrade: websocket",
+    ] {
+        let request = format!("GET /a HTTP/1.1\r\nhost: a\r\n{upgrade}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "GET /a 0\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn every_form_of_target_is_handed_over() {
+    let gateway = Gateway::start(ConnectionLimits::default());
+    for line in ["OPTIONS *", "GET http://b/a", "CONNECT b:443"] {
+        let answer = gateway
+            .exchange(format!(
+                "{line} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+            ))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{line}: {answer}");
+    }
+    assert_eq!(gateway.requests(), ["OPTIONS *", "GET /a", "CONNECT "]);
+}

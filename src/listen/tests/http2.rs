@@ -146,9 +146,10 @@ async fn headers_without_an_end_are_closed_with_the_idle_timeout() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_client_never_takes_is_cut_off() {
+async fn an_answer_that_the_client_never_takes_is_cut_off_although_pings_go_on() {
     let gateway = Gateway::start(ConnectionLimits {
         idle_timeout: Duration::from_millis(300),
+        ping_interval: Duration::from_millis(50),
         ..ConnectionLimits::default()
     });
     let (sender, connection) = h2::client::Builder::new()
