@@ -5,9 +5,9 @@
 //! What a request means, and every limit that has a refusal of its own (header bytes and count, body, time), belongs
 //! to the pipeline; the limits here are the last resort below it.
 //!
-//! A connection's life: [`accept`] → [`connection`] (which protocol?) → [`http1`] or [`http2`], with the clocks of
-//! [`activity`] deciding when it has been silent for too long, until the client leaves or [`drain`] asks to end it.
-//! Nothing here knows TCP but [`bind`] and [`accept`]: TLS and the PROXY protocol slip in between.
+//! A connection's life: `accept` → `connection` (which protocol?) → `http1` or `http2`, with the clocks of
+//! `activity` deciding when it has been silent for too long, until the client leaves or [`drain`] asks to end it.
+//! Nothing here knows TCP but [`bind`] and `accept`: TLS and the PROXY protocol slip in between.
 
 pub mod bind;
 pub mod drain;
