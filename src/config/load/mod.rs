@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::model::problem::Problems;
 
+mod access;
 mod de;
 mod fault;
 mod files;

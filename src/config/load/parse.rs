@@ -398,7 +398,9 @@ impl Builder<'_> {
                 })
         } else if info.contains("simple key expect") {
             lines()
-                .take_while(|(_, number)| *number < noticed.line || noticed.column > 1)
+                .take_while(|(_, number)| {
+                    *number < noticed.line || (*number == noticed.line && noticed.column > 1)
+                })
                 .filter(|(line, _)| {
                     let text = line.trim_start();
                     !text.is_empty() && !text.starts_with('#')

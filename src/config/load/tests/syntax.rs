@@ -52,7 +52,10 @@ fn syntax_errors_have_a_place_and_a_plain_explanation() {
             "limits: { body: ${env:SIZE} }\n",
             "1:18: error: limits: `${` inside `{…}` or `[…]` is not quoted; in one-line style, write such a value in quotes: \"${…}\"",
         ),
-        ("api: shop\nroutes:\n  GET /a\n", "3:3: error: routes: x"),
+        (
+            "api: shop\nroutes:\n  GET /a\n",
+            "2:1: error: routes: found \"GET /a\", expected a mapping",
+        ),
         (
             "api: shop\n\n  # note\nstage\n# more\n\nroutes: {}\n",
             "4:1: error: this line holds a text without `: `; write `key: value`, with a space after the colon",
@@ -67,7 +70,7 @@ fn syntax_errors_have_a_place_and_a_plain_explanation() {
         ),
         (
             "api: a\0b\n",
-            "1:6: error: api: a control character, which YAML does not allow",
+            "1:7: error: a control character, which YAML does not allow",
         ),
     ] {
         assert_eq!(trouble(text), expected, "{text:?}");
