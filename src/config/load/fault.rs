@@ -2,6 +2,7 @@
 //! where it arose.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use serde::de::{self, Expected, Unexpected};
 
@@ -25,9 +26,13 @@ pub enum Reason {
     Value,
 }
 
-/// One failed reading.
+/// One failed reading. Boxed: results that carry it stay small.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct Fault(Box<Detail>);
+
+/// What is known of a failed reading.
+#[derive(Clone, Debug)]
+pub struct Detail {
     pub reason: Reason,
     pub message: String,
     pub help: Option<String>,
@@ -39,16 +44,29 @@ pub struct Fault {
     steps: Vec<Segment>,
 }
 
+impl Deref for Fault {
+    type Target = Detail;
+    fn deref(&self) -> &Detail {
+        &self.0
+    }
+}
+
+impl DerefMut for Fault {
+    fn deref_mut(&mut self) -> &mut Detail {
+        &mut self.0
+    }
+}
+
 impl Fault {
     fn new(reason: Reason, message: String, help: Option<String>) -> Fault {
-        Fault {
+        Fault(Box::new(Detail {
             reason,
             message,
             help,
             about_key: false,
             mark: None,
             steps: Vec::new(),
-        }
+        }))
     }
 
     /// A value in a form that is not taken.
@@ -58,20 +76,16 @@ impl Fault {
     }
 
     /// The same, with what to write instead.
-    pub fn with_help(self, help: impl Into<String>) -> Fault {
-        Fault {
-            help: Some(help.into()),
-            ..self
-        }
+    pub fn with_help(mut self, help: impl Into<String>) -> Fault {
+        self.help = Some(help.into());
+        self
     }
 
     /// The same trouble at the same place, said in another way.
-    pub fn reworded(self, message: String, help: Option<String>) -> Fault {
-        Fault {
-            message,
-            help,
-            ..self
-        }
+    pub fn reworded(mut self, message: String, help: Option<String>) -> Fault {
+        self.message = message;
+        self.help = help;
+        self
     }
 
     /// Passes out of the value of `entry`.

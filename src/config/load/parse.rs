@@ -74,7 +74,7 @@ struct Open {
 
 enum Parts {
     Sequence(Vec<Node>),
-    Mapping(Mapping),
+    Mapping(Box<Mapping>),
 }
 
 #[derive(Default)]
@@ -144,12 +144,9 @@ impl Builder<'_> {
             Event::SequenceStart(anchor, tag) => {
                 self.begin(Parts::Sequence(Vec::new()), mark, anchor, tag.as_deref())
             }
-            Event::MappingStart(anchor, tag) => self.begin(
-                Parts::Mapping(Mapping::default()),
-                mark,
-                anchor,
-                tag.as_deref(),
-            ),
+            Event::MappingStart(anchor, tag) => {
+                self.begin(Parts::Mapping(Box::default()), mark, anchor, tag.as_deref())
+            }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
@@ -164,11 +161,7 @@ impl Builder<'_> {
     }
 
     fn begin(&mut self, parts: Parts, mark: Mark, anchor: usize, tag: Option<&Tag>) -> Option<()> {
-        if let Some(Open {
-            parts: Parts::Mapping(Mapping { key: None, .. }),
-            ..
-        }) = self.open.last()
-        {
+        if self.awaits_key() {
             return self.stop(
                 &mark,
                 "a key must be text, found a list or mapping",
@@ -196,7 +189,7 @@ impl Builder<'_> {
         let open = self.open.pop()?;
         let kind = match open.parts {
             Parts::Sequence(items) => Kind::Sequence(items),
-            Parts::Mapping(mapping) => self.close(mapping),
+            Parts::Mapping(mapping) => self.close(*mapping),
         };
         let mut node = Node::new(kind, open.mark);
         node.refused = open.refused;
@@ -258,13 +251,10 @@ impl Builder<'_> {
     }
 
     fn awaits_key(&self) -> bool {
-        matches!(
-            self.open.last(),
-            Some(Open {
-                parts: Parts::Mapping(Mapping { key: None, .. }),
-                ..
-            })
-        )
+        match self.open.last().map(|open| &open.parts) {
+            Some(Parts::Mapping(mapping)) => mapping.key.is_none(),
+            _ => false,
+        }
     }
 
     /// What a tag says: whether the value is text, or that we do not know the tag.

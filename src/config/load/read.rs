@@ -34,7 +34,8 @@ pub fn read<T: DeserializeOwned>(
             continue;
         }
         let at_root = path.0.is_empty();
-        if !is_echo(node, &fault) && !(at_root && partial) {
+        let echo = is_echo(node, &fault) || (at_root && partial);
+        if !echo {
             if reported == MAX_PROBLEMS {
                 let message = format!("more than {MAX_PROBLEMS} problems; the rest is not shown");
                 problems.error(&ConfigPath::root(), message).at(root_place);
@@ -137,7 +138,8 @@ fn without_secrets<T: DeserializeOwned>(root: &mut Node, path: &ConfigPath, faul
         _ => fault.clone(),
     };
     let message = name_origin(&words.message, &original, first, &origin);
-    fault.reworded(message, words.help)
+    let help = words.help.clone();
+    fault.reworded(message, help)
 }
 
 /// Says `a value from ${env:X}` where the masked text is quoted, or adds it at the end.

@@ -125,9 +125,10 @@ enum Names {
 
 #[derive(Deserialize, JsonSchema)]
 #[allow(dead_code)]
+#[serde(rename_all = "UPPERCASE")]
 enum Method {
-    GET,
-    POST,
+    Get,
+    Post,
 }
 
 /// A target with keys beside its tag, as hand-written schemas have it.
