@@ -204,7 +204,8 @@ impl Writer {
         for (known, seen) in self.identity.iter_mut().zip(identity) {
             match (&known, seen) {
                 (Some(known), seen) if Some(*known) != seen => {
-                    let reason = "the database file or its log was removed or replaced while in use";
+                    let reason =
+                        "the database file or its log was removed or replaced while in use";
                     tracing::error!(directory = %self.files.directory.display(), "The store's files were removed or replaced while in use; nothing is accepted until a restart");
                     return self.disconnect(reason, None);
                 }
@@ -308,7 +309,11 @@ impl Writer {
         }
         let lost = self.synced_commits - session.state.commits;
         if lost > 0 {
-            tracing::error!(commits = session.state.commits, synced = self.synced_commits, "Commits that had been synced are missing: the disk lost the end of the log");
+            tracing::error!(
+                commits = session.state.commits,
+                synced = self.synced_commits,
+                "Commits that had been synced are missing: the disk lost the end of the log"
+            );
             locked(&self.shared.vitals).lost_commits = lost.unsigned_abs();
         }
         self.next_seq = session.state.next_seq.max(self.next_seq);

@@ -148,7 +148,9 @@ impl Writer {
             Ok(verdicts) => {
                 let meters = &self.shared.meters;
                 meters.commit_messages.observe(group.len() as f64);
-                meters.commit_seconds.observe(started.elapsed().as_secs_f64());
+                meters
+                    .commit_seconds
+                    .observe(started.elapsed().as_secs_f64());
                 for (job, verdict) in group.into_iter().zip(verdicts) {
                     if let Verdict::Sent(Err(StoreError::Full(reason))) = &verdict {
                         self.full(reason.clone());
@@ -233,13 +235,16 @@ impl Writer {
         let emptied = checkpoint(connection, Mode::Truncate);
         match emptied {
             Ok(log) if log.is_done() => {
-                let tidy = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+                let tidy =
+                    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
                 if let Err(error) = tidy {
                     tracing::debug!(%error, "The log file stays beside the database");
                 }
             }
             Ok(_) => tracing::warn!("Somebody reads the database file; its log stays beside it"),
-            Err(error) => tracing::error!(%error, "The log could not be emptied at close; it will be read at the next start"),
+            Err(error) => {
+                tracing::error!(%error, "The log could not be emptied at close; it will be read at the next start")
+            }
         }
         let closed = Link::Down {
             reason: "the store is closed".to_owned(),

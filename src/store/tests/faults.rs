@@ -37,7 +37,10 @@ async fn dropping_the_last_handle_finishes_and_releases_the_lock() {
 fn a_corrupt_file_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("store.db");
-    for content in [&b"this is no database, whatever its name says"[..], &[0; 8192]] {
+    for content in [
+        &b"this is no database, whatever its name says"[..],
+        &[0; 8192],
+    ] {
         fs::write(&file, content).unwrap();
         let refused = Store::open(options(directory.path(), &Clock::manual(START)));
         assert!(
@@ -123,10 +126,7 @@ fn a_path_that_is_no_directory_is_refused_with_the_reason() {
         max_size: 1000,
         ..options(directory.path(), &Clock::manual(START))
     };
-    assert!(matches!(
-        Store::open(tiny),
-        Err(OpenError::TooSmall { .. })
-    ));
+    assert!(matches!(Store::open(tiny), Err(OpenError::TooSmall { .. })));
 }
 
 #[tokio::test]
