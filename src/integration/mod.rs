@@ -24,6 +24,7 @@ mod xml;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use indexmap::IndexMap;
 use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
@@ -36,8 +37,7 @@ use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::request_id::RequestId;
 use crate::model::value::QueueName;
-#[derive(Clone)]
-pub struct Store;
+use crate::store::Store;
 
 pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{DecodeData, Encode, Payload};
@@ -70,6 +70,12 @@ pub struct QueueFacts {
 /// A compiled integration. Cloning shares it.
 #[derive(Clone)]
 pub struct Integration(Arc<Inner>);
+
+impl std::fmt::Debug for Integration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {}", self.kind(), self.target_label())
+    }
+}
 
 struct Inner {
     compiled: Compiled,
@@ -177,23 +183,49 @@ impl Request {
     }
 }
 
+/// The embedded store, as far as calls go. It may come up after the gateway has.
+#[derive(Clone, Debug)]
+pub enum StoreState {
+    /// Nothing configured needs one.
+    Absent,
+    Open(Store),
+    /// It cannot be used now, for this reason; it may be later.
+    Unavailable(String),
+}
+
 /// What requests call.
-#[derive(Clone)]
 pub struct Targets {
     aws: aws::Clients,
-    store: Option<Store>,
+    store: ArcSwap<StoreState>,
 }
 
 impl Targets {
-    /// `store`: none where no queue is declared, or where it could not be opened; calls to embedded queues then fail
-    /// with [`Class::StoreUnavailable`].
-    pub fn new(aws: aws::Clients, store: Option<Store>) -> Targets {
-        Targets { aws, store }
+    /// Without a store that is open, calls to embedded queues fail with [`Class::StoreUnavailable`].
+    pub fn new(aws: aws::Clients, store: StoreState) -> Targets {
+        Targets {
+            aws,
+            store: ArcSwap::from_pointee(store),
+        }
     }
 
-    /// Calls the target, once, and answers by the deadline. A store's commit is waited for past it: it is on its way
-    /// and cannot be called back. Dropping the future does not undo the call: who must know its outcome runs it in a
-    /// task of its own.
+    /// The store as it is now.
+    pub fn store_state(&self) -> StoreState {
+        StoreState::clone(&self.store.load())
+    }
+
+    /// The store has come up, or gone.
+    pub fn set_store(&self, state: StoreState) {
+        self.store.store(Arc::new(state));
+    }
+
+    /// Begins to load credentials, so that the first request finds them: for plans in which something
+    /// [`touches_aws`](Integration::touches_aws). Needs a Tokio runtime.
+    pub fn warm(&self) {
+        self.aws.warm();
+    }
+
+    /// Calls the target, once, and answers by the deadline. Neither the deadline nor dropping the future undoes a call
+    /// that is under way: who must know its outcome runs it in a task of its own.
     pub async fn call(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
         request.0.run(self, deadline).await
     }
