@@ -183,7 +183,7 @@ impl Request {
     }
 }
 
-/// The embedded store, as far as calls go. (Added by the lead: the store may come up after the gateway has.)
+/// The embedded store, as far as calls go. It may come up after the gateway has.
 #[derive(Clone, Debug)]
 pub enum StoreState {
     /// Nothing configured needs one.
@@ -218,9 +218,14 @@ impl Targets {
         self.store.store(Arc::new(state));
     }
 
-    /// Calls the target, once, and answers by the deadline. A store's commit is waited for past it: it is on its way
-    /// and cannot be called back. Dropping the future does not undo the call: who must know its outcome runs it in a
-    /// task of its own.
+    /// Begins to load credentials, so that the first request finds them: for plans in which something
+    /// [`touches_aws`](Integration::touches_aws). Needs a Tokio runtime.
+    pub fn warm(&self) {
+        self.aws.warm();
+    }
+
+    /// Calls the target, once, and answers by the deadline. Neither the deadline nor dropping the future undoes a call
+    /// that is under way: who must know its outcome runs it in a task of its own.
     pub async fn call(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
         request.0.run(self, deadline).await
     }

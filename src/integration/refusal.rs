@@ -53,8 +53,12 @@ pub enum Class {
     Setup,
     /// The record, or what the request asked for, is refused for what it is.
     Record,
+    /// The record is over a limit of its queue that only the queue knows.
+    Limit,
     /// A synchronous workflow ran and failed.
     Failed,
+    /// More waits for the embedded store's disk than may wait.
+    Overloaded,
     /// The embedded store takes no more.
     StoreFull,
     /// The embedded store does not work.
@@ -179,6 +183,8 @@ impl TargetError {
             Class::Timeout => Code::Timeout,
             Class::Setup => Code::TargetSetup,
             Class::Record | Class::Failed => Code::TargetRefusedRecord,
+            Class::Limit => Code::TargetLimit,
+            Class::Overloaded => Code::Overloaded,
             Class::StoreFull => Code::StoreFull,
             Class::StoreUnavailable => Code::StoreUnavailable,
         }
@@ -187,6 +193,7 @@ impl TargetError {
     /// The status in the native dialect.
     pub fn native_status(&self) -> u16 {
         match self.class {
+            Class::Limit => 413,
             Class::Record => 422,
             Class::Setup | Class::Failed => 502,
             _ => 503,
@@ -196,7 +203,7 @@ impl TargetError {
     /// What `Retry-After` should say; every refusal that is not the caller's fault has one.
     pub fn retry_after(&self) -> Option<Duration> {
         let seconds = match self.class {
-            Class::Record => return None,
+            Class::Record | Class::Limit => return None,
             Class::Throttled if self.code.ends_with("PurgeQueueInProgress") => 60,
             Class::Setup => 30,
             Class::StoreFull => 10,
@@ -208,13 +215,20 @@ impl TargetError {
 
     /// Whether the record may be stored although the call failed: a resend can make a duplicate.
     pub fn may_be_stored(&self) -> bool {
-        self.class == Class::OutcomeUnknown
-            || (self.class == Class::Unavailable && self.status.is_some_and(|status| status != 503))
+        match self.class {
+            Class::OutcomeUnknown => true,
+            Class::Unavailable => self.status.is_some_and(|status| status != 503),
+            Class::StoreUnavailable => self.code == "StoreUnavailable",
+            _ => false,
+        }
     }
 
     /// Whether the same call can succeed later without anyone changing anything.
     pub fn is_transient(&self) -> bool {
-        !matches!(self.class, Class::Setup | Class::Record | Class::Failed)
+        !matches!(
+            self.class,
+            Class::Setup | Class::Record | Class::Limit | Class::Failed
+        )
     }
 
     /// What the caller may read: the service and its code; its words only where they are about the caller's record.
@@ -233,7 +247,9 @@ impl TargetError {
                 self.code
             ),
             Class::Timeout => format!("{service} did not answer in time"),
-            Class::StoreFull => "the embedded store is full".to_owned(),
+            Class::Limit => format!("over a limit of the queue: {}", self.message),
+            Class::Overloaded => "the embedded store is overloaded".to_owned(),
+            Class::StoreFull => format!("the embedded store is full: {}", self.code),
             Class::StoreUnavailable => "the embedded store is not available".to_owned(),
         }
     }

@@ -98,7 +98,7 @@ impl Kind for DeleteMessage {
         use aws_sdk_sqs::operation::RequestId as _;
         let url = match request.queue {
             Queue::Embedded(name) => {
-                embedded::delete(targets, &name, &request.receipt_handle).await?;
+                embedded::delete(targets, &name, &request.receipt_handle, deadline).await?;
                 return Ok(Called::by_us(Deleted));
             }
             Queue::Aws { url, .. } => url,

@@ -82,7 +82,7 @@ impl Kind for PurgeQueue {
         use aws_sdk_sqs::operation::RequestId as _;
         let url = match request.queue {
             Queue::Embedded(name) => {
-                embedded::purge(targets, &name).await?;
+                embedded::purge(targets, &name, deadline).await?;
                 return Ok(Called::by_us(Purged));
             }
             Queue::Aws { url, .. } => url,

@@ -211,7 +211,7 @@ impl Kind for ReceiveMessage {
         deadline: Instant,
     ) -> Result<Called<Received>, TargetError> {
         match request.queue.clone() {
-            Queue::Embedded(name) => embedded::receive(targets, &name, request)
+            Queue::Embedded(name) => embedded::receive(targets, &name, request, deadline)
                 .await
                 .map(Called::by_us),
             Queue::Aws { url, .. } => receive(request, url, targets, deadline).await,

@@ -209,7 +209,7 @@ impl Kind for SendMessage {
         deadline: Instant,
     ) -> Result<Called<Sent>, TargetError> {
         match request.queue.clone() {
-            Queue::Embedded(name) => embedded::send(targets, &name, request)
+            Queue::Embedded(name) => embedded::send(targets, &name, request, deadline)
                 .await
                 .map(Called::by_us),
             Queue::Aws { url, .. } => send(request, url, targets, deadline).await,
