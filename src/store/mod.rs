@@ -246,7 +246,11 @@ impl Store {
         }));
         let owned = Arc::downgrade(&store.0);
         options.clock.on_move(move || {
-            if let Some(jobs) = owned.upgrade().as_ref().and_then(|owned| owned.jobs.as_ref()) {
+            if let Some(jobs) = owned
+                .upgrade()
+                .as_ref()
+                .and_then(|owned| owned.jobs.as_ref())
+            {
                 // If so much waits that this does not fit, the writer is not asleep.
                 let _ = jobs.try_send(Job::Solo(Solo::Look(None)));
             }
@@ -335,7 +339,8 @@ impl Store {
             .values()
             .map(|queue| {
                 let counters = *locked(&queue.counters);
-                let age = |arrived: i64| Duration::from_millis((vitals.wall - arrived).max(0) as u64);
+                let age =
+                    |arrived: i64| Duration::from_millis((vitals.wall - arrived).max(0) as u64);
                 QueueStats {
                     name: queue.name.to_string(),
                     declared: queue.declared.load(Ordering::Relaxed),
