@@ -27,6 +27,10 @@ use super::space::Space;
 /// Operations in one group at most.
 const MAX_GROUP: usize = 1024;
 
+/// Bytes that an operation adds to the log at most, besides those of its message: a guess on the safe side, corrected
+/// whenever the log is counted.
+pub(super) const LOG_PER_OPERATION: u64 = 16 << 10;
+
 /// The connection, or why there is none.
 pub(super) enum Link {
     Up(Connection),
@@ -71,7 +75,7 @@ pub(super) struct Writer {
     pub backlog: bool,
     /// When a send was last refused for want of room.
     pub full_since: Option<Instant>,
-    /// Operations since the log was last counted.
+    /// Bytes that may have come to the log since it was last counted.
     pub uncounted: u64,
     /// Which files the names stood for when they were opened.
     pub identity: [Option<(u64, u64)>; 2],
@@ -143,7 +147,8 @@ impl Writer {
                 .map(|job| job.run(open, attempts))
                 .collect::<rusqlite::Result<Vec<Verdict>>>()
         });
-        self.uncounted += group.len() as u64;
+        let bytes: u64 = group.iter().map(Job::footprint).sum();
+        self.uncounted += 2 * bytes + (group.len() as u64 + 1) * LOG_PER_OPERATION;
         match verdicts {
             Ok(verdicts) => {
                 let meters = &self.shared.meters;

@@ -300,7 +300,7 @@ async fn a_group_that_fails_answers_everybody_with_a_failure_and_leaves_nothing(
     t.store.delete("q", &held.receipt_handle).await.unwrap();
     let after = t.stats("q");
     assert_eq!(after.visible, before.visible + stored + 1);
-    assert_eq!(t.after_a_kill().stats("q"), after);
+    assert_eq!(t.after_a_kill().stats("q").ledger, after.ledger);
 }
 
 #[tokio::test]

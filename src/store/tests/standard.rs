@@ -419,10 +419,13 @@ async fn everything_survives_a_reopening_and_a_kill() {
         t.send("q", body).await;
     }
     let held = t.receive("q", 1).await.pop().unwrap();
+    t.store.look().await.unwrap();
     let before = t.stats("q");
     let killed = t.after_a_kill();
+    killed.store.look().await.unwrap();
     assert_eq!(killed.stats("q"), before);
     t.reopen().await;
+    t.store.look().await.unwrap();
     assert_eq!(t.stats("q"), before);
     for t in [killed, t] {
         assert_eq!(bodies(&t.receive("q", 10).await), ["b", "c"]);
