@@ -159,3 +159,26 @@ async fn load(settings: &Settings) -> (SdkConfig, SharedCredentialsProvider) {
     };
     (base, source)
 }
+
+/// What the clients share, with credentials that nobody has to load.
+#[cfg(test)]
+pub(super) fn for_tests(endpoint: &str) -> SdkConfig {
+    let current = Current::default();
+    let fixed = Credentials::new("AKIDTEST", "secret", None, None, "test");
+    current.0.store(Some(Arc::new(fixed)));
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http::client())
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .build(),
+        )
+        .identity_cache(IdentityCache::no_cache())
+        .region(Region::new("eu-west-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(current))
+        .build()
+}

@@ -156,6 +156,11 @@ impl TargetError {
 
     fn refused(service: Service, refusal: Refusal) -> TargetError {
         let class = classify(refusal.status, &refusal.code, &refusal.message);
+        // a proxy on the way answers too, in HTML and without a code: that is not for our callers
+        let body = refusal
+            .content_type
+            .filter(|content_type| content_type.contains("json") && !refusal.code.is_empty())
+            .map(|content_type| (content_type, refusal.body));
         let code = if refusal.code.is_empty() {
             format!("HTTP{}", refusal.status)
         } else {
@@ -168,9 +173,7 @@ impl TargetError {
             message: refusal.message,
             status: Some(refusal.status),
             request_id: refusal.request_id,
-            body: refusal
-                .content_type
-                .map(|content_type| (content_type, refusal.body)),
+            body,
         }
     }
 
@@ -256,7 +259,9 @@ impl TargetError {
 
     /// The response in the aws dialect: the service's own where it answered, else what the vendor's gateway says.
     pub fn aws(&self, id: &RequestId) -> Rendered {
-        match (self.status, &self.body) {
+        let codeless = self.code.starts_with("HTTP") && self.body.is_none();
+        let status = self.status.filter(|status| !(codeless && *status >= 500));
+        match (status, &self.body) {
             (Some(status), _) if self.service == Service::Sqs => {
                 let request_id = self.request_id.as_deref().unwrap_or(id.as_str());
                 Rendered::new(
@@ -627,6 +632,11 @@ mod tests {
             "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\"><Error><Type>Sender</Type>\
              <Code>AWS.SimpleQueueService.NonExistentQueue</Code><Message>The specified queue does not exist.</Message><Detail/></Error>\
              <RequestId>r-1</RequestId></ErrorResponse>"
+        );
+        let proxy = refused(Service::Kinesis, 502, "", "").aws(&id);
+        assert_eq!(
+            (proxy.status, &proxy.body[..]),
+            (503, &b"{\"message\":\"Service Unavailable\"}"[..])
         );
         let kinesis = refused(Service::Kinesis, 400, "X", "").aws(&id);
         assert_eq!(
