@@ -116,6 +116,13 @@ impl Checkpointer {
         Some(result)
     }
 
+    /// Waits for a checkpoint that runs: commits have outpaced it.
+    pub fn wait(&mut self) -> Option<(rusqlite::Result<Log>, Duration)> {
+        let result = self.running.then(|| self.results.recv().ok()).flatten();
+        self.running = false;
+        result
+    }
+
     /// Closes the thread's connection, so that the file can be opened as if for the first time.
     pub fn let_go(&mut self) {
         let (done, wait) = channel();

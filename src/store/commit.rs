@@ -69,7 +69,13 @@ impl Writer {
                 || connection.total_changes() != before
                 || self.desks.values().any(|desk| desk.dirty);
             if changed {
-                save(connection, &self.desks, self.commits + 1, next_seq, &last_seen)?;
+                save(
+                    connection,
+                    &self.desks,
+                    self.commits + 1,
+                    next_seq,
+                    &last_seen,
+                )?;
             }
             connection.prepare_cached("COMMIT")?.execute([])?;
             Ok((answer, changed.then_some(next_seq)))
@@ -169,7 +175,9 @@ impl Writer {
         }
         match &health {
             Health::Healthy => tracing::info!("The store works again"),
-            Health::Full(reason) => tracing::error!(%reason, "The store is full; sends are refused"),
+            Health::Full(reason) => {
+                tracing::error!(%reason, "The store is full; sends are refused")
+            }
             // The cause has been logged where it was found.
             Health::Failed(_) => {}
         }

@@ -74,7 +74,6 @@ impl Writer {
         self.shared.names.store(Arc::new(next));
         Ok(notices)
     }
-
 }
 
 impl Group<'_> {

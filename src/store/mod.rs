@@ -123,6 +123,8 @@ struct Shared {
     vitals: Mutex<Vitals>,
     meters: Meters,
     waiting_bytes: AtomicU64,
+    /// Long polls end, with an empty answer.
+    polls_over: CancellationToken,
     closing: CancellationToken,
 }
 
@@ -200,6 +202,7 @@ impl Store {
             vitals: Mutex::default(),
             meters: Meters::default(),
             waiting_bytes: AtomicU64::new(0),
+            polls_over: CancellationToken::new(),
             closing: CancellationToken::new(),
         });
         let (jobs, inbox) = sync_channel(WAITING_JOBS);
@@ -246,7 +249,11 @@ impl Store {
         }));
         let owned = Arc::downgrade(&store.0);
         options.clock.on_move(move || {
-            if let Some(jobs) = owned.upgrade().as_ref().and_then(|owned| owned.jobs.as_ref()) {
+            if let Some(jobs) = owned
+                .upgrade()
+                .as_ref()
+                .and_then(|owned| owned.jobs.as_ref())
+            {
                 // If so much waits that this does not fit, the writer is not asleep.
                 let _ = jobs.try_send(Job::Solo(Solo::Look(None)));
             }
@@ -335,7 +342,8 @@ impl Store {
             .values()
             .map(|queue| {
                 let counters = *locked(&queue.counters);
-                let age = |arrived: i64| Duration::from_millis((vitals.wall - arrived).max(0) as u64);
+                let age =
+                    |arrived: i64| Duration::from_millis((vitals.wall - arrived).max(0) as u64);
                 QueueStats {
                     name: queue.name.to_string(),
                     declared: queue.declared.load(Ordering::Relaxed),
@@ -367,9 +375,15 @@ impl Store {
         self.0.shared.meters.clone()
     }
 
+    /// Ends long polls with an empty answer, now and from now on; everything else goes on. The first step of a shutdown.
+    pub fn end_polls(&self) {
+        self.0.shared.polls_over.cancel();
+    }
+
     /// Ends long polls with an empty answer, finishes what waits, empties the log, releases the lock. Everything asked
     /// later is refused with [`StoreError::Closed`]. Closing twice is no error.
     pub async fn close(&self) {
+        self.end_polls();
         self.0.shared.closing.cancel();
         let (reply, closed) = oneshot::channel();
         let mut job = Job::Solo(Solo::Close(reply));

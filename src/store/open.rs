@@ -97,7 +97,9 @@ fn io_error(path: &Path, error: &io::Error) -> OpenError {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OpenError::ReadOnly { path, reason }
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::Full { path, reason },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            OpenError::Full { path, reason }
+        }
         _ => OpenError::Io { path, reason },
     }
 }
@@ -229,7 +231,8 @@ pub(super) fn reopen(files: &Files, sizes: Sizes) -> Result<Session, OpenError> 
     connection
         .busy_timeout(Duration::from_secs(5))
         .map_err(refused)?;
-    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let number =
+        |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let version = number("user_version").map_err(refused)?;
     let application = number("application_id").map_err(refused)?;
     if application != schema::APPLICATION_ID || version < 1 {

@@ -298,14 +298,13 @@ impl Group<'_> {
             .then(|| self.desks.get(&stored.origin))
             .flatten()
             .map(|desk| desk.queue.name.to_string());
-        let aws_trace_header =
-            stored
-                .system_attributes
-                .get("AWSTraceHeader")
-                .and_then(|header| match &header.value {
-                    AttributeValue::String(text) => Some(text.clone()),
-                    AttributeValue::Binary(_) => None,
-                });
+        let aws_trace_header = stored
+            .system_attributes
+            .get("AWSTraceHeader")
+            .and_then(|header| match &header.value {
+                AttributeValue::String(text) => Some(text.clone()),
+                AttributeValue::Binary(_) => None,
+            });
         let delivery = Delivery {
             message_id: stored.id.to_string(),
             receipt_handle: String::new(),

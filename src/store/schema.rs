@@ -141,7 +141,11 @@ pub(super) fn create(
 }
 
 /// Settings of a connection that writes. The one that must come first on a new file, `auto_vacuum`, is not here.
-pub(super) fn set_up(connection: &Connection, max_pages: u64, log_bytes: u64) -> rusqlite::Result<()> {
+pub(super) fn set_up(
+    connection: &Connection,
+    max_pages: u64,
+    log_bytes: u64,
+) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Checkpoints run beside the commits, not within them.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;

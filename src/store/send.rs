@@ -82,7 +82,11 @@ impl Group<'_> {
         let desk = self.changing(queue)?;
         desk.counters.ledger.accepted += 1;
         desk.counters.bytes += message.size;
-        Ok(Ok(message.sent(message.id, spec.fifo.then_some(seq), false)))
+        Ok(Ok(message.sent(
+            message.id,
+            spec.fifo.then_some(seq),
+            false,
+        )))
     }
 
     fn insert_message(&self, queue: i64, seq: i64, message: &Prepared) -> rusqlite::Result<()> {

@@ -173,7 +173,11 @@ impl Group<'_> {
         let fifo = self.desk(queue)?.queue.spec.load().fifo;
         let mut removed = 0;
         loop {
-            let lane = if fifo { self.first_free_lane(queue)? } else { Some(0) };
+            let lane = if fifo {
+                self.first_free_lane(queue)?
+            } else {
+                Some(0)
+            };
             let head = match lane {
                 Some(lane) => self.head(queue, lane)?,
                 None => None,

@@ -171,7 +171,10 @@ impl Space {
         self.refused_until = Some(Instant::now() + PAUSE);
         self.looked = None;
         match fs::remove_file(&self.files.reserve) {
-            Ok(()) => tracing::warn!(bytes = self.reserve, "The disk is full; the store gave back its reserve"),
+            Ok(()) => tracing::warn!(
+                bytes = self.reserve,
+                "The disk is full; the store gave back its reserve"
+            ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(%error, "The store's reserve cannot be given back"),
         }

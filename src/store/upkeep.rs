@@ -11,14 +11,12 @@ use super::queue::locked;
 use super::receive::forget_old_attempts;
 use super::space::{PAGE, free_pages};
 use super::stats::Health;
-use super::writer::{Link, Writer};
+use super::writer::{LOG_PER_OPERATION, Link, Writer};
 
 /// The beat of everything that is only looked at now and then.
 const TICK: Duration = Duration::from_secs(1);
 /// Messages moved in one step of background work.
 const STEP: usize = 500;
-/// Operations after which the log is counted again.
-const COUNT_AFTER: u64 = 256;
 /// Free pages that an idle store gives back to the file system at a time.
 const GIVE_BACK: u64 = 256;
 /// Free pages that it keeps for what comes next.
@@ -116,7 +114,7 @@ impl Writer {
             };
             Ok((finished, purged))
         });
-        self.uncounted += COUNT_AFTER;
+        self.uncounted += STEP as u64 * LOG_PER_OPERATION;
         match outcome {
             Ok((finished, purged)) => {
                 self.backlog = !finished;
@@ -168,31 +166,36 @@ impl Writer {
 
     /// Keeps the log short: the thread beside does the bulk, and the rest is done here, where nobody writes meanwhile.
     fn tend_log(&mut self) {
+        let usual = self.space.sizes().log_bytes;
+        let outpaced = self.space.log_bytes + self.uncounted >= usual + usual / 2;
+        let finished = if outpaced {
+            self.checkpointer.wait()
+        } else {
+            self.checkpointer.poll()
+        };
         let Link::Up(connection) = &self.link else {
             return;
         };
-        let mut moved = None;
-        if let Some((result, took)) = self.checkpointer.poll() {
-            self.shared
-                .meters
-                .checkpoint_seconds
-                .observe(took.as_secs_f64());
-            moved = Some(result.and_then(|_| checkpoint(connection, Mode::Passive)));
-        } else if self.uncounted >= COUNT_AFTER {
-            moved = Some(checkpoint(connection, Mode::Count));
-        }
-        match moved {
-            None => {}
-            Some(Ok(log)) => {
-                self.uncounted = 0;
+        let log = match finished {
+            Some((result, took)) => {
+                let seconds = &self.shared.meters.checkpoint_seconds;
+                seconds.observe(took.as_secs_f64());
+                result.and_then(|_| checkpoint(connection, Mode::Passive))
+            }
+            None if outpaced => checkpoint(connection, Mode::Passive),
+            None if self.uncounted >= usual / 8 => checkpoint(connection, Mode::Count),
+            None => return,
+        };
+        self.uncounted = 0;
+        match log {
+            Ok(log) => {
                 // A log that is all in the database begins anew with the next commit.
                 self.space.log_bytes = if log.is_done() { 0 } else { log.pages * PAGE };
-                if self.space.log_bytes >= self.space.sizes().log_bytes / 2 {
+                if self.space.log_bytes >= usual / 2 {
                     self.checkpointer.ask();
                 }
             }
-            Some(Err(error)) => {
-                self.uncounted = 0;
+            Err(error) => {
                 // As after a failed commit: what is in the log stays there.
                 self.failed(&error);
             }
@@ -204,7 +207,8 @@ impl Writer {
         for (known, seen) in self.identity.iter_mut().zip(identity) {
             match (&known, seen) {
                 (Some(known), seen) if Some(*known) != seen => {
-                    let reason = "the database file or its log was removed or replaced while in use";
+                    let reason =
+                        "the database file or its log was removed or replaced while in use";
                     tracing::error!(directory = %self.files.directory.display(), "The store's files were removed or replaced while in use; nothing is accepted until a restart");
                     return self.disconnect(reason, None);
                 }
@@ -308,7 +312,11 @@ impl Writer {
         }
         let lost = self.synced_commits - session.state.commits;
         if lost > 0 {
-            tracing::error!(commits = session.state.commits, synced = self.synced_commits, "Commits that had been synced are missing: the disk lost the end of the log");
+            tracing::error!(
+                commits = session.state.commits,
+                synced = self.synced_commits,
+                "Commits that had been synced are missing: the disk lost the end of the log"
+            );
             locked(&self.shared.vitals).lost_commits = lost.unsigned_abs();
         }
         self.next_seq = session.state.next_seq.max(self.next_seq);

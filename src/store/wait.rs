@@ -52,6 +52,7 @@ impl Store {
             check_visibility(timeout)?;
         }
         let closing = self.0.shared.closing.clone();
+        let polls_over = self.0.shared.polls_over.clone();
         if closing.is_cancelled() {
             return Err(StoreError::Closed);
         }
@@ -94,7 +95,7 @@ impl Store {
             tokio::select! {
                 () = &mut arrival => {}
                 () = end => return Ok(Vec::new()),
-                () = closing.cancelled() => return Ok(Vec::new()),
+                () = polls_over.cancelled() => return Ok(Vec::new()),
             }
         }
     }

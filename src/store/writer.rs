@@ -27,6 +27,10 @@ use super::space::Space;
 /// Operations in one group at most.
 const MAX_GROUP: usize = 1024;
 
+/// Bytes that an operation adds to the log at most, besides those of its message: a guess on the safe side, corrected
+/// whenever the log is counted.
+pub(super) const LOG_PER_OPERATION: u64 = 16 << 10;
+
 /// The connection, or why there is none.
 pub(super) enum Link {
     Up(Connection),
@@ -71,7 +75,7 @@ pub(super) struct Writer {
     pub backlog: bool,
     /// When a send was last refused for want of room.
     pub full_since: Option<Instant>,
-    /// Operations since the log was last counted.
+    /// Bytes that may have come to the log since it was last counted.
     pub uncounted: u64,
     /// Which files the names stood for when they were opened.
     pub identity: [Option<(u64, u64)>; 2],
@@ -143,12 +147,15 @@ impl Writer {
                 .map(|job| job.run(open, attempts))
                 .collect::<rusqlite::Result<Vec<Verdict>>>()
         });
-        self.uncounted += group.len() as u64;
+        let bytes: u64 = group.iter().map(Job::footprint).sum();
+        self.uncounted += 2 * bytes + (group.len() as u64 + 1) * LOG_PER_OPERATION;
         match verdicts {
             Ok(verdicts) => {
                 let meters = &self.shared.meters;
                 meters.commit_messages.observe(group.len() as f64);
-                meters.commit_seconds.observe(started.elapsed().as_secs_f64());
+                meters
+                    .commit_seconds
+                    .observe(started.elapsed().as_secs_f64());
                 for (job, verdict) in group.into_iter().zip(verdicts) {
                     if let Verdict::Sent(Err(StoreError::Full(reason))) = &verdict {
                         self.full(reason.clone());
@@ -233,13 +240,16 @@ impl Writer {
         let emptied = checkpoint(connection, Mode::Truncate);
         match emptied {
             Ok(log) if log.is_done() => {
-                let tidy = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+                let tidy =
+                    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
                 if let Err(error) = tidy {
                     tracing::debug!(%error, "The log file stays beside the database");
                 }
             }
             Ok(_) => tracing::warn!("Somebody reads the database file; its log stays beside it"),
-            Err(error) => tracing::error!(%error, "The log could not be emptied at close; it will be read at the next start"),
+            Err(error) => {
+                tracing::error!(%error, "The log could not be emptied at close; it will be read at the next start")
+            }
         }
         let closed = Link::Down {
             reason: "the store is closed".to_owned(),

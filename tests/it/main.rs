@@ -1,1 +1,5 @@
-fn main() {}
+//! The integration tests: one binary, one file a promise. What needs real servers and clients is in `tests/blackbox`.
+
+mod arrows;
+mod check;
+mod generated;

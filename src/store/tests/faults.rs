@@ -37,7 +37,10 @@ async fn dropping_the_last_handle_finishes_and_releases_the_lock() {
 fn a_corrupt_file_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("store.db");
-    for content in [&b"this is no database, whatever its name says"[..], &[0; 8192]] {
+    for content in [
+        &b"this is no database, whatever its name says"[..],
+        &[0; 8192],
+    ] {
         fs::write(&file, content).unwrap();
         let refused = Store::open(options(directory.path(), &Clock::manual(START)));
         assert!(
@@ -123,10 +126,7 @@ fn a_path_that_is_no_directory_is_refused_with_the_reason() {
         max_size: 1000,
         ..options(directory.path(), &Clock::manual(START))
     };
-    assert!(matches!(
-        Store::open(tiny),
-        Err(OpenError::TooSmall { .. })
-    ));
+    assert!(matches!(Store::open(tiny), Err(OpenError::TooSmall { .. })));
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn a_group_that_fails_answers_everybody_with_a_failure_and_leaves_nothing(
     t.store.delete("q", &held.receipt_handle).await.unwrap();
     let after = t.stats("q");
     assert_eq!(after.visible, before.visible + stored + 1);
-    assert_eq!(t.after_a_kill().stats("q"), after);
+    assert_eq!(t.after_a_kill().stats("q").ledger, after.ledger);
 }
 
 #[tokio::test]

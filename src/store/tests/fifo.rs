@@ -26,10 +26,7 @@ async fn a_group_comes_in_order_and_one_consumer_has_it_at_a_time() {
         ("a", "a3"),
         ("b", "b2"),
     ] {
-        t.store
-            .send("q.fifo", grouped(group, body))
-            .await
-            .unwrap();
+        t.store.send("q.fifo", grouped(group, body)).await.unwrap();
     }
     let first = t.receive("q.fifo", 2).await;
     assert_eq!(bodies(&first), ["a1", "a2"]);

@@ -98,10 +98,7 @@ async fn newest_comes_first_where_the_queue_says_lifo() {
     assert_eq!(bodies(&t.receive("stack", 2).await), ["c", "b"]);
     t.send("stack", "d").await;
     t.advance(31);
-    assert_eq!(
-        bodies(&t.receive("stack", 10).await),
-        ["d", "c", "b", "a"]
-    );
+    assert_eq!(bodies(&t.receive("stack", 10).await), ["d", "c", "b", "a"]);
 }
 
 #[tokio::test]
@@ -227,12 +224,13 @@ async fn what_is_older_than_the_retention_expires_and_is_counted() {
     t.send("q", "younger").await;
     t.advance(10);
     t.store.look().await.unwrap();
-    assert_eq!(t.stats("q").ledger.expired, 1_200, "also what was in flight");
+    assert_eq!(
+        t.stats("q").ledger.expired,
+        1_200,
+        "also what was in flight"
+    );
     assert_eq!(bodies(&t.receive("q", 10).await), ["younger"]);
-    t.store
-        .delete("q", &held[0].receipt_handle)
-        .await
-        .unwrap();
+    t.store.delete("q", &held[0].receipt_handle).await.unwrap();
     assert_eq!(t.stats("q").ledger.deleted, 0);
     t.advance(400 * 86_400);
     t.store.look().await.unwrap();
@@ -274,10 +272,7 @@ async fn a_purge_takes_what_was_there_and_says_how_much() {
     t.send("q", "after").await;
     t.advance(40);
     assert_eq!(bodies(&t.receive("q", 10).await), ["after"]);
-    t.store
-        .delete("q", &held[0].receipt_handle)
-        .await
-        .unwrap();
+    t.store.delete("q", &held[0].receipt_handle).await.unwrap();
     let stats = t.stats("q");
     assert_eq!((stats.ledger.purged, stats.bytes), (1_301, 5));
     assert_eq!(t.after_a_kill().stats("q").ledger.purged, 1_301);
@@ -328,7 +323,10 @@ async fn a_long_poll_on_the_machine_s_clock_sees_a_delay_end() {
         wait: Duration::from_secs(20),
         ..Receive::default()
     };
-    assert_eq!(bodies(&store.receive("q", request).await.unwrap()), ["soon"]);
+    assert_eq!(
+        bodies(&store.receive("q", request).await.unwrap()),
+        ["soon"]
+    );
 }
 
 #[tokio::test]
@@ -421,10 +419,13 @@ async fn everything_survives_a_reopening_and_a_kill() {
         t.send("q", body).await;
     }
     let held = t.receive("q", 1).await.pop().unwrap();
+    t.store.look().await.unwrap();
     let before = t.stats("q");
     let killed = t.after_a_kill();
+    killed.store.look().await.unwrap();
     assert_eq!(killed.stats("q"), before);
     t.reopen().await;
+    t.store.look().await.unwrap();
     assert_eq!(t.stats("q"), before);
     for t in [killed, t] {
         assert_eq!(bodies(&t.receive("q", 10).await), ["b", "c"]);
