@@ -351,3 +351,6 @@ integrations! {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod wire_tests;
