@@ -1,8 +1,10 @@
 """SQS through boto3's eyes: every parameter of SQS-SendMessage, -ReceiveMessage, -DeleteMessage and -PurgeQueue."""
 
+import base64
 import hashlib
 import json
 import subprocess
+import time
 import xml.etree.ElementTree as xml
 from urllib.parse import quote
 
@@ -28,8 +30,8 @@ def routes(queue, fifo=None):
                 "source": "$request.header.user-agent",
                 "tries": {"DataType": "Number", "StringValue": "${request.querystring.tries:-1}"},
             },
-            "MessageSystemAttributes": '{"AWSTraceHeader":{"DataType":"String","StringValue":"$${request.x}"}}'.replace(
-                "$${request.x}", "${request.header.x-amzn-trace-id:-Root=1-5759e988-bd862e3fe1be46a994272793}"),
+            "MessageSystemAttributes": '{"AWSTraceHeader":{"DataType":"String","StringValue":'
+                                       '"${request.header.x-amzn-trace-id:-Root=1-5759e988-bd862e3fe1be46a994272793}"}}',
             "Region": REGION,
         }}},
         "POST /vendor-attributes": {"integration": {"SQS-SendMessage": {
@@ -145,7 +147,6 @@ def test_an_empty_body_is_refused_before_the_call(shop, emulator, queue):
 
 
 def test_a_binary_body_goes_as_base64_where_the_route_says_so(shop, emulator, queue):
-    import base64
     accepted(shop, shop.request("POST", "/encoded", BINARIES["not UTF-8"]))
     accepted(shop, shop.request("POST", "/encoded", b"text"))
     messages = {m["Body"]: m.get("MessageAttributes", {}) for m in emulator.messages(queue, 2)}
@@ -275,7 +276,6 @@ def test_a_second_purge_within_a_minute_is_refused_with_the_reason(gateway, moto
 
 
 def test_a_target_that_stops_in_mid_run_is_503_at_once_and_back_again(gateway, tmp_path):
-    import time
     server = emulators.started("ministack", tmp_path)
     queue = server.queue()
     one = gateway_for(gateway, server, routes(queue))
