@@ -61,8 +61,6 @@ ROWS = {
     "an escaped brace": ("$${request.path.id}", {}, "${request.path.id}"),
     "a body in the middle of text": ("<${request.body}>", {"body": "x"}, "<x>"),
 }
-# where the vendor's page leaves it open: JSON null
-NULL = "$request.body.a.no"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +89,6 @@ def test_mapping(mapped, name):
         detail = answer.json()["detail"]
         assert "MessageBody" in detail and expression.split("${")[-1].split("}")[0].lstrip("$") in detail, detail
         assert messages == []
-        assert mapped.log_line(answer.headers["x-request-id"])["map"]["status"] == 400
     else:
         assert answer.status == 202, answer
         assert [message["Body"] for message in messages] == [expected]

@@ -157,6 +157,8 @@ def usual(received):
         return 200, {
             "content-type": "application/json", "Configuration-Version": "7",
         }, b'{"feature":"on"}'
+    if received.operation == "STS-AssumeRole":
+        return 200, {"content-type": "text/xml"}, ASSUMED_ROLE
     call = received.json if received.body else {}
     if received.operation == "SQS-SendMessage":
         body = {
@@ -188,6 +190,13 @@ def usual(received):
     else:
         body = {}
     return 200, headers, json.dumps(body).encode()
+
+
+ASSUMED_ROLE = b"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+<AssumedRoleUser><AssumedRoleId>AROA:penstock</AssumedRoleId><Arn>arn:aws:sts::111122223333:assumed-role/ingest/penstock</Arn></AssumedRoleUser>
+<Credentials><AccessKeyId>ASIAASSUMED</AccessKeyId><SecretAccessKey>assumed-secret</SecretAccessKey>
+<SessionToken>assumed-token</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>
+</AssumeRoleResult><ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></AssumeRoleResponse>"""
 
 
 def md5_of_attributes(attributes):
