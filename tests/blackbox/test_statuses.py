@@ -1,5 +1,7 @@
 """Every row of the reference's tables 0.1, 1.3 and 3.6 that applies, against a running gateway in both dialects."""
 
+import hashlib
+
 import pytest
 
 from support.fake_aws import FakeAws, Hang
@@ -7,13 +9,8 @@ from support.gateway import config
 from support.processes import free_port
 
 KEY = "psk_test9c1f0e7b5a3d4428b1d6f0c2e8a79b34"
-KEY_HASH = "sha256:"  # filled in below
+KEY_HASH = "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()
 QUEUE = "https://sqs.us-east-1.amazonaws.com/111122223333/orders"
-
-import hashlib  # noqa: E402
-
-KEY_HASH += hashlib.sha256(KEY.encode()).hexdigest()
-NO_STAGE = object()
 
 
 def send(body="$request.body", **beside):
@@ -157,9 +154,9 @@ def test_answers_and_refusals_carry_cors_headers_where_origin_came_in(shop, meth
 
 # ---- precedence (reference, 1.3) ----
 
-ROUTE_SET = {name: key for name, key in {
+ROUTE_SET = {
     "R1": "GET /pets/dog/1", "R2": "GET /pets/dog/{id}", "R3": "GET /pets/{proxy+}", "R4": "ANY /{proxy+}", "R5": "$default",
-}.items()}
+}
 PRECEDENCE = {
     ("GET", "/pets/dog/1"): "R1",
     ("GET", "/pets/dog/2"): "R2",
