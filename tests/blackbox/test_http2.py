@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, WindowUpdateFrame
 
 from support.fake_aws import Usual
 from support.gateway import config
@@ -68,8 +68,6 @@ def test_refusals_are_the_same_as_over_http_1(server):
     with Http2(server.address) as two:
         assert two.request("GET", "/nowhere").code == "no_route"
         assert two.request("PUT", "/messages", b"").code == "method_not_allowed"
-        assert two.request("POST", "/messages", b"x", [("content-length", str(400 * 1024))] if False else []).status == 202
-    stored(server)
 
 
 def test_a_declared_length_over_the_limit_is_413(server):
@@ -158,12 +156,12 @@ def test_malformed_requests_store_nothing(server, name):
 
 
 FRAMES = {
-    "data on stream 0": DataFrame(0, data=b"x").serialize() if False else b"\x00\x00\x01\x00\x00\x00\x00\x00\x00x",
+    "data on stream 0": b"\x00\x00\x01\x00\x00\x00\x00\x00\x00x",
     "data on an idle stream": DataFrame(101, data=b"x").serialize(),
     "a frame beyond the maximum size": (1 << 20).to_bytes(3, "big") + b"\x00\x00\x00\x00\x00\x01" + b"x" * 100,
     "a reset of an idle stream": RstStreamFrame(101, error_code=0).serialize(),
     "a window update of zero": WindowUpdateFrame(0, window_increment=1).serialize()[:-4] + b"\x00\x00\x00\x00",
-    "a ping of the wrong length": PingFrame(0, opaque_data=b"12345678").serialize()[:2].replace(b"\x00\x00", b"\x00\x00") + b"\x07\x06\x00\x00\x00\x00\x001234567",
+    "a ping of the wrong length": b"\x00\x00\x07\x06\x00\x00\x00\x00\x001234567",
     "garbage for a header block": HeadersFrame(1, data=b"\xff\xff\xff\xff\xff", flags=["END_HEADERS", "END_STREAM"]).serialize(),
     "an even stream id": HeadersFrame(2, data=b"\x82\x84\x86", flags=["END_HEADERS", "END_STREAM"]).serialize(),
 }
