@@ -5,8 +5,8 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 
@@ -96,19 +96,22 @@ class Gateway:
 
         def bound():
             assert self.child.poll() is None, f"exit {self.child.returncode} at start:\n{self.logs()}"
-            printed = self.logs()
-            found = list(LISTENING.finditer(printed))
-            admin = ADMIN.search(printed)
-            if admin is None or len(found) < listeners:
-                return False
-            self.listeners = {
-                (match[4] or str(index)): (match[2].strip("[]"), int(match[3])) for index, match in enumerate(found)
-            }
-            self.admin_address = (admin[1].strip("[]"), int(admin[2]))
-            return True
+            return self.attach(listeners)
 
         eventually(bound, within, "the banner with the bound addresses")
         return self
+
+    def attach(self, listeners=1):
+        """Takes the addresses from the banner; false while they are not all printed."""
+        printed = self.logs()
+        found, admin = list(LISTENING.finditer(printed)), ADMIN.search(printed)
+        if admin is None or len(found) < listeners:
+            return False
+        self.listeners = {
+            (match[4] or str(index)): (match[2].strip("[]"), int(match[3])) for index, match in enumerate(found)
+        }
+        self.admin_address = (admin[1].strip("[]"), int(admin[2]))
+        return True
 
     def launch(self):
         """Starts the process and waits for nothing."""
@@ -199,8 +202,6 @@ class Gateway:
 
 def receive_all(gateway, path="/next", delete="/messages/", headers=None, limit=100_000):
     """Empties an embedded queue through the gateway: the bodies, in the order of their delivery."""
-    from urllib.parse import quote
-
     bodies = []
     while len(bodies) < limit:
         answer = gateway.request("GET", path, headers=headers)
@@ -213,8 +214,3 @@ def receive_all(gateway, path="/next", delete="/messages/", headers=None, limit=
             gone = gateway.request("DELETE", delete + quote(message["ReceiptHandle"], safe=""), headers=headers)
             assert gone.status == 200, gone
     raise AssertionError(f"more than {limit} messages")
-
-
-def wait_until(moment):
-    """Sleeps until a moment of time.monotonic()."""
-    time.sleep(max(0.0, moment - time.monotonic()))
