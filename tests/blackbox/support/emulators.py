@@ -91,10 +91,10 @@ class Emulator:
         return found
 
     def depth(self, queue_url):
-        answer = self.client("sqs").get_queue_attributes(
-            QueueUrl=queue_url, AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        )
-        return sum(int(number) for number in answer["Attributes"].values())
+        """Messages in the queue: visible, received and delayed."""
+        answer = self.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
+        counts = ("", "NotVisible", "Delayed")
+        return sum(int(answer["Attributes"].get("ApproximateNumberOfMessages" + kind, 0)) for kind in counts)
 
 
 class MiniStack(Emulator):
