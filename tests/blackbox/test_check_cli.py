@@ -95,8 +95,8 @@ def test_a_problem_names_its_whole_path(tmp_path):
     assert 'routes."POST /orders/{id}".integration.SQS-SendMessage' in output, output
 
 
-def with_route(route, extra=""):
-    return GOOD + extra + "".join("  " + line + "\n" for line in route.strip("\n").splitlines())
+def with_route(route):
+    return GOOD + "".join("  " + line + "\n" for line in route.strip("\n").splitlines())
 
 
 THOUGHTFUL = {

@@ -116,10 +116,15 @@ def test_a_kill_while_consumers_work_loses_nothing_undeleted(gateway):
     for thread in threads:
         thread.join(30)
     one.start()
-    before, rest = set(deleted), []
+    before, received, rest = set(deleted), set(found), []
+    # a deletion may have been committed and its answer lost: one for each consumer at most, and only of what was received
+    def missing():
+        return bodies - before - set(rest)
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and before | set(rest) != bodies:
+    while time.monotonic() < deadline and not (len(missing()) <= CONSUMERS and missing() <= received):
         consume(one.address, rest, [])
         time.sleep(0.3)
-    assert before | set(rest) == bodies
+    time.sleep(2.5)
+    consume(one.address, rest, [])
+    assert len(missing()) <= CONSUMERS and missing() <= received, missing()
     assert not before & set(rest), "a deleted message came back"

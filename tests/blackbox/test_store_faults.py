@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from urllib.parse import quote
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_store_over_its_max_size_refuses_and_empties_itself(gateway):
     messages = one.request("GET", "/next").json()["Messages"]
     found = [message["Body"] for message in messages]
     for message in messages:
-        assert one.request("DELETE", "/messages/" + message["ReceiptHandle"].replace("/", "%2F").replace("+", "%2B")).status == 200
+        assert one.request("DELETE", "/messages/" + quote(message["ReceiptHandle"], safe="")).status == 200
     found += read_all(one)
     assert found and sorted(found) == sorted(acknowledged)
     assert one.request("POST", "/purge").status == 200
@@ -72,12 +73,12 @@ def test_a_store_over_its_max_size_refuses_and_empties_itself(gateway):
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A filesystem of 96 MiB of its own, or a skip with the reason."""
+    """A filesystem of 192 MiB of its own, or a skip with the reason."""
     if os.geteuid() != 0:
         pytest.skip("mounting a tmpfs needs root")
     place = tmp_path / "disk"
     place.mkdir()
-    ran = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(place)], stderr=subprocess.PIPE, text=True)
+    ran = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(place)], stderr=subprocess.PIPE, text=True)
     if ran.returncode != 0:
         pytest.skip(f"no tmpfs can be mounted here: {ran.stderr.strip()}")
     yield place
@@ -146,7 +147,7 @@ def test_a_read_only_store_refuses_and_other_routes_go_on(gateway, tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() == 0:
-        ran = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(place)], stderr=subprocess.PIPE, text=True)
+        ran = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(place)], stderr=subprocess.PIPE, text=True)
         if ran.returncode != 0:
             pytest.skip(f"root ignores permissions, and no tmpfs can be mounted here: {ran.stderr.strip()}")
         make_read_only = lambda: subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)  # noqa: E731

@@ -224,6 +224,14 @@ class Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def setup(self):
+        super().setup()
+        self.server.fake.open.add(self.connection)
+
+    def finish(self):
+        self.server.fake.open.discard(self.connection)
+        super().finish()
+
     def log_message(self, *_):
         pass
 
@@ -270,6 +278,7 @@ class FakeAws:
 
     def __init__(self):
         self.calls = []
+        self.open = set()
         self.scripts = {}
         self.standing = {}
         self.lock = threading.Lock()
@@ -299,12 +308,17 @@ class FakeAws:
         return self
 
     def stop(self):
-        """Stops listening: from now on a connection is refused."""
+        """Stops listening and hangs up: from now on a connection is refused."""
         self.stopping.set()
         if self.server:
             self.server.shutdown()
             self.server.server_close()
             self.server = None
+        for connection in list(self.open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # gone already
 
     def answer(self, operation, *behaviours):
         """The next calls of that operation get these, in order; after them the standing answer."""
