@@ -39,7 +39,7 @@ def test_one_line_of_json_a_request_with_what_matters(gateway, fake):
     answer = one.request("POST", "/messages/7", b"hello", {"user-agent": "test/1"})
     line = one.log_line(answer.headers["x-request-id"])
     assert line["status"] == 202
-    assert line["httpMethod"] == "POST"
+    assert line["method"] == "POST"
     assert line["routeKey"] == "POST /messages/{id}"
     text = json.dumps(line)
     assert "127.0.0.1" in text and "stored" in text and answer.json()["messageId"] in text
