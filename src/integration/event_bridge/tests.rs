@@ -54,7 +54,7 @@ fn what_is_wrong_with_static_values_is_said_at_check() {
     assert_eq!(
         problems(r#"{"EventBridge-PutEvents": {"Source": "aws.ec2", "DetailType": ""}}"#),
         [
-            "error: integration.EventBridge-PutEvents: the parameter `Detail` is missing; EventBridge-PutEvents requires it",
+            "error: integration.EventBridge-PutEvents.Detail: the parameter `Detail` is missing; EventBridge-PutEvents requires it",
             "error: integration.EventBridge-PutEvents.DetailType: \"\" is empty",
             "error: integration.EventBridge-PutEvents.Source: \"aws.ec2\" begins with `aws.`, which is reserved for AWS",
         ]

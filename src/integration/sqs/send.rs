@@ -236,24 +236,20 @@ impl Compiled {
             return;
         }
         if config.message_group_id.is_none() {
-            compiler
-                .problems
-                .error(
-                    compiler.at,
-                    format!("the parameter `MessageGroupId` is missing: the queue `{name}` is FIFO"),
-                )
-                .help("messages of one group keep their order: `MessageGroupId: $request.body.customer`, say");
+            compiler.error(
+                "MessageGroupId",
+                format!("the parameter `MessageGroupId` is missing: the queue `{name}` is FIFO"),
+                "messages of one group keep their order: `MessageGroupId: $request.body.customer`, say",
+            );
         }
         if config.message_deduplication_id.is_none()
             && !facts.is_some_and(|facts| facts.content_based_deduplication)
         {
-            compiler
-                .problems
-                .error(
-                    compiler.at,
-                    format!("the parameter `MessageDeduplicationId` is missing: the queue `{name}` is FIFO and not known to deduplicate by content"),
-                )
-                .help("map an id that the caller repeats (`$request.header.idempotency-key`), or `$context.requestId` to store every request");
+            compiler.error(
+                "MessageDeduplicationId",
+                format!("the parameter `MessageDeduplicationId` is missing: the queue `{name}` is FIFO and not known to deduplicate by content"),
+                "map an id that the caller repeats (`$request.header.idempotency-key`), or `$context.requestId` to store every request",
+            );
         }
         if config.delay_seconds.is_some() {
             compiler.error(
