@@ -196,7 +196,7 @@ def test_every_sample_belongs_to_a_family_with_type_and_help(server, fake):
     for method, path, body, _, _ in ONE_EACH.values():
         server.request(method, path, body)
     metrics = server.metrics()
-    assert metrics.samples
+    assert metrics.samples and metrics.faults == []
     for sample in metrics.samples:
         family = metrics.family(sample)
         assert family, f"{sample.name} belongs to no family"

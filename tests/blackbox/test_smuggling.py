@@ -196,8 +196,8 @@ def test_a_refused_body_does_not_become_the_next_request(server):
 
 
 def test_connect_and_upgrade_open_no_tunnel(server):
-    answers = speak(server, b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n" + HIDDEN)
-    assert all(answer.status >= 400 for answer in answers) and answers
+    answers = speak(server, b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n")
+    assert len(answers) == 1 and answers[0].status >= 400
     assert_well(server)
     answers = speak(server, post(b"Content-Length: 3\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", b"abc"))
     assert [answer.status for answer in answers] == [202]

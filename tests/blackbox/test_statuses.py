@@ -111,7 +111,7 @@ def test_a_body_over_the_queue_s_limit_names_queue_and_limit(shop):
     answer = shop.request("POST", "/orders", b"x" * 5000)
     if shop.dialect == "native":
         assert answer.status == 413 and answer.code == "target_limit"
-        assert "orders" in answer.json()["detail"] and "4" in answer.json()["detail"]
+        assert "queue" in answer.json()["detail"] and "4096" in answer.json()["detail"]
     else:
         assert answer.status == 413
 

@@ -62,6 +62,9 @@ def exchange(connection, method, path, body=None, headers=None):
     """One request on a given http.client connection."""
     if isinstance(body, str):
         body = body.encode()
+    if body is not None and not isinstance(body, bytes):
+        # http.client sets the header itself, and encodes the chunks only if it did
+        headers = {name: value for name, value in dict(headers or {}).items() if name != "transfer-encoding"}
     connection.request(method, path, body=body, headers=dict(headers or {}))
     answer = connection.getresponse()
     payload = answer.read()
