@@ -153,6 +153,7 @@ impl Kind for PutEvents {
     const NAME: &'static str = "EventBridge-PutEvents";
     const SERVICE: Service = Service::EventBridge;
     const EFFECT: Effect = Effect::Stores;
+    const FIELDS: &[&str] = &["eventId"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = EventPut;

@@ -238,10 +238,11 @@ impl TargetError {
     pub fn detail(&self) -> String {
         let service = self.service.name();
         match self.class {
-            Class::Record | Class::Failed if !self.message.is_empty() => {
+            Class::Failed => format!("the workflow failed: {}", self.code),
+            Class::Record if !self.message.is_empty() => {
                 format!("{service} refused it: {}: {}", self.code, self.message)
             }
-            Class::Record | Class::Failed => format!("{service} refused it: {}", self.code),
+            Class::Record => format!("{service} refused it: {}", self.code),
             Class::Setup => format!("{service} cannot be used as it is set up: {}", self.code),
             Class::Throttled => format!("{service} is throttling: {}", self.code),
             Class::Unavailable => format!("{service} is not available: {}", self.code),

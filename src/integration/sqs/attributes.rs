@@ -223,14 +223,12 @@ fn compile_one(
                     .help(TYPE_RULE);
                 return None;
             };
+            let shown = data_type.shown();
             let data_type = data_type.joined().into_owned();
             if !is_data_type(&data_type) {
                 compiler
                     .problems
-                    .error(
-                        &at.key("DataType"),
-                        format!("{data_type:?} is not a data type"),
-                    )
+                    .error(&at.key("DataType"), format!("{shown:?} is not a data type"))
                     .help(TYPE_RULE);
                 return None;
             }

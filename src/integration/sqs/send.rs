@@ -114,6 +114,11 @@ impl Kind for SendMessage {
     const NAME: &'static str = "SQS-SendMessage";
     const SERVICE: Service = Service::Sqs;
     const EFFECT: Effect = Effect::Stores;
+    const FIELDS: &[&str] = &[
+        "sequenceNumber",
+        "md5OfMessageBody",
+        "md5OfMessageAttributes",
+    ];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Sent;
@@ -150,6 +155,15 @@ impl Kind for SendMessage {
         };
         compiled.check_fifo(self, compiler);
         compiled.check_body(self, compiler);
+        if own.encode.is_some()
+            && let Some(Queue::Embedded(_)) = compiled.address.queue.constant()
+        {
+            let at = compiler.at.parent().unwrap_or_default().key("encode");
+            compiler.problems.warning(
+                &at,
+                "`encode` does nothing here: an embedded queue holds any bytes",
+            );
+        }
         Some(compiled)
     }
 
@@ -224,7 +238,7 @@ impl Compiled {
         };
         let facts = self.address.facts(compiler);
         let fifo = facts.map_or(queue.is_fifo(), |facts| facts.fifo);
-        let name = queue.name().to_owned();
+        let name = &self.address.shown;
         if !fifo {
             if config.message_deduplication_id.is_some() {
                 compiler.error(
