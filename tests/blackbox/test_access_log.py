@@ -23,10 +23,10 @@ ROUTES = {
 }
 
 
-def serving(gateway, fake, log=None, **sections):
+def serving(gateway, fake, log=None):
     return gateway(config(
         ROUTES, queues={"orders": {}}, aws={"region": "us-east-1", "endpoint": fake.url},
-        **({"access_log": log} if log else {}), **sections))
+        api_keys={"acme": {"hash": "sha256:" + "0" * 64}}, **({"access_log": log} if log else {})))
 
 
 def formatted(one, count, within=5.0):
@@ -122,10 +122,12 @@ def test_phases_that_ran_have_a_status_and_the_others_a_dash(gateway, fake):
 def test_latencies_are_milliseconds_and_a_phase_s_is_no_more_than_the_whole(gateway, fake):
     one = serving(gateway, fake, {"format": "$context.responseLatency $context.store.latency $context.authenticate.latency $context.integrationLatency"})
     one.request("POST", "/messages/7", b"x")
-    whole, store, authenticate, integration = formatted(one, 1)[0].split(" ")
+    one.request("GET", "/nowhere")
+    stored, nowhere = [line.split(" ") for line in formatted(one, 2)]
+    whole, store, _, integration = stored
     assert float(store) <= float(whole) < 60_000
-    assert authenticate == "-"
     assert float(integration) <= float(whole)
+    assert float(nowhere[0]) >= 0 and nowhere[1:] == ["-", "-", "-"]
 
 
 def test_errors_of_phases_say_why(gateway, fake):
@@ -189,7 +191,7 @@ def test_a_log_that_cannot_be_written_costs_no_request_and_is_counted(gateway, f
 
 
 def test_keys_stay_out_of_the_log(gateway, fake):
-    one = serving(gateway, fake, api_keys={"acme": {"hash": "sha256:" + "0" * 64}})
+    one = serving(gateway, fake)
     answer = one.request("GET", "/keyed?apiKey=secret-in-query", headers={"x-api-key": "secret-in-header", "authorization": "Bearer secret-token"})
     assert answer.status == 403
     one.access_log(at_least=1)

@@ -174,8 +174,11 @@ def test_a_refused_entry_is_the_service_s_own_200_in_the_aws_dialect_and_counted
     assert answer.status == 200
     assert answer.json()["FailedEntryCount"] == 1
     assert answer.json()["Entries"][0]["ErrorCode"] == "MalformedDetail"
-    assert aws.metrics().value("penstock_requests_total", outcome="stored") == 0
-    assert aws.metrics().value("penstock_requests_total", outcome="rejected") == 1
+    metrics = aws.metrics()
+    assert metrics.value("penstock_requests_total", outcome="stored") == 0
+    assert metrics.value("penstock_target_calls_total", result="ok") == 0
+    assert metrics.value("penstock_target_calls_total") == 1
+    assert "MalformedDetail" in str(aws.log_line(answer.headers["x-request-id"]))
 
 
 def test_a_wrong_digest_in_the_answer_is_not_a_success(native, fake):

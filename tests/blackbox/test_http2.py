@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, WindowUpdateFrame
 
@@ -108,11 +109,15 @@ def test_a_slow_body_is_408(server):
     assert stored(server) == []
 
 
-def test_a_stream_reset_by_the_client_stores_nothing(server):
+@pytest.mark.parametrize("pause", [0.0, 0.3], ids=["at once", "after a while"])
+@pytest.mark.parametrize("reason", list(ErrorCodes)[:3] + [ErrorCodes.CANCEL], ids=lambda reason: reason.name)
+def test_a_stream_reset_by_the_client_stores_nothing(server, reason, pause):
+    """hyper ends the body of such a stream without an error where the reason is NO_ERROR or CANCEL."""
     with Http2(server.address) as two:
         stream = two.begin("POST", "/messages", end=False)
         two.data(stream, b"half", end=False)
-        two.h2.reset_stream(stream)
+        time.sleep(pause)
+        two.h2.reset_stream(stream, reason)
         two.flush()
         assert two.request("GET", "/mock").body == b"fine"
     assert stored(server) == []

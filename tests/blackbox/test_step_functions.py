@@ -121,7 +121,8 @@ def test_a_synchronous_execution_that_fails_is_no_hidden_failure(gateway, minist
         assert answer.status == 200
         assert answer.json()["status"] == "FAILED"
         assert answer.json()["error"] == "Custom" and answer.json()["cause"] == "on purpose"
-    assert one.metrics().value("penstock_requests_total", outcome="answered") == 0, "counted as a failure"
+    assert one.metrics().value("penstock_target_calls_total", result="ok") == 0, "counted as a failure"
+    assert "Custom" in str(one.log_line(answer.headers["x-request-id"]))
 
 
 @pytest.mark.parametrize("dialect", ["native", "aws"])

@@ -26,6 +26,7 @@ class Http2:
         self.responses = {}
         self.ended = {}
         self.goaway = None
+        self.pending = b""
 
     def __enter__(self):
         return self
@@ -76,7 +77,7 @@ class Http2:
             data = b""
         if not data:
             return False
-        for event in self.h2.receive_data(data):
+        for event in self._events(data):
             if isinstance(event, h2.events.ResponseReceived):
                 headers = list(event.headers)
                 status = int(dict(headers)[":status"])
@@ -95,6 +96,16 @@ class Http2:
         except OSError:
             return False
         return True
+
+    def _events(self, data):
+        """The events of whole frames, one frame at a time: h2 closes its side at a GOAWAY, and here that is no end."""
+        self.pending += data
+        while len(self.pending) >= 9 and len(self.pending) >= (size := 9 + int.from_bytes(self.pending[:3], "big")):
+            frame, self.pending = self.pending[:size], self.pending[size:]
+            events = self.h2.receive_data(frame)
+            if any(isinstance(event, h2.events.ConnectionTerminated) for event in events):
+                self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+            yield from events
 
     def response(self, stream):
         """The response of a stream, or None if it was reset or the connection ended without one."""
