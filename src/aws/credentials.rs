@@ -24,7 +24,7 @@ use super::{CONNECT_TIMEOUT, CallError, Settings, http};
 const AHEAD: Duration = Duration::from_secs(300);
 /// After a failure: the first wait, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+const LAST_RETRY: Duration = Duration::from_secs(10);
 /// Credentials without an end (environment, static profile) are read again this often.
 const REREAD: Duration = Duration::from_secs(3600);
 
