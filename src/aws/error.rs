@@ -44,15 +44,16 @@ where
 {
     fn from(error: SdkError<E, HttpResponse>) -> CallError {
         match &error {
-            SdkError::ServiceError(refused) => {
+            // the SDK calls an answer that it cannot read a service error too, whatever its status
+            SdkError::ServiceError(refused) if is_refusal(refused.raw()) => {
                 let meta = refused.err().meta();
                 refusal(refused.raw(), meta.code(), meta.message())
             }
-            SdkError::ResponseError(unreadable) => match unreadable.raw().status().as_u16() {
-                200..=299 => CallError::Lost {
-                    reason: format!("the answer could not be read: {}", root_cause(&error)),
-                },
-                _ => refusal(unreadable.raw(), None, None),
+            SdkError::ResponseError(unreadable) if is_refusal(unreadable.raw()) => {
+                refusal(unreadable.raw(), None, None)
+            }
+            SdkError::ServiceError(_) | SdkError::ResponseError(_) => CallError::Lost {
+                reason: format!("the answer could not be read: {}", root_cause(&error)),
             },
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
                 Some(connector) => not_answered(connector),
@@ -71,6 +72,11 @@ fn setup(code: &str, error: &(dyn Error + 'static)) -> CallError {
         code: code.to_owned(),
         reason: root_cause(error),
     }
+}
+
+/// Whether the status says that the call was not done: an error, or a redirect, which the SDK does not follow.
+fn is_refusal(raw: &HttpResponse) -> bool {
+    raw.status().as_u16() >= 300
 }
 
 fn refusal(raw: &HttpResponse, code: Option<&str>, message: Option<&str>) -> CallError {
@@ -185,8 +191,16 @@ mod tests {
             SdkError::<SendMessageError, _>::response_error("garbage", answer(status, "<html>"))
                 .into()
         };
-        assert!(matches!(unreadable(200), CallError::Lost { .. }));
-        assert!(matches!(unreadable(502), CallError::Refused(refusal) if refusal.status == 502));
+        let unhandled = |status| -> CallError {
+            let error = SendMessageError::unhandled("garbage");
+            SdkError::service_error(error, answer(status, "<html>")).into()
+        };
+        for of in [&unreadable as &dyn Fn(u16) -> CallError, &unhandled] {
+            assert!(matches!(of(200), CallError::Lost { .. }));
+            assert!(matches!(of(204), CallError::Lost { .. }));
+            assert!(matches!(of(302), CallError::Refused(refusal) if refusal.status == 302));
+            assert!(matches!(of(502), CallError::Refused(refusal) if refusal.status == 502));
+        }
     }
 
     #[test]

@@ -159,6 +159,11 @@ impl Kind for GetConfiguration {
             .client_id(request.client_id)
             .set_client_configuration_version(request.client_configuration_version.clone());
         let output = within(Box::pin(call.send()), Service::AppConfig, lost, deadline).await?;
+        // content of any type is a configuration: only the version tells the service's from another's
+        if output.configuration_version.is_none() {
+            let missing = "a configuration's version";
+            return Err(TargetError::incomplete(Service::AppConfig, missing));
+        }
         Ok(Called {
             request_id: output.request_id().map(str::to_owned),
             answer: Configuration::from(output, request.client_configuration_version),

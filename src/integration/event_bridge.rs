@@ -231,7 +231,7 @@ impl Kind for PutEvents {
         let failed = output.failed_entry_count;
         let entry = output.entries.unwrap_or_default().into_iter().next();
         Ok(Called {
-            answer: EventPut::from(entry, failed),
+            answer: EventPut::from(entry, failed)?,
             request_id,
         })
     }
@@ -241,22 +241,31 @@ impl EventPut {
     fn from(
         entry: Option<aws_sdk_eventbridge::types::PutEventsResultEntry>,
         failed: i32,
-    ) -> EventPut {
+    ) -> Result<EventPut, TargetError> {
         let (event_id, code, message) = entry
             .map(|entry| (entry.event_id, entry.error_code, entry.error_message))
             .unwrap_or_default();
-        // an id is the proof that the event was taken; anything else is none
-        let refused = (failed > 0 || code.is_some() || event_id.is_none()).then(|| {
-            let code = code.unwrap_or_else(|| "MissingEventId".to_owned());
+        if let Some(code) = code.filter(|code| !code.is_empty()) {
             let message = message.unwrap_or_default();
-            TargetError::new(
-                classify(200, &code, &message),
+            let class = classify(200, &code, &message);
+            let refused = TargetError::new(class, Service::EventBridge, code, message);
+            return Ok(EventPut {
+                event_id: None,
+                refused: Some(refused),
+            });
+        }
+        // an id is the proof that the event was taken; anything else is none
+        let event_id = event_id.filter(|id| !id.is_empty() && failed == 0);
+        match event_id {
+            Some(_) => Ok(EventPut {
+                event_id,
+                refused: None,
+            }),
+            None => Err(TargetError::no_receipt(
                 Service::EventBridge,
-                code,
-                message,
-            )
-        });
-        EventPut { event_id, refused }
+                "an event's id",
+            )),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::Scope;
-use crate::mapping::{Expression, Part, Sources, Unresolved};
+use crate::mapping::{Expression, Part, Source, Sources, Unresolved};
 use crate::model::code::Code;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -36,7 +36,7 @@ pub enum MapError {
     #[error("{parameter}{} {reason}", Shown(value))]
     Parameter {
         parameter: String,
-        /// The value, shortened; left out where part of it is not the caller's.
+        /// The value, shortened; left out where it can hold a credential.
         value: Option<String>,
         reason: String,
     },
@@ -122,13 +122,26 @@ impl MapError {
 }
 
 /// A value as it may stand in a message: one line, escaped, at most 64 characters.
-fn shown(value: &[u8]) -> String {
+pub(super) fn shown(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
     let mut short: String = text.chars().take(64).collect();
     if short.len() < text.len() {
         short.push('…');
     }
     format!("{short:?}")
+}
+
+/// Whether an expression's value may stand in a message, which goes to the caller and into the log: it is a part of the
+/// path or a field of the body. Headers, query parameters and the context carry credentials; text and defaults of the
+/// configuration may come from a secret; a whole body is a record.
+pub(super) fn may_be_shown(expression: &Expression) -> bool {
+    match expression.parts() {
+        [Part::Reference(only)] if only.default.is_none() => matches!(
+            only.source,
+            Source::Path | Source::PathVariable(_) | Source::BodyField(_)
+        ),
+        _ => false,
+    }
 }
 
 /// A compiled parameter: known already, or mapped for each request.
@@ -193,9 +206,8 @@ impl<T: Clone> Param<T> {
                 parse,
                 ..
             } => parse(bytes.clone()).map_err(|flaw| {
-                // text around the caller's own may have come from a secret
-                let callers = matches!(expression.parts(), [Part::Reference(_)]);
-                MapError::flaw(target, name, callers.then_some(&bytes[..]), flaw)
+                let value = may_be_shown(expression).then_some(&bytes[..]);
+                MapError::flaw(target, name, value, flaw)
             }),
         }
     }
@@ -397,8 +409,13 @@ pub(super) fn region(bytes: Bytes) -> Result<String, Flaw> {
 pub(super) fn names(bytes: Bytes) -> Result<Vec<String>, Flaw> {
     let text = utf8(bytes)?;
     if text.trim_start().starts_with('[') {
-        return serde_json::from_str(&text)
-            .map_err(|error| Flaw::Invalid(format!("is not a JSON array of texts: {error}")));
+        return serde_json::from_str(&text).map_err(|error| {
+            // the error itself would show what stands there
+            let column = error.column();
+            Flaw::Invalid(format!(
+                "is not a JSON array of texts, from column {column} on"
+            ))
+        });
     }
     Ok(text
         .split(',')

@@ -81,6 +81,8 @@ pub struct TargetError {
     pub request_id: Option<String>,
     /// The service's own answer, where it speaks JSON.
     body: Option<Box<(String, Bytes)>>,
+    /// The service failed, and may have carried the call out all the same.
+    may_have_happened: bool,
 }
 
 /// What a lost answer means for a call.
@@ -108,7 +110,28 @@ impl TargetError {
             status: None,
             request_id: None,
             body: None,
+            may_have_happened: false,
         }
+    }
+
+    /// A success without what proves it: an id, most often. Nobody may be told that the record is safe.
+    pub(super) fn no_receipt(service: Service, missing: &str) -> TargetError {
+        TargetError::new(
+            Class::OutcomeUnknown,
+            service,
+            "MissingReceipt",
+            format!("the target answered without {missing}"),
+        )
+    }
+
+    /// A read that succeeded without a piece that every answer has: what came is not the service's.
+    pub(super) fn incomplete(service: Service, missing: &str) -> TargetError {
+        TargetError::new(
+            Class::Unavailable,
+            service,
+            "IncompleteAnswer",
+            format!("the target answered without {missing}"),
+        )
     }
 
     /// As a service that answers in its own protocol; the embedded queues do.
@@ -136,7 +159,7 @@ impl TargetError {
             CallError::Setup { code, reason } => {
                 TargetError::new(Class::Setup, service, code, reason)
             }
-            CallError::Refused(refusal) => TargetError::refused(service, *refusal),
+            CallError::Refused(refusal) => TargetError::refused(service, lost, *refusal),
         }
     }
 
@@ -154,7 +177,7 @@ impl TargetError {
         )
     }
 
-    fn refused(service: Service, refusal: Refusal) -> TargetError {
+    fn refused(service: Service, lost: Lost, refusal: Refusal) -> TargetError {
         let class = classify(refusal.status, &refusal.code, &refusal.message);
         // a proxy on the way answers too, in HTML and without a code: that is not for our callers
         let body = refusal
@@ -174,6 +197,10 @@ impl TargetError {
             status: Some(refusal.status),
             request_id: refusal.request_id,
             body,
+            // a service that says 503 has not begun; any other failure can come after the write
+            may_have_happened: class == Class::Unavailable
+                && lost == Lost::MayHaveHappened
+                && refusal.status != 503,
         }
     }
 
@@ -181,6 +208,7 @@ impl TargetError {
     pub fn reason(&self) -> Code {
         match self.class {
             Class::Throttled => Code::TargetThrottled,
+            Class::Unavailable if self.may_have_happened => Code::OutcomeUnknown,
             Class::Unavailable => Code::TargetUnavailable,
             Class::OutcomeUnknown => Code::OutcomeUnknown,
             Class::Timeout => Code::Timeout,
@@ -220,7 +248,7 @@ impl TargetError {
     pub fn may_be_stored(&self) -> bool {
         match self.class {
             Class::OutcomeUnknown => true,
-            Class::Unavailable => self.status.is_some_and(|status| status != 503),
+            Class::Unavailable => self.may_have_happened,
             Class::StoreUnavailable => self.code == "StoreUnavailable",
             _ => false,
         }
@@ -245,9 +273,13 @@ impl TargetError {
             Class::Record => format!("{service} refused it: {}", self.code),
             Class::Setup => format!("{service} cannot be used as it is set up: {}", self.code),
             Class::Throttled => format!("{service} is throttling: {}", self.code),
+            Class::Unavailable if self.may_have_happened => format!(
+                "{service} failed ({}): the record may or may not be stored",
+                self.code
+            ),
             Class::Unavailable => format!("{service} is not available: {}", self.code),
             Class::OutcomeUnknown => format!(
-                "{service} did not answer ({}): the record may or may not be stored",
+                "{service} has not confirmed it ({}): the record may or may not be stored",
                 self.code
             ),
             Class::Timeout => format!("{service} did not answer in time"),
@@ -258,10 +290,12 @@ impl TargetError {
         }
     }
 
-    /// The response in the aws dialect: the service's own where it answered, else what the vendor's gateway says.
+    /// The response in the aws dialect: the service's own where it answered with an error, else what the vendor's
+    /// gateway says.
     pub fn aws(&self, id: &RequestId) -> Rendered {
         let codeless = self.code.starts_with("HTTP") && self.body.is_none();
-        let status = self.status.filter(|status| !(codeless && *status >= 500));
+        let errors = if codeless { 400..=499 } else { 400..=599 };
+        let status = self.status.filter(|status| errors.contains(status));
         match (status, &self.body) {
             (Some(status), _) if self.service == Service::Sqs => {
                 let request_id = self.request_id.as_deref().unwrap_or(id.as_str());
@@ -301,6 +335,7 @@ impl TargetError {
 pub(super) fn classify(status: u16, code: &str, message: &str) -> Class {
     let code = code.rsplit(['.', '#']).next().unwrap_or(code);
     match code {
+        _ if (300..400).contains(&status) => Class::Setup, // somebody on the way, or the wrong address
         "Throttling"
         | "ThrottlingException"
         | "ThrottledException"

@@ -13,6 +13,7 @@ impl Sources for Fixed<'_> {
             Source::Header(name) if name == "x-number" => Some(Bytes::from_static(b"7")),
             Source::Query(name) if name == "q" => Some(Bytes::from_static(b"query")),
             Source::PathVariable(name) if name == "id" => Some(Bytes::from_static(b"handle-1")),
+            Source::Context(_) => Some(Bytes::from_static(b"context")),
             Source::Body => Some(Bytes::copy_from_slice(self.0)),
             Source::BodyField(selector) => return select(selector, self.0),
             _ => None,

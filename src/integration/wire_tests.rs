@@ -77,6 +77,12 @@ const RECEIVE: &str =
     r#"{"SQS-ReceiveMessage":{"QueueUrl":"https://sqs.us-west-2.amazonaws.com/1/q"}}"#;
 const CONFIGURATION: &str = r#"{"AppConfig-GetConfiguration":{"Application":"shop","Environment":"prod","Configuration":"flags","ClientId":"c-1","ClientConfigurationVersion":"2"}}"#;
 
+const EVENT: &str =
+    r#"{"EventBridge-PutEvents":{"Detail":"$request.body","DetailType":"t","Source":"s"}}"#;
+const START: &str = r#"{"StepFunctions-StartExecution":{"StateMachineArn":"arn:aws:states:eu-west-1:1:stateMachine:flow"}}"#;
+const START_SYNC: &str = r#"{"StepFunctions-StartSyncExecution":{"StateMachineArn":"arn:aws:states:eu-west-1:1:stateMachine:flow"}}"#;
+const STOP: &str = r#"{"StepFunctions-StopExecution":{"ExecutionArn":"arn:aws:states:eu-west-1:1:execution:flow:e"}}"#;
+
 const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -263,4 +269,96 @@ async fn a_throttle_and_an_overload_are_503_with_the_service_s_own_answer_in_the
             &br#"{"__type":"ProvisionedThroughputExceededException"}"#[..]
         )
     );
+}
+
+/// The error of a call that gets this answer.
+async fn error(json: &str, answer: &'static str) -> TargetError {
+    let server = Server::start(Does::Answers(answer)).await;
+    match call(&server.address, json, LONG).await {
+        Err(error) => error,
+        Ok(answer) => panic!("{json}: {answer:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_an_id_is_no_success() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+    ] {
+        for json in [PUT, SEND, EVENT, START, START_SYNC, STOP] {
+            let error = error(json, answer).await;
+            assert_eq!(
+                (error.code.as_str(), error.reason(), error.may_be_stored()),
+                ("MissingReceipt", Code::OutcomeUnknown, true),
+                "{json}: {answer}"
+            );
+            assert_eq!(error.aws(&RequestId::mint()).status, 503);
+        }
+    }
+    let no_shard = "HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\n{\"SequenceNumber\":\"1\"}";
+    assert_eq!(error(PUT, no_shard).await.code, "MissingReceipt");
+}
+
+#[tokio::test]
+async fn a_read_that_lacks_a_piece_is_not_passed_on() {
+    for (json, answer) in [
+        (
+            CONFIGURATION,
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+        ),
+        (
+            RECEIVE,
+            "HTTP/1.1 200 OK\r\ncontent-length: 48\r\n\r\n{\"Messages\":[{\"MessageId\":\"m-1\",\"Body\":\"text\"}]}",
+        ),
+    ] {
+        let error = error(json, answer).await;
+        assert_eq!(
+            (error.code.as_str(), error.reason(), error.may_be_stored()),
+            ("IncompleteAnswer", Code::TargetUnavailable, false),
+            "{json}"
+        );
+        assert_eq!(error.aws(&RequestId::mint()).status, 503);
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_cannot_be_read_is_lost_and_a_redirect_is_a_matter_of_setup() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+    for json in [PUT, SEND, EVENT, START, START_SYNC, STOP] {
+        let error = error(json, page).await;
+        assert_eq!(
+            (error.reason(), error.may_be_stored(), error.status),
+            (Code::OutcomeUnknown, true, None),
+            "{json}"
+        );
+        assert_eq!(error.aws(&RequestId::mint()).status, 503);
+    }
+    let read = error(RECEIVE, page).await;
+    assert_eq!(read.reason(), Code::TargetUnavailable);
+    assert_eq!(read.aws(&RequestId::mint()).status, 503);
+    let moved = "HTTP/1.1 302 Found\r\nlocation: https://portal.example/\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+    for json in [
+        PUT,
+        SEND,
+        EVENT,
+        START,
+        START_SYNC,
+        STOP,
+        RECEIVE,
+        CONFIGURATION,
+    ] {
+        let error = error(json, moved).await;
+        assert_eq!(
+            (error.class, error.native_status(), error.code.as_str()),
+            (Class::Setup, 502, "HTTP302"),
+            "{json}"
+        );
+        let aws = error.aws(&RequestId::mint());
+        assert_eq!(
+            (aws.status, &aws.body[..]),
+            (500, &b"{\"message\":\"Internal Server Error\"}"[..])
+        );
+    }
 }

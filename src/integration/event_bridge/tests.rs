@@ -75,7 +75,7 @@ fn a_refused_entry_is_a_failure_that_the_aws_dialect_shows_as_it_is() {
         ("InternalFailure", Class::Unavailable, 503),
         ("NotAuthorizedForSource", Class::Setup, 502),
     ] {
-        let answer = EventPut::from(Some(entry(code)), 1);
+        let answer = EventPut::from(Some(entry(code)), 1).unwrap();
         let failure = answer.failure().unwrap();
         assert_eq!(
             (failure.class, failure.native_status()),
@@ -83,13 +83,31 @@ fn a_refused_entry_is_a_failure_that_the_aws_dialect_shows_as_it_is() {
             "{code}"
         );
     }
-    let answer = EventPut::from(Some(entry("MalformedDetail")), 1).aws("r");
+    let answer = EventPut::from(Some(entry("MalformedDetail")), 1)
+        .unwrap()
+        .aws("r");
     assert_eq!(answer.status, 200);
     assert_eq!(
         std::str::from_utf8(&answer.body).unwrap(),
         r#"{"Entries":[{"ErrorCode":"MalformedDetail","ErrorMessage":"Detail is malformed."}],"FailedEntryCount":1}"#
     );
-    assert!(EventPut::from(None, 0).failure().is_some());
+}
+
+#[test]
+fn without_an_id_nobody_knows_whether_the_entry_was_taken() {
+    let entry = || aws_sdk_eventbridge::types::PutEventsResultEntry::builder();
+    for (entry, failed) in [
+        (None, 0),
+        (Some(entry().build()), 0),
+        (Some(entry().event_id("").build()), 0),
+        (Some(entry().event_id("e-1").build()), 1),
+    ] {
+        let error = EventPut::from(entry, failed).unwrap_err();
+        assert_eq!(
+            (error.class, error.code.as_str(), error.may_be_stored()),
+            (Class::OutcomeUnknown, "MissingReceipt", true)
+        );
+    }
 }
 
 #[test]
@@ -97,7 +115,7 @@ fn a_taken_entry_has_an_id() {
     let entry = aws_sdk_eventbridge::types::PutEventsResultEntry::builder()
         .event_id("e-1")
         .build();
-    let answer = EventPut::from(Some(entry), 0);
+    let answer = EventPut::from(Some(entry), 0).unwrap();
     assert!(answer.failure().is_none());
     assert_eq!(answer.message_id(), Some("e-1"));
     assert_eq!(

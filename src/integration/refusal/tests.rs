@@ -60,7 +60,7 @@ fn each_refusal_has_its_class_code_and_status() {
             "InternalError",
             "",
             Class::Unavailable,
-            "target_unavailable",
+            "outcome_unknown",
             503,
         ),
         (
@@ -78,8 +78,17 @@ fn each_refusal_has_its_class_code_and_status() {
             "",
             "",
             Class::Unavailable,
-            "target_unavailable",
+            "outcome_unknown",
             503,
+        ),
+        (
+            Service::Kinesis,
+            302,
+            "",
+            "",
+            Class::Setup,
+            "target_setup",
+            502,
         ),
         (
             Service::Sqs,
@@ -230,6 +239,61 @@ fn what_was_not_sent_is_unavailable_and_what_was_lost_depends_on_the_call() {
 }
 
 #[test]
+fn a_fault_of_the_service_leaves_the_outcome_of_a_store_open_and_that_of_a_read_not() {
+    let of = |lost, status, code: &str| {
+        let refusal = Refusal {
+            status,
+            code: code.to_owned(),
+            message: String::new(),
+            request_id: None,
+            content_type: None,
+            body: Bytes::new(),
+        };
+        TargetError::from_call(Service::Sqs, lost, CallError::Refused(Box::new(refusal)))
+    };
+    for (lost, status, code, reason, stored) in [
+        (
+            Lost::MayHaveHappened,
+            500,
+            "InternalError",
+            Code::OutcomeUnknown,
+            true,
+        ),
+        (Lost::MayHaveHappened, 504, "", Code::OutcomeUnknown, true),
+        (
+            Lost::MayHaveHappened,
+            503,
+            "ServiceUnavailable",
+            Code::TargetUnavailable,
+            false,
+        ),
+        (
+            Lost::MayHaveHappened,
+            400,
+            "RequestThrottled",
+            Code::TargetThrottled,
+            false,
+        ),
+        (
+            Lost::Harmless,
+            500,
+            "InternalError",
+            Code::TargetUnavailable,
+            false,
+        ),
+    ] {
+        let error = of(lost, status, code);
+        assert_eq!(
+            (error.reason(), error.may_be_stored()),
+            (reason, stored),
+            "{status} {code}"
+        );
+        assert_eq!(error.native_status(), 503);
+        assert_eq!(error.detail().contains("may or may not be stored"), stored);
+    }
+}
+
+#[test]
 fn the_caller_reads_the_code_but_not_what_the_service_says_about_us() {
     let denied = refused(
         Service::Sqs,
@@ -279,6 +343,15 @@ fn the_aws_dialect_passes_on_the_service_s_answer_and_speaks_for_itself_otherwis
         (proxy.status, &proxy.body[..]),
         (503, &b"{\"message\":\"Service Unavailable\"}"[..])
     );
+    for status in [200, 204, 302, 304, 600] {
+        for service in [Service::Sqs, Service::Kinesis] {
+            for code in ["", "X"] {
+                let answer = refused(service, status, code, "").aws(&id);
+                assert!([500, 503].contains(&answer.status), "{status} {code}");
+                assert!(answer.body.starts_with(b"{\"message\":\""));
+            }
+        }
+    }
     let kinesis = refused(Service::Kinesis, 400, "X", "").aws(&id);
     assert_eq!(
         (kinesis.status, &kinesis.body[..]),

@@ -1,14 +1,17 @@
 //! Message attributes and message system attributes: the three forms in which people write them, and the rules of SQS
 //! that hold for each (SendMessage, API reference).
 
+mod json;
+
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-use crate::integration::parameter::{Compiler, Flaw, MapError};
+use self::json::from_json;
+use crate::integration::parameter::{Compiler, Flaw, MapError, may_be_shown, shown};
 use crate::integration::shape::{Shape, TextMap};
-use crate::mapping::{Expression, Part, Sources};
+use crate::mapping::{Expression, Sources};
 use crate::model::message::{Attribute, AttributeValue, Attributes, sqs_text};
 use crate::model::text::{Piece, Text};
 
@@ -289,9 +292,8 @@ impl CompiledAttributes {
                         continue;
                     }
                     let attribute = attribute(data_type, binary, &bytes).map_err(|flaw| {
-                        let callers = matches!(expression.parts(), [Part::Reference(_)]);
-                        let shown = callers.then_some(&bytes[..]);
-                        MapError::flaw("SQS", format!("{parameter}.{name}"), shown, flaw)
+                        let value = may_be_shown(expression).then_some(&bytes[..]);
+                        MapError::flaw("SQS", format!("{parameter}.{name}"), value, flaw)
                     })?;
                     attributes.insert(name.clone(), attribute);
                 }
@@ -302,7 +304,7 @@ impl CompiledAttributes {
                 if bytes.is_empty() {
                     return Ok(Attributes::new());
                 }
-                self.brought(&bytes)?
+                self.brought(&bytes, may_be_shown(expression))?
             }
         };
         if attributes.len() > room {
@@ -316,17 +318,27 @@ impl CompiledAttributes {
         Ok(attributes)
     }
 
-    /// Reads the JSON text that a request brought.
-    fn brought(&self, bytes: &Bytes) -> Result<Attributes, MapError> {
+    /// Reads the JSON text that a request brought. What stands in it is named in errors only if it may be.
+    fn brought(&self, bytes: &Bytes, may_be_shown: bool) -> Result<Attributes, MapError> {
         let parameter = self.which.parameter();
         let wrong = |reason: String| MapError::parameter(parameter, None, reason);
+        let quoted = |text: &str| match may_be_shown {
+            true => shown(text.as_bytes()),
+            false => "an attribute".to_owned(),
+        };
         let text = std::str::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".to_owned()))?;
-        let entries = from_json(&Text(vec![Piece::Literal(text.to_owned())]))
-            .map_err(|reason| wrong(format!("is not the JSON text of attributes: {reason}")))?;
+        let entries =
+            from_json(&Text(vec![Piece::Literal(text.to_owned())])).map_err(|reason| {
+                let what = "is not the JSON text of attributes";
+                wrong(match may_be_shown {
+                    true => format!("{what}: {reason}"),
+                    false => what.to_owned(),
+                })
+            })?;
         let mut attributes = Attributes::new();
         for (name, config) in entries {
             check_name(self.which, &name)
-                .map_err(|reason| wrong(format!("has a name that {reason}: {name:?}")))?;
+                .map_err(|reason| wrong(format!("has a name that {reason}: {}", quoted(&name))))?;
             let (data_type, text, binary) = match &config {
                 AttributeConfig::Text(text) => ("String".to_owned(), text, false),
                 AttributeConfig::Typed {
@@ -336,16 +348,20 @@ impl CompiledAttributes {
                 } => {
                     let data_type = data_type.joined().into_owned();
                     if !is_data_type(&data_type) {
-                        return Err(wrong(format!("{name:?}: {data_type:?} is not a data type")));
+                        let name = quoted(&name);
+                        return Err(wrong(format!("{name} has a DataType that is none")));
                     }
                     match (is_binary(&data_type), string_value, binary_value) {
                         (false, Some(text), None) => (data_type, text, false),
                         (true, None, Some(text)) => (data_type, text, true),
-                        _ => return Err(wrong(format!("{name:?} has no value of its data type"))),
+                        _ => {
+                            let name = quoted(&name);
+                            return Err(wrong(format!("{name} has no value of its data type")));
+                        }
                     }
                 }
                 AttributeConfig::Typed { .. } => {
-                    return Err(wrong(format!("{name:?} has no DataType")));
+                    return Err(wrong(format!("{} has no DataType", quoted(&name))));
                 }
             };
             let text = text.joined();
@@ -353,12 +369,12 @@ impl CompiledAttributes {
                 continue;
             }
             let attribute = attribute(&data_type, binary, text.as_bytes()).map_err(|flaw| {
-                MapError::flaw(
-                    "SQS",
-                    format!("{parameter}.{name}"),
-                    Some(text.as_bytes()),
-                    flaw,
-                )
+                let value = may_be_shown.then_some(text.as_bytes());
+                let parameter = match may_be_shown {
+                    true => format!("{parameter}.{name}"),
+                    false => parameter.to_owned(),
+                };
+                MapError::flaw("SQS", parameter, value, flaw)
             })?;
             attributes.insert(name, attribute);
         }
@@ -429,83 +445,6 @@ fn check_name(which: Which, name: &str) -> Result<(), String> {
         Err("cannot name an attribute".to_owned())
     }
 }
-
-/// Reads JSON text in which some pieces were substituted: those stay literal, wherever in a string they stand.
-fn from_json(text: &Text) -> Result<Vec<(String, AttributeConfig)>, String> {
-    let mut literals = Vec::new();
-    let all_literal = text
-        .0
-        .iter()
-        .all(|piece| matches!(piece, Piece::Literal(_)));
-    let mut json = String::new();
-    for piece in &text.0 {
-        match piece {
-            Piece::Literal(literal) if !all_literal => {
-                json.push(MARK);
-                json.push_str(&literals.len().to_string());
-                json.push(MARK);
-                literals.push(literal.clone());
-            }
-            Piece::Literal(text) | Piece::Written(text) => json.push_str(text),
-        }
-    }
-    let document: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&json).map_err(|error| error.to_string())?;
-    let pieces = |text: &str| -> Text {
-        if all_literal {
-            return Text(vec![Piece::Literal(text.to_owned())]);
-        }
-        let parts = text
-            .split(MARK)
-            .enumerate()
-            .filter(|(_, part)| !part.is_empty());
-        Text(
-            parts
-                .map(|(position, part)| {
-                    match part.parse::<usize>().ok().and_then(|at| literals.get(at)) {
-                        Some(literal) if position % 2 == 1 => Piece::Literal(literal.clone()),
-                        _ => Piece::Written(part.to_owned()),
-                    }
-                })
-                .collect(),
-        )
-    };
-    let scalar = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => Some(pieces(text)),
-        serde_json::Value::Number(number) => Some(Text::written(number.to_string())),
-        serde_json::Value::Bool(value) => Some(Text::written(value.to_string())),
-        _ => None,
-    };
-    let mut entries = Vec::with_capacity(document.len());
-    for (name, value) in &document {
-        if let Some(text) = scalar(value) {
-            entries.push((name.clone(), AttributeConfig::Text(text)));
-            continue;
-        }
-        let fields = value
-            .as_object()
-            .ok_or_else(|| format!("{name:?} is neither a text nor an object"))?;
-        if let Some(stranger) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
-            return Err(format!(
-                "{name:?} has {stranger:?}; allowed: {}",
-                FIELDS.join(", ")
-            ));
-        }
-        let field = |key: &str| fields.get(key).and_then(scalar);
-        entries.push((
-            name.clone(),
-            AttributeConfig::Typed {
-                data_type: field("DataType"),
-                string_value: field("StringValue"),
-                binary_value: field("BinaryValue"),
-            },
-        ));
-    }
-    Ok(entries)
-}
-
-/// Stands around the number of a literal while its text is read as JSON: a noncharacter, which no text holds.
-const MARK: char = '\u{fdd0}';
 
 #[cfg(test)]
 mod tests;

@@ -91,6 +91,17 @@ fn queue(bytes: Bytes) -> Result<Queue, Flaw> {
     }
 }
 
+/// A group's, a deduplication's or an attempt's id: 1 to 128 letters, digits and punctuation of ASCII (SendMessage,
+/// ReceiveMessage, API reference).
+fn fifo_id(bytes: Bytes) -> Result<String, Flaw> {
+    if (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic) {
+        return utf8(bytes);
+    }
+    Err(Flaw::Invalid(
+        "must be 1 to 128 letters, digits and punctuation of ASCII, without spaces".to_owned(),
+    ))
+}
+
 /// Whether a host, with or without its port, is one of AWS's.
 fn is_aws_host(host: &str) -> bool {
     let host = host.split(':').next().unwrap_or(host).to_ascii_lowercase();

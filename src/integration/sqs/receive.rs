@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::attributes::ENCODING;
 use super::send::base64_marker;
-use super::{Address, Queue, embedded};
+use super::{Address, Queue, embedded, fifo_id};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
-use crate::integration::parameter::{Compiler, MapError, Param, integer, optional, text};
+use crate::integration::parameter::{Compiler, MapError, Param, integer, optional};
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::integration::shape::TextList;
 use crate::integration::{Called, Effect, Kind, NameList, OwnKeys, Targets, within, xml};
@@ -44,7 +44,8 @@ pub struct ReceiveMessage {
     /// The message attributes to return: `All`, `.*`, names, or beginnings (`order.*`).
     #[serde(rename = "MessageAttributeNames", default)]
     message_attribute_names: Option<TextList>,
-    /// FIFO queues only: the same id within five minutes gives the same messages again. Up to 128 characters.
+    /// FIFO queues only: the same id within five minutes gives the same messages again. 1 to 128
+    /// letters, digits and punctuation of ASCII.
     #[serde(rename = "ReceiveRequestAttemptId", default)]
     receive_request_attempt_id: Option<Text>,
     /// Seconds for which nobody else receives the messages: 0 to 43,200.
@@ -146,7 +147,7 @@ impl Kind for ReceiveMessage {
             attempt_id: compiler.optional(
                 "ReceiveRequestAttemptId",
                 &self.receive_request_attempt_id,
-                text::<1, 128>,
+                fifo_id,
             ),
             visibility_timeout: compiler.optional(
                 "VisibilityTimeout",
@@ -261,7 +262,15 @@ async fn receive(
 }
 
 fn message(from: aws_sdk_sqs::types::Message) -> Result<Message, TargetError> {
-    let body = from.body.unwrap_or_default();
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let (Some(message_id), Some(receipt_handle), Some(body)) = (
+        given(from.message_id),
+        given(from.receipt_handle),
+        from.body,
+    ) else {
+        let missing = "a message's id, receipt handle or body";
+        return Err(TargetError::incomplete(Service::Sqs, missing));
+    };
     let md5 = from.md5_of_body.unwrap_or_default();
     if !md5.is_empty() && md5 != md5_of_body(body.as_bytes()) {
         return Err(TargetError::new(
@@ -274,8 +283,8 @@ fn message(from: aws_sdk_sqs::types::Message) -> Result<Message, TargetError> {
     let system = from.attributes.unwrap_or_default();
     let attributes = from.message_attributes.unwrap_or_default();
     Ok(Message {
-        message_id: from.message_id.unwrap_or_default(),
-        receipt_handle: from.receipt_handle.unwrap_or_default(),
+        message_id,
+        receipt_handle,
         md5_of_body: md5,
         body,
         base64: false,

@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::attributes::{AttributesConfig, CompiledAttributes, ENCODING, MOST, Which};
-use super::{Address, MESSAGE_BYTES, Queue, embedded};
+use super::{Address, MESSAGE_BYTES, Queue, embedded, fifo_id};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
-use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional, text};
+use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional};
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::integration::{Called, Effect, Encode, Kind, OwnKeys, Payload, Targets, within, xml};
 use crate::mapping::Sources;
@@ -42,11 +42,11 @@ pub struct SendMessage {
     /// Attributes of the message: at most ten.
     #[serde(rename = "MessageAttributes", default)]
     message_attributes: Option<AttributesConfig>,
-    /// FIFO queues only: a second message with the same id within five minutes is not stored again. Up to 128
-    /// characters.
+    /// FIFO queues only: a second message with the same id within five minutes is not stored again. 1 to 128
+    /// letters, digits and punctuation of ASCII.
     #[serde(rename = "MessageDeduplicationId", default)]
     message_deduplication_id: Option<Text>,
-    /// Messages of one group keep their order. FIFO queues need it. Up to 128 characters.
+    /// Messages of one group keep their order. FIFO queues need it. 1 to 128 letters, digits and punctuation of ASCII.
     #[serde(rename = "MessageGroupId", default)]
     message_group_id: Option<Text>,
     /// System attributes: `AWSTraceHeader` is the only one.
@@ -131,9 +131,9 @@ impl Kind for SendMessage {
         let deduplication_id = compiler.optional(
             "MessageDeduplicationId",
             &self.message_deduplication_id,
-            text::<1, 128>,
+            fifo_id,
         );
-        let group_id = compiler.optional("MessageGroupId", &self.message_group_id, text::<1, 128>);
+        let group_id = compiler.optional("MessageGroupId", &self.message_group_id, fifo_id);
         let room = MOST - usize::from(own.encode.is_some());
         let attributes = self
             .message_attributes
@@ -392,8 +392,10 @@ async fn send(
     }
     let output = within(Box::pin(call.send()), Service::Sqs, lost, deadline).await?;
     let request_id = output.request_id().map(str::to_owned);
+    let message_id = output.message_id.filter(|id| !id.is_empty());
     let sent = Sent {
-        message_id: output.message_id.unwrap_or_default(),
+        message_id: message_id
+            .ok_or_else(|| TargetError::no_receipt(Service::Sqs, "a message's id"))?,
         md5_of_body: output.md5_of_message_body.unwrap_or_default(),
         md5_of_attributes: output.md5_of_message_attributes,
         md5_of_system_attributes: output.md5_of_message_system_attributes,

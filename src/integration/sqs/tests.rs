@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::receive::{Message, Received};
 use super::send::Sent;
-use super::{Queue, queue};
+use super::{Queue, fifo_id, queue};
 use crate::integration::answer::{Answered, NativeAnswer};
 use crate::integration::parameter::Flaw;
 use crate::integration::tests::{compile, json, map, problems};
@@ -102,7 +102,86 @@ fn an_optional_parameter_that_comes_out_empty_is_not_sent() {
     let wrong = send("queue:orders", r#","DelaySeconds":"$request.header.x-a""#);
     assert_eq!(
         map(&compile(&wrong), b"x").unwrap_err().to_string(),
-        r#"DelaySeconds ("alpha") must be a whole number from 0 to 900"#
+        "DelaySeconds must be a whole number from 0 to 900"
+    );
+}
+
+#[test]
+fn a_value_is_shown_only_where_it_cannot_be_a_credential() {
+    let reason = |expression: &str| {
+        let config = send(
+            "queue:orders",
+            &format!(r#","DelaySeconds":"{expression}""#),
+        );
+        let refused = map(&compile(&config), br#"{"f":"from the body"}"#).unwrap_err();
+        assert_eq!(
+            (refused.status(), refused.code().name()),
+            (400, "bad_request")
+        );
+        refused.to_string()
+    };
+    for (expression, shown) in [
+        ("$request.path.id", " (\"handle-1\")"),
+        ("$request.body.f", " (\"from the body\")"),
+        ("$request.body", ""),
+        ("$request.header.x-a", ""),
+        ("$request.querystring.q", ""),
+        ("$context.requestId", ""),
+        ("x${request.path.id}", ""),
+        ("${request.path.id}${request.header.x-a}", ""),
+        ("${request.body.missing:-secret}", ""),
+    ] {
+        assert_eq!(
+            reason(expression),
+            format!("DelaySeconds{shown} must be a whole number from 0 to 900"),
+            "{expression}"
+        );
+    }
+}
+
+#[test]
+fn ids_of_fifo_queues_hold_what_sqs_takes() {
+    let ok = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~aZ0";
+    assert!(fifo_id(Bytes::from(ok)).is_ok());
+    assert!(fifo_id(Bytes::from("x".repeat(128))).is_ok());
+    let long = "x".repeat(129);
+    let rule = "must be 1 to 128 letters, digits and punctuation of ASCII, without spaces";
+    for wrong in ["a b", "a\u{7f}", "ä", "a\n", "", long.as_str()] {
+        let flaw = Flaw::Invalid(rule.to_owned());
+        assert_eq!(
+            fifo_id(Bytes::from(wrong.to_owned())),
+            Err(flaw),
+            "{wrong:?}"
+        );
+    }
+    let remote = "https://sqs.eu-west-1.amazonaws.com/1/ledger.fifo";
+    for queue in ["queue:ledger.fifo", remote] {
+        for (group, deduplication, wrong) in [
+            ("$request.body", "d", "MessageGroupId"),
+            ("g", "$request.body", "MessageDeduplicationId"),
+        ] {
+            let ids = format!(
+                r#","MessageGroupId":"{group}","MessageDeduplicationId":"{deduplication}""#
+            );
+            let integration = compile(&send(queue, &ids));
+            assert!(map(&integration, b"order-1").is_ok());
+            for body in ["two words", "gr\u{fc}n", long.as_str()] {
+                let refused = map(&integration, body.as_bytes()).unwrap_err();
+                assert_eq!(
+                    (refused.status(), refused.code().name(), refused.to_string()),
+                    (400, "bad_request", format!("{wrong} {rule}"))
+                );
+            }
+        }
+        let ids = r#","MessageGroupId":"a b","MessageDeduplicationId":"grün""#;
+        assert_eq!(problems(&send(queue, ids)).len(), 2);
+    }
+    let receive = r#"{"SQS-ReceiveMessage":{"QueueUrl":"queue:ledger.fifo","ReceiveRequestAttemptId":"a b"}}"#;
+    assert_eq!(
+        problems(receive),
+        [format!(
+            "error: integration.SQS-ReceiveMessage.ReceiveRequestAttemptId: \"a b\" {rule}"
+        )]
     );
 }
 

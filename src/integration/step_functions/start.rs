@@ -128,6 +128,10 @@ impl Kind for StartExecution {
             .name(request.name)
             .set_input(request.input);
         let output = within(Box::pin(call.send()), service, lost, deadline).await?;
+        // the SDK puts an empty text where an answer lacks what it has to have
+        if output.execution_arn.is_empty() {
+            return Err(TargetError::no_receipt(service, "an execution's ARN"));
+        }
         Ok(Called {
             request_id: output.request_id().map(str::to_owned),
             answer: Started {

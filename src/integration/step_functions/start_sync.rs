@@ -151,6 +151,11 @@ impl Kind for StartSyncExecution {
                 }
             });
         let output = within(Box::pin(call.send()), service, lost, deadline).await?;
+        // the SDK puts empty texts where an answer lacks what it has to have
+        if output.execution_arn.is_empty() || output.status.as_str().is_empty() {
+            let missing = "an execution's ARN and status";
+            return Err(TargetError::no_receipt(service, missing));
+        }
         Ok(Called {
             request_id: output.request_id().map(str::to_owned),
             answer: Finished::from(output),

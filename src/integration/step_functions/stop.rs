@@ -120,6 +120,10 @@ impl Kind for StopExecution {
             .set_error(request.error)
             .set_cause(request.cause);
         let output = within(Box::pin(call.send()), service, lost, deadline).await?;
+        // the SDK puts 1970 where an answer lacks the date that it has to have
+        if output.stop_date == DateTime::from_secs(0) {
+            return Err(TargetError::no_receipt(service, "a stop date"));
+        }
         Ok(Called {
             request_id: output.request_id().map(str::to_owned),
             answer: Stopped {

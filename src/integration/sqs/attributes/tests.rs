@@ -123,14 +123,14 @@ fn what_is_wrong_with_attributes_is_said_at_its_path() {
 
 #[test]
 fn what_a_request_brings_is_checked_like_what_is_written() {
-    let mapped = compile(&send(r#""$request.body""#));
+    let mapped = compile(&send(r#""$request.body.all""#));
     for (body, reason) in [
         ("[1]", "is not the JSON text of attributes"),
         (r#"{"a b":"x"}"#, "has a name that cannot name an attribute"),
         (r#"{"a":{"StringValue":"x"}}"#, "has no DataType"),
         (
             r#"{"a":{"DataType":"Text","StringValue":"x"}}"#,
-            "is not a data type",
+            "has a DataType that is none",
         ),
         (
             r#"{"a":{"DataType":"Number","StringValue":"x"}}"#,
@@ -141,18 +141,55 @@ fn what_a_request_brings_is_checked_like_what_is_written() {
             "has no value of its data type",
         ),
         (r#"{"a":["x"]}"#, "is neither a text nor an object"),
+        (r#"{"a":"x","a":"y"}"#, "\"a\" stands there twice"),
+        (
+            r#"{"a":{"DataType":"String","StringValue":"x","StringValue":"y"}}"#,
+            "\"StringValue\" stands there twice",
+        ),
     ] {
-        let refused = map(&mapped, body.as_bytes()).unwrap_err();
+        let refused = map(&mapped, format!("{{\"all\":{body}}}").as_bytes()).unwrap_err();
         assert_eq!(refused.status(), 400);
         assert!(refused.to_string().contains(reason), "{body}: {refused}");
     }
-    let charset = map(&mapped, "{\"a\":\"x\\u0001\"}".as_bytes()).unwrap_err();
+    let charset = map(&mapped, b"{\"all\":{\"a\":\"x\\u0001\"}}").unwrap_err();
     assert_eq!(charset.code().name(), "target_charset");
     // `${…}` that came from a request is text like any other
     assert_eq!(
         attributes_of(r#""$request.body""#, br#"{"a":"${request.header.x-a}"}"#),
         serde_json::json!({ "a": { "DataType": "String", "StringValue": "${request.header.x-a}" } })
     );
+}
+
+#[test]
+fn a_name_that_stands_twice_is_an_error_at_check() {
+    let twice = r#""{\"a\":\"${request.header.x-a}\",\"b\":\"1\",\"a\":\"2\"}""#;
+    let found = problems(&send(twice));
+    assert!(
+        found[0].contains(
+            "`MessageAttributes` is not the JSON text of attributes: \"a\" stands there twice"
+        ),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_a_whole_body_brings_is_not_shown() {
+    let mapped = compile(&send(r#""$request.body""#));
+    for body in [
+        r#"{"hunter 2":"x"}"#,
+        r#"{"hunter":{"StringValue":"x"}}"#,
+        r#"{"hunter":{"DataType":"hunter","StringValue":"x"}}"#,
+        r#"{"hunter":{"DataType":"Number","StringValue":"hunter"}}"#,
+        r#"{"hunter":{"DataType":"Binary","StringValue":"x"}}"#,
+        r#"{"hunter":["x"]}"#,
+        r#"{"hunter":"x","hunter":"y"}"#,
+        r#"{"a":{"hunter":"x"}}"#,
+        r#""hunter""#,
+    ] {
+        let refused = map(&mapped, body.as_bytes()).unwrap_err();
+        assert_eq!(refused.status(), 400);
+        assert!(!refused.to_string().contains("hunter"), "{body}: {refused}");
+    }
 }
 
 #[test]
