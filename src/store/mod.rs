@@ -17,7 +17,7 @@
 //!
 //! # The shape
 //!
-//! One thread writes ([`writer`](self)): it takes all that waits, runs one transaction, answers each caller after the
+//! One thread writes (`writer.rs`): it takes all that waits, runs one transaction, answers each caller after the
 //! commit. A second thread moves the log into the database beside it. Callers prepare what they can before their turn:
 //! ids, digests, checks. A long poll costs nothing while its queue is empty.
 //!
