@@ -1,1 +1,77 @@
-//! Stub.
+//! What people write: the types of the route file. They hold no live things. Their doc comments are the reference:
+//! `config/schema.json` and `docs/configuration.md` are generated from them.
+
+mod listener;
+pub mod load;
+pub mod reference;
+mod route;
+mod service;
+mod stage;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::authn::AuthorizerConfig;
+use crate::model::route_key::RouteKey;
+use crate::model::value::{QueueName, StageName};
+
+pub use listener::{Admin, Listener};
+pub use route::{OneOrMany, Response, Route, RouteLimits};
+pub use service::{AssumeRole, Aws, Endpoints, Queue, Redrive, StoreConfig};
+pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
+
+/// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
+///
+/// Values may hold `${env:NAME}`, `${env:NAME:-default}` and `${file:path}`. Durations are written `30s`, sizes
+/// `256KiB`, rates as numbers per second. Paths are relative to the file that names them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The name of the API, `$context.apiId`. Default: the name of the file.
+    pub api: Option<String>,
+    /// The stage, `$context.stage`. A named stage serves paths under `/NAME/`; `$default` serves the whole path.
+    /// Default: `$default`.
+    pub stage: Option<StageName>,
+    /// Variables for `$stageVariables.NAME`: names of letters, digits and `_`, up to 64 characters, values up to 2,048.
+    pub stage_variables: IndexMap<String, String>,
+    /// How answers look: `native` (JSON of our own, RFC 9457 problems) or `aws` (the service's own answers, the
+    /// vendor's error bodies). Default: `native`.
+    pub responses: Option<Dialect>,
+    /// Whether `/orders/` is `/orders`: `strict` (two paths), `ignore` (one path), `redirect` (308 to the path that
+    /// has a route). Default: `strict`.
+    pub trailing_slash: Option<TrailingSlash>,
+    /// The addresses that requests come in on, by name. Default: `public` on 127.0.0.1:8080.
+    pub listeners: IndexMap<String, Listener>,
+    /// The admin listener: health, metrics, the plan. Default: 127.0.0.1:9901.
+    pub admin: Option<Admin>,
+    /// How AWS is reached.
+    pub aws: Option<Aws>,
+    /// The embedded durable store.
+    pub store: Option<StoreConfig>,
+    /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.
+    pub queues: IndexMap<QueueName, Queue>,
+    /// Cross-origin resource sharing, for every route.
+    pub cors: Option<Cors>,
+    /// The token bucket that every route gets a copy of. Default: none.
+    pub throttle: Option<Throttle>,
+    /// Limits of size, time and number.
+    pub limits: Limits,
+    /// Who may come in, by name. `none` and `api_key` are built in.
+    pub authorizers: IndexMap<String, AuthorizerConfig>,
+    /// API keys by id.
+    pub api_keys: IndexMap<String, ApiKey>,
+    /// The routes: `METHOD /path`, `ANY /path`, `METHOD /path/{name}`, `METHOD /path/{rest+}`, `$default`.
+    pub routes: IndexMap<RouteKey, Route>,
+    /// One line for each request. Default: JSON to standard output.
+    pub access_log: Option<AccessLog>,
+}
+
+/// The JSON Schema of a route file, as `penstock schema` prints it and `config/schema.json` holds it.
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Config).to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("title".to_owned(), "Penstock route file".into());
+    }
+    schema
+}

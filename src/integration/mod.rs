@@ -1,1 +1,367 @@
-//! Stub.
+//! Integrations: what a route calls. The vendor's ten subtypes and `Mock`; the SQS ones on embedded queues too.
+//!
+//! Each goes the same way: [`IntegrationConfig`] (what people write) → `compile` → [`Integration`] (checked, immutable)
+//! → `map` → [`Request`] (the exact call, as `penstock explain` prints it) → [`Targets::call`] → [`Answer`] or
+//! [`TargetError`], which know both response dialects. A target's limits are checked before it is called: at compile
+//! time where the value is static, else in `map`.
+//!
+//! A new integration is one file and one entry in the register below.
+
+mod answer;
+mod app_config;
+mod event_bridge;
+mod kind;
+mod kinesis;
+mod mock;
+mod parameter;
+mod refusal;
+mod shape;
+mod sqs;
+mod step_functions;
+mod written;
+mod xml;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use indexmap::IndexMap;
+use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::MapAccess;
+use tokio::time::Instant;
+
+use crate::aws;
+use crate::mapping::{self, Sources};
+use crate::model::path::ConfigPath;
+use crate::model::problem::Problems;
+use crate::model::request_id::RequestId;
+use crate::model::value::QueueName;
+use crate::store::Store;
+
+pub use self::answer::{Answer, NativeAnswer, Rendered};
+pub use self::kind::{DecodeData, Encode, Payload};
+pub use self::parameter::MapError;
+pub use self::refusal::{Class, Service, TargetError};
+pub use self::written::IntegrationConfig;
+
+use self::answer::Answered;
+use self::kind::{Called, Effect, Kind, NameList, OwnKeys, within};
+use self::parameter::Compiler;
+
+/// What is known while an integration is compiled.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// For mapping expressions.
+    pub mapping: mapping::Scope<'a>,
+    /// The embedded queues that are declared.
+    pub queues: &'a IndexMap<QueueName, QueueFacts>,
+    /// `aws.region`.
+    pub region: Option<&'a str>,
+}
+
+/// What a send has to know about an embedded queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFacts {
+    pub fifo: bool,
+    pub content_based_deduplication: bool,
+}
+
+/// A compiled integration. Cloning shares it.
+#[derive(Clone)]
+pub struct Integration(Arc<Inner>);
+
+impl std::fmt::Debug for Integration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {}", self.kind(), self.target_label())
+    }
+}
+
+struct Inner {
+    compiled: Compiled,
+    label: Option<String>,
+}
+
+impl IntegrationConfig {
+    /// Compiles the integration; notes everything that is wrong, at its path below `at`.
+    pub fn compile(
+        &self,
+        at: &ConfigPath,
+        scope: &Scope<'_>,
+        problems: &mut Problems,
+    ) -> Option<Integration> {
+        let (name, before) = (self.parameters.name(), problems.errors());
+        let strangers = [
+            (
+                written::ENCODE,
+                self.own.encode.is_some(),
+                sqs::SendMessage::NAME,
+            ),
+            (
+                written::DECODE_DATA,
+                self.own.decode_data.is_some(),
+                kinesis::PutRecord::NAME,
+            ),
+        ];
+        for (key, given, owner) in strangers {
+            if given && name != owner {
+                problems
+                    .error(&at.key(key), format!("`{key}` means nothing to {name}"))
+                    .help(format!("it belongs to {owner}"));
+            }
+        }
+        let at = at.key(name);
+        let compiled = self.parameters.compile(&self.own, &at, scope, problems);
+        let compiled = compiled.filter(|_| problems.errors() == before)?;
+        let label = compiled.label();
+        Some(Integration(Arc::new(Inner { compiled, label })))
+    }
+
+    /// The tag: `SQS-SendMessage`.
+    pub fn name(&self) -> &'static str {
+        self.parameters.name()
+    }
+}
+
+impl Integration {
+    /// The tag: `SQS-SendMessage`.
+    pub fn kind(&self) -> &'static str {
+        self.0.compiled.name()
+    }
+
+    /// The service that is called.
+    pub fn service(&self) -> Service {
+        self.0.compiled.service()
+    }
+
+    /// The names that `$integration.NAME` knows of its answer.
+    pub fn fields(&self) -> impl Iterator<Item = &'static str> {
+        let common = ["messageId", "requestId"];
+        common
+            .into_iter()
+            .chain(self.0.compiled.fields().iter().copied())
+    }
+
+    /// Whether a 2xx says that a record is durable: SendMessage, PutRecord, PutEvents, StartExecution.
+    pub fn stores(&self) -> bool {
+        self.0.compiled.effect() == Effect::Stores
+    }
+
+    /// Whether the answer is what the caller came for.
+    pub fn reads(&self) -> bool {
+        self.0.compiled.effect() == Effect::Reads
+    }
+
+    /// Whether a call can go to an embedded queue.
+    pub fn touches_store(&self) -> bool {
+        self.0.compiled.touches_store()
+    }
+
+    /// Whether a call can go to AWS, so that credentials will be needed.
+    pub fn touches_aws(&self) -> bool {
+        match self.service() {
+            Service::Mock => false,
+            Service::Sqs => !self.target_label().starts_with("queue:"),
+            _ => true,
+        }
+    }
+
+    /// The target as a label of metrics: `queue:orders`, the name of a queue, stream, bus, machine or configuration;
+    /// `dynamic` where each request names it.
+    pub fn target_label(&self) -> &str {
+        self.0.label.as_deref().unwrap_or("dynamic")
+    }
+
+    /// The call for a request.
+    pub fn map(&self, sources: &dyn Sources, id: &RequestId) -> Result<Request, MapError> {
+        self.0.compiled.map(sources, id).map(Request)
+    }
+}
+
+/// The exact call, with the service's own parameter names, tagged with the integration's: as `penstock explain` prints
+/// it. Bytes that are not text stand as `{"base64": …}`.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Request(Call);
+
+impl Request {
+    /// How much longer than usual the answer may take: the wait of a long poll. It extends the deadline.
+    pub fn wait(&self) -> Duration {
+        self.0.wait()
+    }
+}
+
+/// The embedded store, as far as calls go. It may come up after the gateway has.
+#[derive(Clone, Debug)]
+pub enum StoreState {
+    /// Nothing configured needs one.
+    Absent,
+    Open(Store),
+    /// It cannot be used now, for this reason; it may be later.
+    Unavailable(String),
+}
+
+/// What requests call.
+pub struct Targets {
+    aws: aws::Clients,
+    store: ArcSwap<StoreState>,
+}
+
+impl Targets {
+    /// Without a store that is open, calls to embedded queues fail with [`Class::StoreUnavailable`].
+    pub fn new(aws: aws::Clients, store: StoreState) -> Targets {
+        Targets {
+            aws,
+            store: ArcSwap::from_pointee(store),
+        }
+    }
+
+    /// The store as it is now.
+    pub fn store_state(&self) -> StoreState {
+        StoreState::clone(&self.store.load())
+    }
+
+    /// The store has come up, or gone.
+    pub fn set_store(&self, state: StoreState) {
+        self.store.store(Arc::new(state));
+    }
+
+    /// Begins to load credentials, so that the first request finds them: for plans in which something
+    /// [`touches_aws`](Integration::touches_aws). Needs a Tokio runtime.
+    pub fn warm(&self) {
+        self.aws.warm();
+    }
+
+    /// Calls the target, once, and answers by the deadline. Neither the deadline nor dropping the future undoes a call
+    /// that is under way: who must know its outcome runs it in a task of its own.
+    pub async fn call(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
+        request.0.run(self, deadline).await
+    }
+}
+
+/// Whether two texts are equal, at compile time.
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
+/// Writes the enums of the family and their matches, so that the compiler checks that none is forgotten.
+macro_rules! integrations {
+    ($($tag:literal => $variant:ident($kind:ty),)+) => {
+        $(const _: () = assert!(same($tag, <$kind as Kind>::NAME));)+
+
+        /// The tags.
+        pub const NAMES: &[&str] = &[$($tag),+];
+        /// The tags, and the keys that may stand beside them.
+        const KEYS: &[&str] = &[$($tag,)+ written::ENCODE, written::DECODE_DATA];
+
+        /// What people write below a tag.
+        #[derive(Clone, Debug)]
+        enum Parameters { $($variant(Box<$kind>),)+ }
+
+        impl Parameters {
+            /// Reads what stands below `tag`; `None` for a tag that does not exist.
+            fn read<'de, A: MapAccess<'de>>(tag: &str, map: &mut A) -> Result<Option<Parameters>, A::Error> {
+                match tag {
+                    $($tag => map.next_value().map(|kind| Some(Parameters::$variant(Box::new(kind)))),)+
+                    _ => Ok(None),
+                }
+            }
+            fn name(&self) -> &'static str {
+                match self { $(Parameters::$variant(_) => $tag,)+ }
+            }
+            fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+                vec![$(($tag, generator.subschema_for::<$kind>())),+]
+            }
+            fn compile(&self, own: &OwnKeys, at: &ConfigPath, scope: &Scope<'_>, problems: &mut Problems) -> Option<Compiled> {
+                match self {
+                    $(Parameters::$variant(kind) => {
+                        let mut compiler = Compiler::new($tag, <$kind as Kind>::SERVICE.name(), at, scope, problems);
+                        kind.compile(own, &mut compiler).map(Compiled::$variant)
+                    })+
+                }
+            }
+        }
+
+        /// What a plan keeps.
+        enum Compiled { $($variant(<$kind as Kind>::Compiled),)+ }
+
+        impl Compiled {
+            fn name(&self) -> &'static str {
+                match self { $(Compiled::$variant(_) => $tag,)+ }
+            }
+            fn service(&self) -> Service {
+                match self { $(Compiled::$variant(_) => <$kind as Kind>::SERVICE,)+ }
+            }
+            fn effect(&self) -> Effect {
+                match self { $(Compiled::$variant(_) => <$kind as Kind>::EFFECT,)+ }
+            }
+            fn fields(&self) -> &'static [&'static str] {
+                match self { $(Compiled::$variant(_) => <$kind as Kind>::FIELDS,)+ }
+            }
+            fn label(&self) -> Option<String> {
+                match self { $(Compiled::$variant(compiled) => <$kind as Kind>::label(compiled),)+ }
+            }
+            fn touches_store(&self) -> bool {
+                match self { $(Compiled::$variant(compiled) => <$kind as Kind>::touches_store(compiled),)+ }
+            }
+            fn map(&self, sources: &dyn Sources, id: &RequestId) -> Result<Call, MapError> {
+                match self {
+                    $(Compiled::$variant(compiled) => <$kind as Kind>::map(compiled, sources, id).map(Call::$variant),)+
+                }
+            }
+        }
+
+        /// What is sent.
+        #[derive(Debug, Serialize)]
+        enum Call { $(#[serde(rename = $tag)] $variant(<$kind as Kind>::Request),)+ }
+
+        impl Call {
+            fn wait(&self) -> Duration {
+                match self { $(Call::$variant(request) => <$kind as Kind>::wait(request),)+ }
+            }
+            async fn run(self, targets: &Targets, deadline: Instant) -> Result<Answer, TargetError> {
+                match self {
+                    $(Call::$variant(request) => {
+                        let Called { answer, request_id } = <$kind as Kind>::call(request, targets, deadline).await?;
+                        Ok(Answer { outcome: Outcome::$variant(answer), request_id })
+                    })+
+                }
+            }
+        }
+
+        /// What came back.
+        #[derive(Debug)]
+        enum Outcome { $($variant(<$kind as Kind>::Answer),)+ }
+
+        impl Outcome {
+            fn answered(&self) -> &dyn Answered {
+                match self { $(Outcome::$variant(answer) => answer,)+ }
+            }
+        }
+    };
+}
+
+integrations! {
+    "SQS-SendMessage" => SqsSendMessage(sqs::SendMessage),
+    "SQS-ReceiveMessage" => SqsReceiveMessage(sqs::ReceiveMessage),
+    "SQS-DeleteMessage" => SqsDeleteMessage(sqs::DeleteMessage),
+    "SQS-PurgeQueue" => SqsPurgeQueue(sqs::PurgeQueue),
+    "EventBridge-PutEvents" => EventBridgePutEvents(event_bridge::PutEvents),
+    "Kinesis-PutRecord" => KinesisPutRecord(kinesis::PutRecord),
+    "StepFunctions-StartExecution" => StepFunctionsStartExecution(step_functions::StartExecution),
+    "StepFunctions-StartSyncExecution" => StepFunctionsStartSyncExecution(step_functions::StartSyncExecution),
+    "StepFunctions-StopExecution" => StepFunctionsStopExecution(step_functions::StopExecution),
+    "AppConfig-GetConfiguration" => AppConfigGetConfiguration(app_config::GetConfiguration),
+    "Mock" => Mock(mock::Mock),
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod wire_tests;

@@ -1,1 +1,66 @@
-//! Stub.
+//! The connection plane: binds, accepts, runs one task a connection, and hands every request to a [`Serve`].
+//!
+//! HTTP/1.1 and HTTP/2 cleartext (prior knowledge) share a port; the first bytes tell which. What never becomes a
+//! request is answered here and reported through [`Serve::malformed`], so that it is counted like everything else.
+//! What a request means, and every limit that has a refusal of its own (header bytes and count, body, time), belongs
+//! to the pipeline; the limits here are the last resort below it.
+//!
+//! A connection's life: `accept` → `connection` (which protocol?) → `http1` or `http2`, with the clocks of
+//! `activity` deciding when it has been silent for too long, until the client leaves or [`drain`] asks to end it.
+//! Nothing here knows TCP but [`bind`] and `accept`: TLS and the PROXY protocol slip in between.
+
+pub mod bind;
+pub mod drain;
+pub mod limits;
+pub mod malformed;
+pub mod stats;
+
+mod accept;
+mod activity;
+mod answer;
+mod connection;
+mod http1;
+mod http2;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::model::peer::Peer;
+
+pub use accept::run;
+pub use bind::{BindError, Bound, ListenerSpec};
+pub use drain::{Drain, DrainHandle, Drained};
+pub use limits::ConnectionLimits;
+pub use malformed::{Malformed, MalformedKind};
+pub use stats::ListenStats;
+
+/// What the connection plane hands requests to.
+///
+/// A clone is taken for each connection and each request, so it should be as cheap as an `Arc`.
+pub trait Serve: Clone + Send + Sync + 'static {
+    /// The body of an answer. Its error cuts the connection off: the head has been sent by then.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+
+    /// Answers one request. The future is dropped when the client is gone (on HTTP/1 after
+    /// [`ConnectionLimits::half_close`], in case only the sending half was closed) or at the drain deadline.
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: &Arc<Peer>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Something came in that is no request: received, refused in the phase *listen*, and already answered if it could
+    /// be.
+    fn malformed(&self, peer: &Arc<Peer>, what: Malformed);
+}

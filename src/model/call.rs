@@ -1,1 +1,175 @@
-//! Stub.
+//! A request as it came in: its head, who sent it, when, and its id. The body is not part of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Uri, Version};
+use percent_encoding::percent_decode_str;
+
+use super::peer::Peer;
+use super::request_id::RequestId;
+
+/// The head of a request and what is known about it on arrival.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub id: RequestId,
+    pub peer: Arc<Peer>,
+    /// When the head had arrived, for measuring.
+    pub arrived: Instant,
+    /// The same moment by the wall clock, for writing down.
+    pub arrived_at: SystemTime,
+    pub method: Method,
+    pub uri: Uri,
+    pub version: Version,
+    pub headers: HeaderMap,
+}
+
+impl Call {
+    /// A call from a request's head; mints its id and notes the time.
+    pub fn new(head: Parts, peer: Arc<Peer>) -> Call {
+        Call {
+            id: RequestId::mint(),
+            peer,
+            arrived: Instant::now(),
+            arrived_at: SystemTime::now(),
+            method: head.method,
+            uri: head.uri,
+            version: head.version,
+            headers: head.headers,
+        }
+    }
+
+    /// The path as received, percent-encoding and all.
+    pub fn raw_path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The query as received, without `?`.
+    pub fn raw_query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    /// The values of a header joined by `,`, in the order of their arrival; `None` if absent. Not UTF-8: the bytes
+    /// that are not are replaced.
+    pub fn header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        let mut values = self
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let first = values.next()?;
+        Some(values.fold(first, |joined, value| {
+            Cow::Owned(format!("{joined},{value}"))
+        }))
+    }
+
+    /// The values of a query parameter joined by `,`; names are case-sensitive, `+` is a space (reference, 1.4).
+    pub fn query(&self, name: &str) -> Option<String> {
+        let mut joined: Option<String> = None;
+        for pair in self.raw_query()?.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if form_decoded(key) == name {
+                let value = form_decoded(value);
+                match &mut joined {
+                    None => joined = Some(value.into_owned()),
+                    Some(text) => {
+                        text.push(',');
+                        text.push_str(&value);
+                    }
+                }
+            }
+        }
+        joined
+    }
+
+    /// The host that the caller named: the request target's authority, else the `Host` header; without the port.
+    pub fn host(&self) -> Option<&str> {
+        let named = match self.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.headers.get(http::header::HOST)?.to_str().ok()?,
+        };
+        match named.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(host)
+            }
+            _ => Some(named),
+        }
+    }
+
+    /// The protocol as access logs write it.
+    pub fn protocol(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_09 => "HTTP/0.9",
+            Version::HTTP_10 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_3 => "HTTP/3.0",
+            _ => "HTTP/1.1",
+        }
+    }
+}
+
+/// A piece of a query, decoded: `%XX` once, `+` to a space. Bytes that are not UTF-8 are replaced.
+pub fn form_decoded(piece: &str) -> Cow<'_, str> {
+    if piece.contains('+') {
+        let spaced = piece.replace('+', " ");
+        return Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned());
+    }
+    percent_decode_str(piece).decode_utf8_lossy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(uri: &str, headers: &[(&'static str, &str)]) -> Call {
+        let mut request = http::Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let any = "127.0.0.1:1".parse().unwrap();
+        Call::new(
+            head,
+            Arc::new(Peer {
+                remote: any,
+                local: any,
+                listener: "public".into(),
+            }),
+        )
+    }
+
+    #[test]
+    fn repeated_query_names_are_joined_and_plus_is_a_space() {
+        let call = call("/p?a=1&b=x+y&a=2%2B3&A=4&flag", &[]);
+        assert_eq!(call.query("a").as_deref(), Some("1,2+3"));
+        assert_eq!(call.query("b").as_deref(), Some("x y"));
+        assert_eq!(call.query("flag").as_deref(), Some(""));
+        assert_eq!(call.query("c"), None);
+    }
+
+    #[test]
+    fn repeated_headers_are_joined_in_order() {
+        let call = call("/", &[("x-a", "1"), ("x-a", "2")]);
+        assert_eq!(
+            call.header(&HeaderName::from_static("x-a")).as_deref(),
+            Some("1,2")
+        );
+        assert_eq!(call.header(&HeaderName::from_static("x-b")), None);
+    }
+
+    #[test]
+    fn the_host_is_named_by_the_target_or_by_the_header_and_has_no_port() {
+        assert_eq!(
+            call("/", &[("host", "shop.example:8080")]).host(),
+            Some("shop.example")
+        );
+        assert_eq!(
+            call("http://a.example/x", &[("host", "b.example")]).host(),
+            Some("a.example")
+        );
+        assert_eq!(call("/", &[("host", "[::1]:80")]).host(), Some("[::1]"));
+        assert_eq!(call("/", &[]).host(), None);
+    }
+}

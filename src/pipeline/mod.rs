@@ -1,1 +1,145 @@
-//! Stub.
+//! The life of a request, from its head to its answer: the data plane's table of contents. One file is one phase; a
+//! phase that makes evidence (`Caller`, `Permit`, `Payload`) is the only one that can, so none can be skipped.
+
+mod admit;
+mod authenticate;
+mod authorize;
+mod cors;
+mod explain;
+mod map;
+mod receive;
+mod rejection;
+mod respond;
+mod route;
+mod store;
+mod throttle;
+mod verify;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use crate::model::call::Call;
+use crate::model::peer::Peer;
+use crate::model::phase::Phase;
+use crate::plan::{Current, Plan};
+use crate::telemetry::{Exchange, Telemetry};
+
+pub use explain::{Explanation, explain};
+pub use rejection::Rejection;
+
+/// What a request needs of the process.
+pub struct Gateway {
+    pub current: Current,
+    pub telemetry: Arc<Telemetry>,
+    /// Calls that store outlive the request that began them; whoever stops the process waits for them here.
+    pub calls: TaskTracker,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    /// A gateway that serves.
+    pub fn new(current: Current, telemetry: Arc<Telemetry>) -> Gateway {
+        Gateway {
+            current,
+            telemetry,
+            calls: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From here on new requests are refused; those in flight go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether new requests are refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+/// A response as it goes out: whole, its length known.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Lives a request's life and writes it down.
+pub async fn handle(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    peer: &Arc<Peer>,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    let call = Arc::new(Call::new(head, peer.clone()));
+    let plan = gateway.current.load();
+    let mut exchange = Exchange::open(
+        gateway.telemetry.clone(),
+        call.clone(),
+        plan.api.clone(),
+        plan.stage.clone(),
+    );
+    let lived = AssertUnwindSafe(life(gateway, &plan, &call, body, &mut exchange))
+        .catch_unwind()
+        .await;
+    let lived = lived.unwrap_or_else(|panic| Err(Rejection::panicked(panic.as_ref())));
+    let mut response = lived.unwrap_or_else(|rejection| {
+        let verdict = rejection.verdict(&call);
+        exchange.refuse(verdict.refusal());
+        verdict.into_response(plan.dialect, &call)
+    });
+    respond::finish(&plan, &call, &mut response);
+    let length = http_body::Body::size_hint(response.body())
+        .exact()
+        .unwrap_or_default();
+    exchange.close(Some(response.status().as_u16()), length);
+    response
+}
+
+/// `admit → route → cors → throttle → authenticate → authorize → receive → verify → map → store → respond`.
+async fn life(
+    gateway: &Arc<Gateway>,
+    plan: &Arc<Plan>,
+    call: &Arc<Call>,
+    body: Incoming,
+    x: &mut Exchange,
+) -> Result<Answer, Rejection> {
+    let slot = admit::slot(gateway, plan, call)?;
+    x.passed(Phase::Admit);
+    let found = route::matching(plan, call);
+    if let Ok(found) = &found {
+        x.routed(found.route.facts.clone());
+    }
+    x.passed(Phase::Route);
+    if let Some(answer) = cors::preflight(plan, call, &found) {
+        x.passed(Phase::Cors);
+        return Ok(answer);
+    }
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return route::elsewhere(error),
+    };
+    let route = &found.route;
+    throttle::route(route)?;
+    x.passed(Phase::Throttle);
+    let caller = authenticate::caller(route, call)?;
+    x.identified(caller.api_key_id().map(Arc::from));
+    x.passed(Phase::Authenticate);
+    let permit = authorize::permit(&caller)?;
+    x.passed(Phase::Authorize);
+    let body = receive::body(route, call, body).await?;
+    x.received(body.len());
+    x.passed(Phase::Receive);
+    let payload = verify::payload(permit, body);
+    x.passed(Phase::Verify);
+    let record = map::record(&found, call, &payload, x)?;
+    x.passed(Phase::Map);
+    let receipt = store::receipt(gateway, plan, &found, call, record, slot, x).await?;
+    x.passed(Phase::Store);
+    respond::answered(&found, call, &payload, receipt, x)
+}

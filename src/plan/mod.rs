@@ -1,1 +1,72 @@
-//! Stub.
+//! What the gateway runs. A plan is immutable and replaced whole: a request holds one from its route to its answer.
+//!
+//! `compile` turns a configuration into a [`Blueprint`] (pure, every problem at once), `build` opens what the
+//! blueprint names, `current` is the one pointer that the data plane reads.
+
+pub mod blueprint;
+pub mod build;
+pub mod compile;
+pub mod cors;
+pub mod current;
+pub mod matcher;
+mod response;
+mod routes;
+
+use std::sync::Arc;
+
+use crate::authn::Authenticator;
+use crate::config::{Dialect, TrailingSlash};
+use crate::integration::{Integration, Targets};
+use crate::limit::{Bucket, Slots};
+use crate::telemetry::exchange::RouteFacts;
+
+pub use blueprint::{Blueprint, RouteLimits};
+pub use build::build;
+pub use compile::compile;
+pub use cors::CorsPolicy;
+pub use current::Current;
+pub use matcher::{Matcher, Miss, Variables};
+pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+
+/// A route that requests go by.
+#[derive(Debug)]
+pub struct Route {
+    pub facts: Arc<RouteFacts>,
+    pub dialect: Dialect,
+    pub throttle: Option<Arc<Bucket>>,
+    /// All must let the caller pass, in order.
+    pub authenticators: Vec<Arc<Authenticator>>,
+    pub limits: RouteLimits,
+    pub integration: Integration,
+    pub response: ResponsePlan,
+}
+
+/// All that a request needs from its head to its answer.
+pub struct Plan {
+    pub api: Arc<str>,
+    pub stage: Arc<str>,
+    /// `/prod` for a named stage, empty for `$default`.
+    pub prefix: String,
+    pub dialect: Dialect,
+    pub trailing_slash: TrailingSlash,
+    pub cors: Option<CorsPolicy>,
+    /// The largest request line and headers, in bytes.
+    pub head_bytes: u64,
+    pub header_count: usize,
+    pub slots: Slots,
+    pub matcher: Matcher<Arc<Route>>,
+    pub routes: Vec<Arc<Route>>,
+    pub targets: Arc<Targets>,
+}
+
+impl Plan {
+    /// The path below the stage; `None` where the stage does not serve the path.
+    pub fn below_stage<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let rest = path.strip_prefix(&self.prefix)?;
+        match rest {
+            "" => Some("/"),
+            rest if rest.starts_with('/') || self.prefix.is_empty() => Some(rest),
+            _ => None,
+        }
+    }
+}

@@ -1,1 +1,29 @@
-//! Stub.
+//! What can be seen: the exchange (all that is known of one request), the access log, the metrics.
+
+pub mod access_log;
+pub mod exchange;
+pub mod log_format;
+pub mod metrics;
+
+use std::sync::Arc;
+
+pub use access_log::AccessLog;
+pub use exchange::Exchange;
+pub use metrics::Metrics;
+
+/// Where exchanges end: one for the process.
+#[derive(Debug)]
+pub struct Telemetry {
+    pub metrics: Metrics,
+    pub access_log: AccessLog,
+}
+
+impl Telemetry {
+    /// Telemetry that writes access-log lines to `access_log`.
+    pub fn new(metrics: Metrics, access_log: AccessLog) -> Arc<Telemetry> {
+        Arc::new(Telemetry {
+            metrics,
+            access_log,
+        })
+    }
+}

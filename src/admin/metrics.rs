@@ -1,0 +1,282 @@
+//! `/metrics`: what the registry holds, and what is read off other rooms at the moment of asking.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::{Registry, Unit};
+use serde_json::{Value, json};
+
+use crate::authn::api_key::ApiKeys;
+use crate::integration::StoreState;
+use crate::listen::ListenStats;
+use crate::pipeline::Gateway;
+use crate::store::{Health, QueueStats, Store};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::{
+    ByListener, ByQueue, Count, Level, Name, QueueFate, QueueState, write_ledger,
+};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything that `/metrics` shows.
+pub struct Exposition {
+    registry: Registry,
+    listeners: Vec<(Name, Arc<ListenStats>)>,
+    keys: Arc<ApiKeys>,
+}
+
+impl Exposition {
+    /// Registers what counts by itself.
+    pub fn new(
+        metrics: &Metrics,
+        listeners: Vec<(Name, Arc<ListenStats>)>,
+        keys: Arc<ApiKeys>,
+    ) -> Exposition {
+        let mut registry = Registry::with_prefix("penstock");
+        metrics.register(&mut registry);
+        Exposition {
+            registry,
+            listeners,
+            keys,
+        }
+    }
+
+    /// The metrics as OpenMetrics text.
+    pub fn response(&self, gateway: &Gateway) -> Response<Full<Bytes>> {
+        let mut text = String::with_capacity(32 << 10);
+        // Endings are read before arrivals, so what is in flight is never less than nothing.
+        let encoded = encode(&mut text, &self.registry);
+        let received = gateway.telemetry.metrics.received.get();
+        let encoded = encoded.and_then(|()| encode_after(&mut text, &self.momentary(gateway)));
+        if let Err(error) = encoded {
+            tracing::error!(%error, "The metrics cannot be written");
+            return plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                Bytes::from_static(b"The metrics cannot be written.\n"),
+            );
+        }
+        let in_flight = Metrics::in_flight(received, &text);
+        cut_end(&mut text);
+        write_ledger(&mut text, received, in_flight);
+        text.push_str("# EOF\n");
+        plain(StatusCode::OK, OPEN_METRICS, text.into())
+    }
+
+    /// What other rooms count for themselves.
+    fn momentary(&self, gateway: &Gateway) -> Registry {
+        let mut registry = Registry::with_prefix("penstock");
+        let open: Family<ByListener, Level> = Family::default();
+        let accepted: Family<ByListener, Count> = Family::default();
+        let refused: Family<ByListener, Count> = Family::default();
+        for (listener, stats) in &self.listeners {
+            let by = ByListener {
+                listener: listener.clone(),
+            };
+            open.get_or_create(&by).set(signed(stats.open()));
+            accepted.get_or_create(&by).inc_by(stats.accepted());
+            refused.get_or_create(&by).inc_by(stats.refused());
+        }
+        registry.register("connections_open", "Connections open now", open);
+        registry.register("connections", "Connections accepted", accepted);
+        registry.register(
+            "connections_refused",
+            "Connections refused because the listener was full",
+            refused,
+        );
+        let from_query = Count::default();
+        from_query.inc_by(self.keys.from_query());
+        registry.register(
+            "api_keys_in_query",
+            "Requests that brought their API key in the query (deprecated)",
+            from_query,
+        );
+        let plan = gateway.current.load();
+        let (used, limit) = plan.slots.used();
+        let slots = Level::default();
+        slots.set(signed(used as u64));
+        registry.register(
+            "slots_used",
+            "Places for requests in flight that are taken",
+            slots,
+        );
+        let all = Level::default();
+        all.set(signed(limit as u64));
+        registry.register("slots_limit", "Places for requests in flight", all);
+        if let StoreState::Open(store) = plan.targets.store_state() {
+            store_metrics(&store, &mut registry);
+        }
+        registry
+    }
+}
+
+fn store_metrics(store: &Store, registry: &mut Registry) {
+    let meters = store.meters();
+    registry.register(
+        "store_commit_operations",
+        "Operations that shared one commit",
+        meters.commit_messages,
+    );
+    registry.register_with_unit(
+        "store_commit",
+        "From a commit's begin to the end of its fsync",
+        Unit::Seconds,
+        meters.commit_seconds,
+    );
+    registry.register("store_commits", "Commits", meters.commits);
+    registry.register(
+        "store_failed_groups",
+        "Groups of operations that failed as a whole",
+        meters.failed_groups,
+    );
+    registry.register(
+        "store_overloaded",
+        "Operations refused because too much waited for the disk",
+        meters.overloaded,
+    );
+    registry.register_with_unit(
+        "store_checkpoint",
+        "Time of a checkpoint",
+        Unit::Seconds,
+        meters.checkpoint_seconds,
+    );
+    let stats = store.stats();
+    let messages: Family<QueueState, Level> = Family::default();
+    let fates: Family<QueueFate, Count> = Family::default();
+    let oldest: Family<
+        ByQueue,
+        prometheus_client::metrics::gauge::Gauge<f64, std::sync::atomic::AtomicU64>,
+    > = Family::default();
+    for queue in &stats.queues {
+        let name = Name(queue.name.as_str().into());
+        for (state, count) in [
+            ("visible", queue.visible),
+            ("in_flight", queue.in_flight),
+            ("delayed", queue.delayed),
+        ] {
+            messages
+                .get_or_create(&QueueState {
+                    queue: name.clone(),
+                    state,
+                })
+                .set(signed(count));
+        }
+        for (fate, count) in fates_of(queue) {
+            fates
+                .get_or_create(&QueueFate {
+                    queue: name.clone(),
+                    fate,
+                })
+                .inc_by(count);
+        }
+        if let Some(age) = queue.oldest_age {
+            oldest
+                .get_or_create(&ByQueue { queue: name })
+                .set(age.as_secs_f64());
+        }
+    }
+    registry.register(
+        "queue_messages",
+        "Messages in an embedded queue, by state",
+        messages,
+    );
+    registry.register(
+        "queue_fates",
+        "What became of a queue's messages: accepted + imported = depth + all others",
+        fates,
+    );
+    registry.register_with_unit(
+        "queue_oldest_message",
+        "Age of the oldest message",
+        Unit::Seconds,
+        oldest,
+    );
+    let bytes = Level::default();
+    bytes.set(signed(stats.file_bytes));
+    registry.register_with_unit(
+        "store_size",
+        "The store's database and log on disk",
+        Unit::Bytes,
+        bytes,
+    );
+    let healthy = Level::default();
+    healthy.set(i64::from(stats.health == Health::Healthy));
+    registry.register(
+        "store_healthy",
+        "1 when the store takes messages, else 0",
+        healthy,
+    );
+}
+
+/// The ledger of a queue, by name.
+fn fates_of(queue: &QueueStats) -> [(&'static str, u64); 9] {
+    let ledger = &queue.ledger;
+    [
+        ("accepted", ledger.accepted),
+        ("imported", ledger.imported),
+        ("deleted", ledger.deleted),
+        ("forwarded", ledger.forwarded),
+        ("dead_lettered", ledger.dead_lettered),
+        ("expired", ledger.expired),
+        ("purged", ledger.purged),
+        ("damaged", ledger.damaged),
+        ("duplicates", ledger.duplicates),
+    ]
+}
+
+/// The queues for `/v1/queues`.
+pub(super) fn queues_json(store: &Store) -> Value {
+    let stats = store.stats();
+    let queue = |queue: &QueueStats| {
+        let ledger: serde_json::Map<String, Value> = fates_of(queue)
+            .into_iter()
+            .map(|(fate, count)| (fate.to_owned(), count.into()))
+            .collect();
+        json!({
+            "name": queue.name, "declared": queue.declared,
+            "visible": queue.visible, "inFlight": queue.in_flight, "delayed": queue.delayed, "bytes": queue.bytes,
+            "oldestAgeSeconds": queue.oldest_age.map(|age| age.as_secs_f64()), "ledger": ledger,
+        })
+    };
+    let queues: Vec<Value> = stats.queues.iter().map(queue).collect();
+    json!({ "queues": queues, "fileBytes": stats.file_bytes, "health": health_text(&stats.health) })
+}
+
+/// The store's health in words.
+pub(super) fn health_text(health: &Health) -> String {
+    match health {
+        Health::Healthy => "healthy".to_owned(),
+        Health::Full(reason) => format!("full: {reason}"),
+        Health::Failed(reason) => format!("failed: {reason}"),
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Appends another registry's text in place of the end mark.
+fn encode_after(text: &mut String, registry: &Registry) -> std::fmt::Result {
+    cut_end(text);
+    encode(text, registry)
+}
+
+fn cut_end(text: &mut String) {
+    if let Some(stem) = text.strip_suffix("# EOF\n") {
+        text.truncate(stem.len());
+    }
+}
+
+fn plain(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,209 @@
+//! The admin listener: health, metrics, what runs. It has a thread and a runtime of its own, so that a gateway that is
+//! too busy to serve can still be asked why.
+
+mod metrics;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::integration::StoreState;
+use crate::listen::{
+    Bound, ConnectionLimits, Drain, DrainHandle, ListenStats, Malformed, Serve, run,
+};
+use crate::model::peer::Peer;
+use crate::pipeline::Gateway;
+use crate::store::Health;
+
+pub use metrics::Exposition;
+
+/// What the admin listener tells about.
+pub struct Admin {
+    pub gateway: Arc<Gateway>,
+    pub exposition: Exposition,
+    /// The plan as `penstock routes --json` prints it.
+    pub plan: Value,
+    /// Whether some route or queue needs the store.
+    pub store_needed: bool,
+}
+
+/// The running admin listener. Dropping it ends its thread.
+pub struct Running {
+    drain: Option<DrainHandle>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+struct Answers(Arc<Admin>);
+
+impl Admin {
+    /// Serves on a thread of its own.
+    pub fn start(self, bound: Bound) -> io::Result<Running> {
+        let (handle, drain) = DrainHandle::new();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let answers = Answers(Arc::new(self));
+        let thread = std::thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || runtime.block_on(answers.serve(bound, drain)))?;
+        Ok(Running {
+            drain: Some(handle),
+            thread: Some(thread),
+        })
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if ![Method::GET, Method::HEAD].contains(method) {
+            let mut response = text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Only GET and HEAD are served here.\n",
+            );
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/" => text(StatusCode::OK, INDEX),
+            "/livez" => text(StatusCode::OK, "alive\n"),
+            "/readyz" => self.ready(),
+            "/metrics" => self.exposition.response(&self.gateway),
+            "/v1/plan" => json_response(StatusCode::OK, &self.plan),
+            "/v1/queues" => self.queues(),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "There is nothing here. GET / lists what there is.\n",
+            ),
+        }
+    }
+
+    /// 200 when new requests are served; else 503 with what stands in the way. A target that is down is not among it.
+    fn ready(&self) -> Response<Full<Bytes>> {
+        let plan = self.gateway.current.load();
+        let mut obstacles: Vec<String> = Vec::new();
+        if self.gateway.is_draining() {
+            obstacles.push("the gateway is shutting down".to_owned());
+        }
+        let (used, limit) = plan.slots.used();
+        // Earlier than requests are refused, so that a load balancer can look elsewhere first.
+        if used * 10 >= limit * 9 && limit >= 10 {
+            obstacles.push(format!(
+                "{used} of {limit} places for requests in flight are taken"
+            ));
+        }
+        let (store, healthy) = match plan.targets.store_state() {
+            StoreState::Absent => ("none".to_owned(), true),
+            StoreState::Open(store) => {
+                let health = store.stats().health;
+                (metrics::health_text(&health), health == Health::Healthy)
+            }
+            StoreState::Unavailable(reason) => (reason, false),
+        };
+        if self.store_needed && !healthy {
+            obstacles.push(format!("the store: {store}"));
+        }
+        let status = if obstacles.is_empty() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let ready = obstacles.is_empty();
+        let body = json!({ "ready": ready, "obstacles": obstacles, "requestsInFlight": used, "store": store });
+        let mut response = json_response(status, &body);
+        if !ready {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    fn queues(&self) -> Response<Full<Bytes>> {
+        let plan = self.gateway.current.load();
+        match plan.targets.store_state() {
+            StoreState::Open(store) => json_response(StatusCode::OK, &metrics::queues_json(&store)),
+            StoreState::Absent => json_response(StatusCode::OK, &json!({ "queues": [] })),
+            StoreState::Unavailable(reason) => {
+                json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": reason }))
+            }
+        }
+    }
+}
+
+const INDEX: &str = "Penstock, admin listener\n\n\
+    /livez      is the process alive\n\
+    /readyz     does it serve new requests, and if not, why\n\
+    /metrics    Prometheus metrics\n\
+    /v1/plan    the routes that run, as JSON\n\
+    /v1/queues  the embedded queues, as JSON\n";
+
+impl Answers {
+    async fn serve(self, bound: Bound, drain: Drain) {
+        let limits = ConnectionLimits {
+            connections: 256,
+            ..ConnectionLimits::default()
+        };
+        let (_keep, limits) = watch::channel(limits);
+        if let Err(error) = run(bound, limits, self, drain, Arc::new(ListenStats::default())).await
+        {
+            tracing::error!(%error, "The admin listener has ended");
+        }
+    }
+}
+
+impl Serve for Answers {
+    type Body = Full<Bytes>;
+
+    async fn call(&self, request: Request<Incoming>, _peer: &Arc<Peer>) -> Response<Full<Bytes>> {
+        self.0.answer(request.method(), request.uri().path())
+    }
+
+    fn malformed(&self, peer: &Arc<Peer>, what: Malformed) {
+        tracing::debug!(remote = %peer.remote, reason = %what.reason, "The admin listener was sent no request");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(drain) = self.drain.take() {
+            drain.start(Duration::from_millis(200));
+        }
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::error!("The admin listener's thread has panicked");
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    respond(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(body.as_bytes()),
+    )
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    respond(status, "application/json", format!("{body:#}\n").into())
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,268 @@
+//! AWS clients: one per service and region, made when first needed, over one HTTP client and one set of credentials
+//! that is kept fresh in the background. SDK retries and stalled-stream protection are off: what to do about a failed
+//! call depends on the acknowledgement mode, which the SDK does not know.
+//!
+//! What went wrong in a call becomes a [`CallError`], once, in `error.rs`.
+
+mod credentials;
+mod error;
+mod http;
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_types::region::Region;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::credentials::State;
+pub use self::error::{CallError, Refusal};
+
+/// How long establishing a connection may take, name lookup and TLS included. A refused connection fails at once.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a request waits for the first credentials after the start. Afterwards none waits at all.
+pub const FIRST_CREDENTIALS_WAIT: Duration = Duration::from_secs(1);
+
+/// Clients for more regions than this are made anew for each call: a region can come out of a request.
+const KEPT_REGIONS: usize = 64;
+
+/// Where AWS is and who calls it; the `aws` section.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The region where nothing else says one; else the SDK's own chain (`AWS_REGION`, the profile, the instance).
+    pub region: Option<String>,
+    /// One address for every service, STS included: an emulator.
+    pub endpoint: Option<String>,
+    /// Addresses by service; each wins over `endpoint`.
+    pub endpoints: Endpoints,
+    /// The role that calls the targets; else the credentials of the SDK's own chain.
+    pub assume_role: Option<AssumeRole>,
+}
+
+/// Addresses by service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    pub sqs: Option<String>,
+    pub kinesis: Option<String>,
+    pub eventbridge: Option<String>,
+    pub stepfunctions: Option<String>,
+    pub appconfig: Option<String>,
+    pub sts: Option<String>,
+}
+
+/// The role that calls the targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssumeRole {
+    pub arn: String,
+    pub external_id: Option<String>,
+    /// `penstock` where none is given.
+    pub session_name: Option<String>,
+}
+
+/// The clients. Cloning shares them; the last one to go ends the background refresh.
+#[derive(Clone, Debug)]
+pub struct Clients(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    state: watch::Sender<State>,
+    refresh: OnceLock<AbortOnDropHandle<()>>,
+    sqs: ByRegion<aws_sdk_sqs::Client>,
+    kinesis: ByRegion<aws_sdk_kinesis::Client>,
+    eventbridge: ByRegion<aws_sdk_eventbridge::Client>,
+    stepfunctions: ByRegion<aws_sdk_sfn::Client>,
+    appconfig: ByRegion<aws_sdk_appconfig::Client>,
+}
+
+macro_rules! client {
+    ($(#[$doc:meta])* $service:ident, $sdk:ident) => {
+        $(#[$doc])*
+        pub async fn $service(&self, region: Option<&str>, deadline: Instant) -> Result<$sdk::Client, CallError> {
+            let shared = self.ready(deadline).await?;
+            let region = region_for(region, &shared)?;
+            Ok(self.0.$service.get(&region, || {
+                let mut config = $sdk::config::Builder::from(&*shared).region(Region::new(region.clone()));
+                if let Some(endpoint) = &self.0.settings.endpoints.$service {
+                    config = config.endpoint_url(endpoint);
+                }
+                $sdk::Client::from_conf(config.build())
+            }))
+        }
+    };
+}
+
+impl Clients {
+    /// Takes the settings; opens nothing and asks nobody.
+    pub fn new(settings: Settings) -> Clients {
+        Clients(Arc::new(Inner {
+            settings,
+            state: watch::Sender::new(State::Loading),
+            refresh: OnceLock::new(),
+            sqs: ByRegion::default(),
+            kinesis: ByRegion::default(),
+            eventbridge: ByRegion::default(),
+            stepfunctions: ByRegion::default(),
+            appconfig: ByRegion::default(),
+        }))
+    }
+
+    /// Clients with fixed credentials for a server at this address.
+    #[cfg(test)]
+    pub(crate) fn for_tests(endpoint: &str) -> Clients {
+        let clients = Clients::new(Settings::default());
+        let config = credentials::for_tests(endpoint);
+        clients.0.state.send_replace(State::Ready(Arc::new(config)));
+        clients
+            .0
+            .refresh
+            .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
+        clients
+    }
+
+    /// Begins to load credentials, so that the first request finds them. Needs a Tokio runtime; the first call begins
+    /// it too.
+    pub fn warm(&self) {
+        self.0.refresh.get_or_init(|| {
+            let task = credentials::keep_fresh(self.0.settings.clone(), self.0.state.clone());
+            AbortOnDropHandle::new(tokio::spawn(task))
+        });
+    }
+
+    client!(
+        /// A client for SQS in that region, else in the default one.
+        sqs, aws_sdk_sqs
+    );
+    client!(
+        /// A client for Kinesis in that region, else in the default one.
+        kinesis, aws_sdk_kinesis
+    );
+    client!(
+        /// A client for EventBridge in that region, else in the default one.
+        eventbridge, aws_sdk_eventbridge
+    );
+    client!(
+        /// A client for Step Functions in that region, else in the default one.
+        stepfunctions, aws_sdk_sfn
+    );
+    client!(
+        /// A client for AppConfig in that region, else in the default one.
+        appconfig, aws_sdk_appconfig
+    );
+
+    /// What all clients share, once there are credentials. Missing credentials fail at once, except right after the
+    /// start.
+    async fn ready(&self, deadline: Instant) -> Result<Arc<SdkConfig>, CallError> {
+        self.warm();
+        if let Some(settled) = self.0.state.borrow().settled() {
+            return settled;
+        }
+        let patience = deadline.min(Instant::now() + FIRST_CREDENTIALS_WAIT);
+        let mut state = self.0.state.subscribe();
+        let settled = state.wait_for(|state| state.settled().is_some());
+        match tokio::time::timeout_at(patience, settled).await {
+            Ok(Ok(state)) => state.settled().unwrap_or_else(|| Err(still_loading())),
+            _ => Err(still_loading()),
+        }
+    }
+}
+
+fn still_loading() -> CallError {
+    CallError::Setup {
+        code: "CredentialsNotLoaded".to_owned(),
+        reason: "the AWS credentials are still being loaded".to_owned(),
+    }
+}
+
+/// The region asked for, if it could be one at all, else the default one.
+fn region_for(asked: Option<&str>, shared: &SdkConfig) -> Result<String, CallError> {
+    match asked {
+        Some(region) if is_region(region) => Ok(region.to_owned()),
+        Some(region) => Err(CallError::Setup {
+            code: "InvalidRegion".to_owned(),
+            reason: format!("{region:?} is not a region"),
+        }),
+        None => match shared.region() {
+            Some(region) => Ok(region.to_string()),
+            None => Err(CallError::Setup {
+                code: "MissingRegion".to_owned(),
+                reason: "no region is known: set `aws.region`, `Region`, or AWS_REGION".to_owned(),
+            }),
+        },
+    }
+}
+
+/// Whether the text can be a region's name: it becomes part of a host name, so nothing else may pass.
+pub fn is_region(text: &str) -> bool {
+    (4..=32).contains(&text.len())
+        && text.contains('-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[derive(Debug)]
+struct ByRegion<C>(RwLock<HashMap<String, C>>);
+
+impl<C> Default for ByRegion<C> {
+    fn default() -> Self {
+        ByRegion(RwLock::default())
+    }
+}
+
+impl<C: Clone> ByRegion<C> {
+    fn get(&self, region: &str, make: impl FnOnce() -> C) -> C {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = kept.get(region) {
+            return client.clone();
+        }
+        let full = kept.len() >= KEPT_REGIONS;
+        drop(kept);
+        let client = make();
+        if full {
+            return client;
+        }
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.entry(region.to_owned()).or_insert(client).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_a_region_becomes_part_of_a_host_name() {
+        for region in ["eu-west-1", "us-gov-east-1", "ap-southeast-5"] {
+            assert!(is_region(region), "{region}");
+        }
+        for region in [
+            "",
+            "eu",
+            "eu-west-1.evil.example",
+            "EU-west-1",
+            "a/b-1",
+            "-eu-west-1",
+        ] {
+            assert!(!is_region(region), "{region}");
+        }
+    }
+
+    #[test]
+    fn clients_are_kept_by_region_up_to_a_limit() {
+        let kept = ByRegion::<u32>::default();
+        assert_eq!(kept.get("a", || 1), 1);
+        assert_eq!(kept.get("a", || 2), 1);
+        for n in 0..KEPT_REGIONS as u32 {
+            kept.get(&n.to_string(), || n);
+        }
+        assert_eq!(kept.get("new", || 7), 7);
+        assert_eq!(kept.get("new", || 8), 8);
+    }
+}

@@ -1,0 +1,47 @@
+//! `penstock check`: every problem of a configuration, at once.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::load::{compiled, counted, shown, summary, to_json};
+use super::{Exit, print};
+
+/// Print every problem of a configuration: file, line, column, path, what was found, what to write instead
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Route files, or folders of them
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub fn run(&self) -> Exit {
+        let compiled = compiled(&self.files);
+        let good = compiled.blueprint.is_some();
+        if self.json {
+            print(&format!(
+                "{:#}\n",
+                json!({ "ok": good, "problems": to_json(&compiled.problems) })
+            ));
+        } else {
+            let mut text = String::new();
+            for problem in &compiled.problems.0 {
+                text += &format!("{}\n", shown(problem));
+            }
+            match &compiled.blueprint {
+                Some(blueprint) => {
+                    let routes = counted(blueprint.routes.len(), "route");
+                    text += &format!("ok: {routes}, {}\n", summary(&compiled.problems));
+                }
+                None => text += &format!("{}\n", summary(&compiled.problems)),
+            }
+            print(&text);
+        }
+        if good { Exit::Ok } else { Exit::Problems }
+    }
+}

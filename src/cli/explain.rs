@@ -1,0 +1,172 @@
+//! `penstock explain`: what would become of a request, with nothing sent.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::Args;
+use http::{HeaderName, HeaderValue, Method, Uri};
+
+use super::load::compiled;
+use super::{Exit, print};
+use crate::authn::api_key::ApiKeys;
+use crate::aws::Clients;
+use crate::integration::{StoreState, Targets};
+use crate::model::call::Call;
+use crate::model::peer::Peer;
+use crate::pipeline::{self, Explanation};
+use crate::plan::build::Shared;
+use crate::plan::{Blueprint, build};
+use crate::telemetry::access_log::Destination;
+use crate::telemetry::exchange::Exchange;
+use crate::telemetry::log_format::LogFormat;
+use crate::telemetry::{AccessLog, Metrics, Telemetry};
+
+/// Show which route a request would take, what each phase would decide, and the exact service call. Nothing is sent
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A route file, or a folder of them
+    file: PathBuf,
+    /// The method, such as POST
+    method: String,
+    /// The path as a client would send it, with its query
+    path: String,
+    /// A header, `name: value`; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// The body; `@FILE` reads a file, `@-` standard input
+    #[arg(short = 'd', long = "data", value_name = "BODY")]
+    data: Option<String>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Explain {
+    pub fn run(&self) -> Exit {
+        let Some(blueprint) = compiled(std::slice::from_ref(&self.file)).blueprint_or_problems()
+        else {
+            return Exit::Problems;
+        };
+        let (request, body) = match self.request() {
+            Ok(request) => request,
+            Err(refusal) => {
+                eprintln!("error: {refusal}");
+                return Exit::Usage;
+            }
+        };
+        let explanation = match explained(&blueprint, request, &body) {
+            Ok(explanation) => explanation,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return Exit::CannotStart;
+            }
+        };
+        if self.json {
+            print(&format!("{:#}\n", serde_json::json!(explanation)));
+        } else {
+            print(&shown(&explanation));
+        }
+        if explanation.code.is_none() {
+            Exit::Ok
+        } else {
+            Exit::Problems
+        }
+    }
+
+    fn request(&self) -> Result<(http::Request<()>, Bytes), String> {
+        let method: Method = self
+            .method
+            .parse()
+            .map_err(|_| format!("{:?} is not a method", self.method))?;
+        let uri: Uri = self
+            .path
+            .parse()
+            .map_err(|error| format!("{:?} is not a path: {error}", self.path))?;
+        let mut request = http::Request::builder().method(method).uri(uri);
+        let mut host = false;
+        for header in &self.headers {
+            let (name, value) = header
+                .split_once(':')
+                .ok_or_else(|| format!("{header:?} is not a header; write `name: value`"))?;
+            let name: HeaderName = name
+                .trim()
+                .parse()
+                .map_err(|_| format!("{name:?} is not a header name"))?;
+            let value = HeaderValue::from_str(value.trim())
+                .map_err(|_| format!("the value of {name} cannot stand in a header"))?;
+            host |= name == http::header::HOST;
+            request = request.header(name, value);
+        }
+        if !host {
+            request = request.header(http::header::HOST, "localhost");
+        }
+        let request = request.body(()).map_err(|error| error.to_string())?;
+        let body = match self
+            .data
+            .as_deref()
+            .map(|data| data.strip_prefix('@').ok_or(data))
+        {
+            None => Vec::new(),
+            Some(Err(text)) => text.as_bytes().to_vec(),
+            Some(Ok("-")) => {
+                let mut bytes = Vec::new();
+                std::io::stdin()
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| format!("standard input cannot be read: {error}"))?;
+                bytes
+            }
+            Some(Ok(file)) => std::fs::read(file).map_err(|error| format!("{file}: {error}"))?,
+        };
+        Ok((request, body.into()))
+    }
+}
+
+fn explained(
+    blueprint: &Blueprint,
+    request: http::Request<()>,
+    body: &Bytes,
+) -> std::io::Result<Explanation> {
+    let metrics = Metrics::new();
+    let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
+    let targets = Targets::new(Clients::new(blueprint.aws.clone()), StoreState::Absent);
+    let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
+    let plan = build(
+        blueprint,
+        &Shared {
+            metrics: &metrics,
+            targets: Arc::new(targets),
+            keys,
+        },
+    );
+    let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let peer = Arc::new(Peer {
+        remote: here,
+        local: here,
+        listener: "explain".into(),
+    });
+    let call = Arc::new(Call::new(request.into_parts().0, peer));
+    let exchange = Exchange::open(
+        Telemetry::new(metrics, log),
+        call.clone(),
+        plan.api.clone(),
+        plan.stage.clone(),
+    );
+    Ok(pipeline::explain(&plan, &call, body, exchange))
+}
+
+fn shown(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    for decision in &explanation.phases {
+        let mark = if decision.passes { "passes" } else { "REFUSED" };
+        text += &format!("{:<13} {mark:<8} {}\n", decision.phase, decision.detail);
+    }
+    for (name, value) in &explanation.variables {
+        text += &format!("{:<13} {name} = {value}\n", "");
+    }
+    if let Some(call) = &explanation.call {
+        text += &format!("\n{call:#}\n");
+    }
+    text
+}

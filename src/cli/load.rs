@@ -1,0 +1,111 @@
+//! What every command that takes a route file begins with: load, compile, and say what is wrong.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::config::load::{ProcessEnvironment, load};
+use crate::model::problem::{Problem, Problems, Severity};
+use crate::plan::Blueprint;
+use crate::plan::compile::{Origin, compile};
+
+/// A configuration as far as it could be understood.
+pub struct Compiled {
+    /// `None` when there are errors.
+    pub blueprint: Option<Blueprint>,
+    pub problems: Problems,
+}
+
+/// Loads and compiles; touches no network and opens nothing.
+pub fn compiled(paths: &[PathBuf]) -> Compiled {
+    let loaded = load::<Config>(paths, &ProcessEnvironment);
+    let mut problems = loaded.problems;
+    let Some(config) = loaded.value else {
+        return Compiled {
+            blueprint: None,
+            problems,
+        };
+    };
+    let mut found = Problems::default();
+    let api = loaded.sources.default_api();
+    let directory = |path: &_| loaded.sources.directory(path);
+    let blueprint = compile(
+        &config,
+        &Origin {
+            api: &api,
+            directory: &directory,
+        },
+        &mut found,
+    );
+    // What is missing only because it was refused has been reported already.
+    found
+        .0
+        .retain(|problem| !loaded.sources.refused(&problem.path));
+    problems.0.extend(found.0);
+    loaded.sources.locate(&mut problems);
+    let blueprint = blueprint.filter(|_| !problems.has_errors());
+    Compiled {
+        blueprint,
+        problems,
+    }
+}
+
+impl Compiled {
+    /// The blueprint; problems go to standard error.
+    pub fn blueprint_or_problems(self) -> Option<Blueprint> {
+        for problem in &self.problems.0 {
+            eprintln!("{}", shown(problem));
+        }
+        if self.problems.has_errors() {
+            eprintln!("{}", summary(&self.problems));
+        }
+        self.blueprint
+    }
+}
+
+/// A problem for people: on a terminal its severity stands out.
+pub fn shown(problem: &Problem) -> String {
+    let text = problem.to_string();
+    if !std::io::stderr().is_terminal() {
+        return text;
+    }
+    let (word, colour) = match problem.severity {
+        Severity::Error => ("error:", 31),
+        Severity::Warning => ("warning:", 33),
+    };
+    text.replacen(word, &format!("\x1b[1;{colour}m{word}\x1b[0m"), 1)
+}
+
+/// `2 errors, 1 warning`.
+pub fn summary(problems: &Problems) -> String {
+    let errors = problems.errors();
+    let warnings = problems.0.len() - errors;
+    format!(
+        "{}, {}",
+        counted(errors, "error"),
+        counted(warnings, "warning")
+    )
+}
+
+/// `1 error`, `2 errors`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Problems for programs.
+pub fn to_json(problems: &Problems) -> Value {
+    let problem = |problem: &Problem| {
+        json!({
+            "severity": problem.severity,
+            "path": problem.path.to_string(),
+            "message": problem.message,
+            "help": problem.help,
+            "file": problem.place.as_ref().map(|place| place.file.display().to_string()),
+            "line": problem.place.as_ref().map(|place| place.line),
+            "column": problem.place.as_ref().map(|place| place.column),
+        })
+    };
+    problems.0.iter().map(problem).collect()
+}

@@ -1,0 +1,104 @@
+//! `penstock routes`: the routes of a configuration, in the order in which they are matched by key.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::load::compiled;
+use super::table::table;
+use super::{Exit, print};
+use crate::model::value::{ByteSize, Span};
+use crate::plan::Blueprint;
+
+/// Print the routes of a configuration as a table
+#[derive(Debug, Args)]
+pub struct Routes {
+    /// Route files, or folders of them
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Routes {
+    pub fn run(&self) -> Exit {
+        let Some(blueprint) = compiled(&self.files).blueprint_or_problems() else {
+            return Exit::Problems;
+        };
+        if self.json {
+            print(&format!("{:#}\n", plan_json(&blueprint)));
+        } else {
+            print(&routes_table(&blueprint));
+        }
+        Exit::Ok
+    }
+}
+
+/// The routes for people.
+pub fn routes_table(blueprint: &Blueprint) -> String {
+    let rows: Vec<Vec<String>> = blueprint
+        .routes
+        .iter()
+        .map(|route| {
+            let authorizers: Vec<&str> = route
+                .authorizers
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect();
+            vec![
+                route.key.to_string(),
+                route.integration.kind().to_owned(),
+                route.integration.target_label().to_owned(),
+                if authorizers.is_empty() {
+                    "-".to_owned()
+                } else {
+                    authorizers.join(", ")
+                },
+                route.throttle.map_or_else(
+                    || "-".to_owned(),
+                    |bucket| format!("{}/s, burst {}", bucket.rate, bucket.burst),
+                ),
+                ByteSize(route.limits.body).to_string(),
+                Span(route.limits.timeout).to_string(),
+            ]
+        })
+        .collect();
+    table(
+        &[
+            "ROUTE",
+            "INTEGRATION",
+            "TARGET",
+            "AUTHORIZER",
+            "THROTTLE",
+            "BODY",
+            "TIMEOUT",
+        ],
+        &rows,
+    )
+}
+
+/// The plan for programs. Nothing that came from a secret is in it.
+pub fn plan_json(blueprint: &Blueprint) -> Value {
+    let routes: Vec<Value> = blueprint
+        .routes
+        .iter()
+        .map(|route| {
+            let authorizers: Vec<&str> = route.authorizers.iter().map(|(name, _)| name.as_str()).collect();
+            json!({
+                "route": route.key.to_string(),
+                "integration": route.integration.kind(),
+                "target": route.integration.target_label().to_owned(),
+                "authorizers": authorizers,
+                "throttle": route.throttle.map(|bucket| json!({ "rate": bucket.rate, "burst": bucket.burst })),
+                "limits": {
+                    "bodyBytes": route.limits.body,
+                    "bodyTimeoutSeconds": route.limits.body_timeout.as_secs_f64(),
+                    "timeoutSeconds": route.limits.timeout.as_secs_f64(),
+                },
+            })
+        })
+        .collect();
+    json!({ "api": &*blueprint.api, "stage": blueprint.stage.0, "routes": routes })
+}

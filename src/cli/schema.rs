@@ -1,0 +1,26 @@
+//! `penstock schema`: the JSON Schema of a route file.
+
+use clap::Args;
+
+use super::{Exit, print};
+use crate::config::{reference, schema};
+
+/// Print the JSON Schema of a route file, for editors and validators
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Print the configuration reference as Markdown instead
+    #[arg(long)]
+    markdown: bool,
+}
+
+impl Schema {
+    pub fn run(&self) -> Exit {
+        let schema = schema();
+        print(&if self.markdown {
+            reference::markdown(&schema)
+        } else {
+            format!("{schema:#}\n")
+        });
+        Exit::Ok
+    }
+}

@@ -1,0 +1,164 @@
+//! `penstock serve`: the gateway.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use super::Exit;
+use super::load::compiled;
+use super::routes::{plan_json, routes_table};
+use crate::app::{self, Ended, Started};
+use crate::authn::api_key::{DEMO_KEY, hash_of};
+use crate::model::route_key::{MethodKey, RouteKey};
+use crate::plan::Blueprint;
+use crate::plan::blueprint::RouteBlueprint;
+use crate::store::Notice;
+
+/// How lines of the process log look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Run the gateway until SIGTERM or SIGINT; what is in flight is finished first
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Route files, or folders of them
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// What the process log says, on standard error: error, warn, info, debug, trace, or a filter such as
+    /// `info,penstock::store=debug`
+    #[arg(long, env = "PENSTOCK_LOG", default_value = "info")]
+    log_level: String,
+    /// How lines of the process log look
+    #[arg(long, env = "PENSTOCK_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl Serve {
+    pub fn run(&self) -> Exit {
+        if let Err(refusal) = self.install_log() {
+            eprintln!("error: {refusal}");
+            return Exit::Usage;
+        }
+        let Some(blueprint) = compiled(&self.files).blueprint_or_problems() else {
+            return Exit::Problems;
+        };
+        let runtime = match tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("error: the runtime cannot be started: {error}");
+                return Exit::CannotStart;
+            }
+        };
+        let described = blueprint.clone();
+        let plan = plan_json(&blueprint);
+        match runtime.block_on(app::serve(blueprint, plan, |started| {
+            eprint!("{}", banner(&described, started))
+        })) {
+            Ok(Ended::Drained) => {
+                tracing::info!("Stopped; everything in flight was finished");
+                Exit::Ok
+            }
+            Ok(Ended::CutOff { requests, calls }) => {
+                tracing::warn!(requests, calls, "Stopped; requests were cut off");
+                Exit::CutOff
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                Exit::CannotStart
+            }
+        }
+    }
+
+    fn install_log(&self) -> Result<(), String> {
+        let filter = EnvFilter::try_new(&self.log_level)
+            .map_err(|error| format!("--log-level {:?}: {error}", self.log_level))?;
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log
+                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+                .init(),
+            LogFormat::Json => log.json().init(),
+        }
+        Ok(())
+    }
+}
+
+fn banner(blueprint: &Blueprint, started: &Started) -> String {
+    let mut text = format!(
+        "penstock {}: api {}, stage {}\n",
+        env!("CARGO_PKG_VERSION"),
+        blueprint.api,
+        blueprint.stage.0
+    );
+    for (name, address) in &started.listeners {
+        text += &format!("listening on http://{address} ({name})\n");
+    }
+    text += &format!("admin on http://{}\n", started.admin);
+    if blueprint.store.needed {
+        text += &format!("store in {}\n", blueprint.store.path.display());
+    }
+    for Notice::Undeclared { queue, depth } in &started.notices {
+        text += &format!(
+            "warning: the queue {queue} is no longer declared; its {depth} messages are kept\n"
+        );
+    }
+    if let Some(reason) = &started.store_unavailable {
+        text += &format!(
+            "warning: {reason}; routes that need the store answer 503 until it can be used\n"
+        );
+    }
+    text += &format!("\n{}", routes_table(blueprint));
+    if let Some(line) = started
+        .listeners
+        .first()
+        .and_then(|(_, address)| curl(blueprint, *address))
+    {
+        text += &format!("\ntry: {line}\n");
+    }
+    text
+}
+
+/// A command that stores something, if a route without variables does.
+fn curl(blueprint: &Blueprint, address: SocketAddr) -> Option<String> {
+    let simple = |route: &&RouteBlueprint| {
+        route.integration.stores()
+            && matches!(&route.key, RouteKey::Path { .. })
+            && route.key.variables().is_empty()
+    };
+    let route = blueprint.routes.iter().find(simple)?;
+    let RouteKey::Path { method, path } = &route.key else {
+        return None;
+    };
+    let method = match method {
+        MethodKey::One(method) if method == http::Method::POST => String::new(),
+        MethodKey::One(method) => format!("-X {method} "),
+        MethodKey::Any => String::new(),
+    };
+    let stage = if blueprint.stage.is_default() {
+        String::new()
+    } else {
+        format!("/{}", blueprint.stage.0)
+    };
+    let demo = blueprint
+        .keys
+        .iter()
+        .any(|(hash, entry)| entry.enabled && *hash == hash_of(DEMO_KEY.as_bytes()));
+    let key = match (route.authorizers.is_empty(), demo) {
+        (true, _) => String::new(),
+        (false, true) => format!("-H 'x-api-key: {DEMO_KEY}' "),
+        (false, false) => "-H \"x-api-key: $YOUR_KEY\" ".to_owned(),
+    };
+    Some(format!(
+        "curl -i {method}{key}-d '{{\"hello\":\"world\"}}' http://{address}{stage}{path}"
+    ))
+}

@@ -1,0 +1,144 @@
+//! A route: who may use it, within what limits, and where its payload goes.
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+
+use super::stage::Throttle;
+use crate::integration::IntegrationConfig;
+use crate::model::text::Text;
+use crate::model::value::{ByteSize, Span};
+
+/// A route.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Who may come in: one authorizer, or a list that must all let the caller pass, in order. Default: anyone.
+    pub authorizer: Option<OneOrMany>,
+    /// The route's own token bucket, in place of the default one; `false` for none.
+    #[serde(default, deserialize_with = "bucket_or_false")]
+    #[schemars(with = "Option<BucketOrFalse>")]
+    pub throttle: Option<Option<Throttle>>,
+    /// The route's own limits.
+    #[serde(default)]
+    pub limits: RouteLimits,
+    /// Where the payload goes: a service's call with its own parameter names, each a mapping expression.
+    pub integration: IntegrationConfig,
+    /// What a success answers, where the dialect's own answer is not what callers want.
+    pub response: Option<Response>,
+    /// The vendor's response mapping: by the integration's status, `append:header.NAME`, `overwrite:header.NAME`,
+    /// `remove:header.NAME` and `overwrite:statuscode`.
+    #[serde(default)]
+    #[schemars(
+        with = "std::collections::BTreeMap<String, std::collections::BTreeMap<String, Text>>"
+    )]
+    pub response_parameters: IndexMap<String, IndexMap<String, Text>>,
+}
+
+/// Limits of one route, in place of the general ones.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteLimits {
+    /// The largest body.
+    pub body: Option<ByteSize>,
+    /// How long a body may take to arrive.
+    pub body_timeout: Option<Span>,
+    /// How long a request may take from its head to its answer.
+    pub timeout: Option<Span>,
+}
+
+/// What a success answers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Response {
+    /// The status, 200 to 299.
+    #[schemars(range(min = 200, max = 299))]
+    pub status: Option<u16>,
+    /// Headers to add; expressions may name `$integration.messageId`, `$context.requestId` and the request.
+    #[schemars(with = "std::collections::BTreeMap<String, Text>")]
+    pub headers: IndexMap<String, Text>,
+}
+
+/// One name, or a list of names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneOrMany(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = OneOrMany;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a name or a list of names")
+            }
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![name.to_owned()]))
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<OneOrMany, E> {
+                if value {
+                    Err(E::custom(
+                        "found `true`, expected a name or a list of names",
+                    ))
+                } else {
+                    self.visit_str("none")
+                }
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(OneOrMany(names))
+            }
+        }
+        deserializer.deserialize_any(Names)
+    }
+}
+
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OneOrMany".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A name, or a list of names; `false` means `none`.",
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "const": false }]
+        })
+    }
+}
+
+/// A bucket, or `false` for none.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum BucketOrFalse {
+    Bucket(Throttle),
+    Off(bool),
+}
+
+/// `Some(None)`: `false` was written.
+fn bucket_or_false<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Throttle>>, D::Error> {
+    struct Bucket;
+    impl<'de> Visitor<'de> for Bucket {
+        type Value = Option<Throttle>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a bucket (`{ rate: 100, burst: 200 }`) or `false`")
+        }
+        fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+            if value {
+                Err(E::custom(
+                    "found `true`, expected a bucket (`{ rate: 100, burst: 200 }`) or `false`",
+                ))
+            } else {
+                Ok(None)
+            }
+        }
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Throttle::deserialize(de::value::MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Bucket).map(Some)
+}

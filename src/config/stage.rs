@@ -1,0 +1,131 @@
+//! What holds for every route of a stage.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::model::text::Text;
+use crate::model::value::{ByteSize, Span};
+
+/// How answers look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// JSON of our own; refusals are RFC 9457 problem documents.
+    #[default]
+    Native,
+    /// The service's own answers, and the vendor's error bodies.
+    Aws,
+}
+
+/// Whether a path with a trailing slash is another path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TrailingSlash {
+    /// `/orders/` and `/orders` are two paths.
+    #[default]
+    Strict,
+    /// They are one path.
+    Ignore,
+    /// A path that has no route is answered 308 when its twin has one.
+    Redirect,
+}
+
+/// Cross-origin resource sharing. Headers go out only where `Origin` came in; a preflight is answered 204 before
+/// anything else unless a route key says `OPTIONS`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    /// Exact origins, `*`, `https://*` or `http://*`.
+    #[serde(default)]
+    pub allow_origins: Vec<String>,
+    /// Method names, or `*`.
+    #[serde(default)]
+    pub allow_methods: Vec<String>,
+    /// Header names, or `*`.
+    #[serde(default)]
+    pub allow_headers: Vec<String>,
+    /// Header names that scripts may read, or `*`.
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    /// Whether cookies and credentials may come along. Cannot stand beside the origin `*`.
+    #[serde(default)]
+    pub allow_credentials: bool,
+    /// How long browsers may keep a preflight's answer, up to 24h.
+    pub max_age: Option<Span>,
+}
+
+/// A token bucket: a request takes one token, an empty bucket answers 429.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Throttle {
+    /// Tokens a second; fractions are allowed, 0 refuses everything.
+    #[schemars(range(min = 0))]
+    pub rate: f64,
+    /// The size of the bucket, at least 1. Default: the rate, rounded up.
+    #[schemars(range(min = 1))]
+    pub burst: Option<u32>,
+}
+
+/// Limits of size, time and number.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The largest body. Over it: 413. Default: 1MiB; 10MiB in the `aws` dialect.
+    pub body: Option<ByteSize>,
+    /// Request line and headers together. Over it: 431. Default: 16KiB; 10,240 bytes in the `aws` dialect.
+    pub headers: Option<ByteSize>,
+    /// The number of headers. Over it: 431. Default: 100.
+    #[schemars(range(min = 1))]
+    pub header_count: Option<usize>,
+    /// How long a head may take to arrive. Over it: 408. Default: 10s.
+    pub header_timeout: Option<Span>,
+    /// How long a body may take to arrive. Over it: 408. Default: 30s.
+    pub body_timeout: Option<Span>,
+    /// How long a connection may stay idle before it is closed. Default: 60s.
+    pub idle_timeout: Option<Span>,
+    /// How long a request may take from its head to its answer; a long poll's wait is added. Over it: 503.
+    /// Default: 10s.
+    pub timeout: Option<Span>,
+    /// Requests at once, over all listeners. Over it: 503. Default: 4096.
+    #[schemars(range(min = 1))]
+    pub in_flight: Option<usize>,
+    /// Connections at once, for each listener. Over it: 503, and closed. Default: 16384.
+    #[schemars(range(min = 1))]
+    pub connections: Option<usize>,
+    /// How long a shutdown waits for what is in flight. Default: 30s.
+    pub drain: Option<Span>,
+}
+
+/// An API key, by what it hashes to.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// `sha256:` and the 64 hexadecimal digits of the key's SHA-256. The key itself must hold at least 128 random bits.
+    #[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
+    pub hash: String,
+    /// Whether the key is good. Default: true.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// For people.
+    pub description: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One line for each request, refusals, vanished clients and panics included.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLog {
+    /// `stdout`, `stderr`, `none`, or a file that is appended to. Default: `stdout`.
+    pub path: Option<String>,
+    /// `json`, `clf`, or a text with `$context` variables such as
+    /// `$context.requestId $context.status $context.store.latency`. Default: `json`.
+    pub format: Option<LogFormat>,
+}
+
+/// `json`, `clf`, or a text with `$context` variables.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct LogFormat(pub Text);

@@ -1,0 +1,334 @@
+//! `EventBridge-PutEvents`: always one entry.
+
+use std::borrow::Cow;
+
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::answer::{Answered, NativeAnswer, Rendered, object};
+use super::parameter::{Compiler, Flaw, MapError, Param, optional, text, utf8};
+use super::refusal::{Lost, Service, TargetError, classify};
+use super::shape::TextList;
+use super::{Called, Effect, Kind, NameList, OwnKeys, Targets, within};
+use crate::mapping::Sources;
+use crate::model::request_id::RequestId;
+use crate::model::text::Text;
+
+/// The entry: 14 bytes if `Time` is given, and the UTF-8 bytes of source, detail type, detail and each resource. The
+/// vendor has published 256 KB and 1 MB; the larger one is checked here, the smaller one is the service's to refuse.
+const ENTRY_BYTES: usize = 1_048_576;
+
+/// Puts one event on a bus.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EventBridge-PutEvents")]
+pub struct PutEvents {
+    /// The event: JSON text, an object. At most 1 MiB with everything else in the entry.
+    #[serde(rename = "Detail")]
+    #[schemars(required)]
+    detail: Option<Text>,
+    /// What kind of event it is. Up to 128 characters.
+    #[serde(rename = "DetailType")]
+    #[schemars(required)]
+    detail_type: Option<Text>,
+    /// Who sends it. Must not begin with `aws.`.
+    #[serde(rename = "Source")]
+    #[schemars(required)]
+    source: Option<Text>,
+    /// When it happened: ISO 8601 (`2026-11-22T12:00:00Z`) or seconds since 1970; default: now.
+    #[serde(rename = "Time", default)]
+    time: Option<Text>,
+    /// The bus, by name or ARN; default: the account's default bus.
+    #[serde(rename = "EventBusName", default)]
+    event_bus_name: Option<Text>,
+    /// ARNs of what the event is about.
+    #[serde(rename = "Resources", default)]
+    resources: Option<TextList>,
+    /// The region to call in; default `aws.region`.
+    #[serde(rename = "Region", default)]
+    region: Option<Text>,
+    /// An X-Ray trace header. Up to 500 characters.
+    #[serde(rename = "TraceHeader", default)]
+    trace_header: Option<Text>,
+}
+
+/// A compiled `EventBridge-PutEvents`.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    detail: Param<String>,
+    detail_type: Param<String>,
+    source: Param<String>,
+    time: Option<Param<DateTime>>,
+    event_bus_name: Option<Param<String>>,
+    resources: Option<NameList>,
+    region: Option<Param<String>>,
+    trace_header: Option<Param<String>>,
+}
+
+/// The call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Request {
+    #[serde(rename = "Entries")]
+    entries: [Entry; 1],
+    #[serde(rename = "Region", skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Entry {
+    #[serde(
+        rename = "Time",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_iso"
+    )]
+    time: Option<DateTime>,
+    #[serde(rename = "Source")]
+    source: String,
+    #[serde(rename = "Resources", skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<String>,
+    #[serde(rename = "DetailType")]
+    detail_type: String,
+    #[serde(rename = "Detail")]
+    detail: String,
+    #[serde(rename = "EventBusName", skip_serializing_if = "Option::is_none")]
+    event_bus_name: Option<String>,
+    #[serde(rename = "TraceHeader", skip_serializing_if = "Option::is_none")]
+    trace_header: Option<String>,
+}
+
+fn as_iso<S: Serializer>(time: &Option<DateTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time.and_then(|time| time.fmt(Format::DateTime).ok()) {
+        Some(text) => serializer.serialize_str(&text),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn time(bytes: Bytes) -> Result<DateTime, Flaw> {
+    let text = utf8(bytes)?;
+    let text = text.trim();
+    DateTime::from_str(text, Format::DateTimeWithOffset)
+        .or_else(|_| DateTime::from_str(text, Format::EpochSeconds))
+        .map_err(|_| {
+            Flaw::Invalid(
+                "is not a time; write 2026-11-22T12:00:00Z or seconds since 1970".to_owned(),
+            )
+        })
+}
+
+fn source(bytes: Bytes) -> Result<String, Flaw> {
+    let source = text::<1, 256>(bytes)?;
+    if source.starts_with("aws.") {
+        return Err(Flaw::Invalid(
+            "begins with `aws.`, which is reserved for AWS".to_owned(),
+        ));
+    }
+    Ok(source)
+}
+
+fn detail(bytes: Bytes) -> Result<String, Flaw> {
+    let detail = utf8(bytes)?;
+    if detail.is_empty() {
+        return Err(Flaw::Invalid(
+            "is empty; EventBridge takes a JSON object".to_owned(),
+        ));
+    }
+    Ok(detail)
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPut {
+    /// The id, where the entry was taken.
+    event_id: Option<String>,
+    /// The refusal, where it was not.
+    refused: Option<TargetError>,
+}
+
+impl Kind for PutEvents {
+    const NAME: &'static str = "EventBridge-PutEvents";
+    const SERVICE: Service = Service::EventBridge;
+    const EFFECT: Effect = Effect::Stores;
+    const FIELDS: &[&str] = &["eventId"];
+    type Compiled = Compiled;
+    type Request = Request;
+    type Answer = EventPut;
+
+    fn compile(&self, _: &OwnKeys, compiler: &mut Compiler<'_, '_>) -> Option<Compiled> {
+        let detail = compiler.required("Detail", &self.detail, detail);
+        let detail_type = compiler.required("DetailType", &self.detail_type, text::<1, 128>);
+        let source = compiler.required("Source", &self.source, source);
+        Some(Compiled {
+            time: compiler.optional("Time", &self.time, time),
+            event_bus_name: compiler.optional(
+                "EventBusName",
+                &self.event_bus_name,
+                text::<1, 1600>,
+            ),
+            resources: NameList::compile("Resources", &self.resources, compiler),
+            region: compiler.region(&self.region),
+            trace_header: compiler.optional("TraceHeader", &self.trace_header, text::<1, 500>),
+            detail: detail?,
+            detail_type: detail_type?,
+            source: source?,
+        })
+    }
+
+    fn label(compiled: &Compiled) -> Option<String> {
+        match &compiled.event_bus_name {
+            None => Some("default".to_owned()),
+            Some(bus) => bus.constant().map(|bus| last_part(bus).to_owned()),
+        }
+    }
+
+    fn map(compiled: &Compiled, sources: &dyn Sources, _: &RequestId) -> Result<Request, MapError> {
+        let entry = Entry {
+            time: optional(&compiled.time, sources)?,
+            source: compiled.source.value(sources)?,
+            resources: NameList::value(&compiled.resources, sources)?,
+            detail_type: compiled.detail_type.value(sources)?,
+            detail: compiled.detail.value(sources)?,
+            event_bus_name: optional(&compiled.event_bus_name, sources)?,
+            trace_header: optional(&compiled.trace_header, sources)?,
+        };
+        entry.check_size()?;
+        Ok(Request {
+            entries: [entry],
+            region: optional(&compiled.region, sources)?,
+        })
+    }
+
+    async fn call(
+        request: Request,
+        targets: &Targets,
+        deadline: Instant,
+    ) -> Result<Called<EventPut>, TargetError> {
+        use aws_sdk_eventbridge::operation::RequestId as _;
+        let lost = Lost::MayHaveHappened;
+        let client = targets
+            .aws
+            .eventbridge(request.region.as_deref(), deadline)
+            .await;
+        let client =
+            client.map_err(|error| TargetError::from_call(Service::EventBridge, lost, error))?;
+        let [entry] = request.entries;
+        let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
+            .set_time(entry.time)
+            .source(entry.source)
+            .set_resources((!entry.resources.is_empty()).then_some(entry.resources))
+            .detail_type(entry.detail_type)
+            .detail(entry.detail)
+            .set_event_bus_name(entry.event_bus_name)
+            .set_trace_header(entry.trace_header)
+            .build();
+        let call = client.put_events().entries(entry);
+        let output = within(Box::pin(call.send()), Service::EventBridge, lost, deadline).await?;
+        let request_id = output.request_id().map(str::to_owned);
+        let failed = output.failed_entry_count;
+        let entry = output.entries.unwrap_or_default().into_iter().next();
+        Ok(Called {
+            answer: EventPut::from(entry, failed),
+            request_id,
+        })
+    }
+}
+
+impl EventPut {
+    fn from(
+        entry: Option<aws_sdk_eventbridge::types::PutEventsResultEntry>,
+        failed: i32,
+    ) -> EventPut {
+        let (event_id, code, message) = entry
+            .map(|entry| (entry.event_id, entry.error_code, entry.error_message))
+            .unwrap_or_default();
+        // an id is the proof that the event was taken; anything else is none
+        let refused = (failed > 0 || code.is_some() || event_id.is_none()).then(|| {
+            let code = code.unwrap_or_else(|| "MissingEventId".to_owned());
+            let message = message.unwrap_or_default();
+            TargetError::new(
+                classify(200, &code, &message),
+                Service::EventBridge,
+                code,
+                message,
+            )
+        });
+        EventPut { event_id, refused }
+    }
+}
+
+impl Entry {
+    fn check_size(&self) -> Result<(), MapError> {
+        let size = if self.time.is_some() { 14 } else { 0 }
+            + self.source.len()
+            + self.detail_type.len()
+            + self.detail.len()
+            + self.resources.iter().map(String::len).sum::<usize>();
+        if size <= ENTRY_BYTES {
+            return Ok(());
+        }
+        Err(MapError::Limit {
+            target: "EventBridge",
+            parameter: "Detail".to_owned(),
+            limit: format!("{size} bytes in the entry, at most {ENTRY_BYTES} (1 MiB) are allowed"),
+        })
+    }
+}
+
+/// The part of an ARN that names the thing.
+pub(super) fn last_part(arn: &str) -> &str {
+    arn.rsplit(['/', ':']).next().unwrap_or(arn)
+}
+
+impl Answered for EventPut {
+    fn native(&self) -> NativeAnswer {
+        let id = self.event_id.as_deref().map(Value::from);
+        NativeAnswer::Stored(object([("messageId", id.clone()), ("eventId", id)]))
+    }
+
+    fn aws(&self, _: &str) -> Rendered {
+        let code = self.refused.as_ref().map(|refused| refused.code.as_str());
+        let message = self
+            .refused
+            .as_ref()
+            .map(|refused| refused.message.as_str());
+        let entry = object([
+            ("EventId", self.event_id.as_deref().map(Value::from)),
+            ("ErrorCode", code.map(Value::from)),
+            ("ErrorMessage", message.map(Value::from)),
+        ]);
+        let body = object([
+            ("Entries", Some(Value::from(vec![Value::Object(entry)]))),
+            (
+                "FailedEntryCount",
+                Some(Value::from(i32::from(self.refused.is_some()))),
+            ),
+        ]);
+        Rendered::new(
+            200,
+            "application/x-amz-json-1.1",
+            Value::Object(body).to_string(),
+        )
+    }
+
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "eventId" => self.event_id.as_deref().map(Cow::Borrowed),
+            _ => None,
+        }
+    }
+
+    fn message_id(&self) -> Option<&str> {
+        self.event_id.as_deref()
+    }
+
+    fn failure(&self) -> Option<&TargetError> {
+        self.refused.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

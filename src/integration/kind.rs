@@ -1,0 +1,212 @@
+//! What each integration supplies, and the small values that several of them share.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use base64::Engine as _;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use tokio::time::Instant;
+
+use super::Targets;
+use super::answer::Answered;
+use super::parameter::{Compiler, MapError, Param, names, optional};
+use super::refusal::{Lost, Service, TargetError};
+use super::shape::{Shape, TextList};
+use crate::mapping::{Expression, Sources};
+use crate::model::request_id::RequestId;
+
+/// An integration: what people write (`Self`), what a plan keeps (`Compiled`), what is sent (`Request`), what comes
+/// back (`Answer`). Compiling and mapping never open a socket.
+pub(super) trait Kind: for<'de> Deserialize<'de> + JsonSchema {
+    /// The tag in the configuration, and the label of metrics.
+    const NAME: &'static str;
+    const SERVICE: Service;
+    const EFFECT: Effect;
+    /// The names that `$integration.NAME` knows of its answer, beside `messageId` and `requestId`.
+    const FIELDS: &[&str];
+    type Compiled: Send + Sync;
+    type Request: Serialize + Send;
+    type Answer: Answered + Send;
+
+    /// Notes everything that is wrong; the result counts only if nothing was.
+    fn compile(&self, own: &OwnKeys, compiler: &mut Compiler<'_, '_>) -> Option<Self::Compiled>;
+
+    /// The target's name, if it is the same for every request.
+    fn label(compiled: &Self::Compiled) -> Option<String>;
+
+    /// Whether a call can go to an embedded queue.
+    fn touches_store(_: &Self::Compiled) -> bool {
+        false
+    }
+
+    /// The call for a request; everything that the target limits is checked.
+    fn map(
+        compiled: &Self::Compiled,
+        sources: &dyn Sources,
+        id: &RequestId,
+    ) -> Result<Self::Request, MapError>;
+
+    /// How much longer than usual the answer may take.
+    fn wait(_: &Self::Request) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Calls the target, once.
+    fn call(
+        request: Self::Request,
+        targets: &Targets,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Called<Self::Answer>, TargetError>> + Send;
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It makes a record durable: promise 1 holds for its 2xx.
+    Stores,
+    /// Its answer is what the caller came for.
+    Reads,
+    /// It changes something; the answer only says so.
+    Acts,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Called<A> {
+    pub(super) answer: A,
+    /// The service's id for the call.
+    pub(super) request_id: Option<String>,
+}
+
+impl<A> Called<A> {
+    /// Answered without a service: by the embedded store, or from the configuration.
+    pub(super) fn by_us(answer: A) -> Called<A> {
+        Called {
+            answer,
+            request_id: None,
+        }
+    }
+}
+
+/// Our own keys, which stand beside the tag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OwnKeys {
+    pub(super) encode: Option<Encode>,
+    pub(super) decode_data: Option<DecodeData>,
+}
+
+/// What to do with a body that the target cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Encode {
+    /// SQS-SendMessage: send it as base64 text, with the attribute `penstock-encoding` = `base64`.
+    #[serde(rename = "base64-if-needed")]
+    Base64IfNeeded,
+}
+
+/// How the caller has encoded `Data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum DecodeData {
+    /// Kinesis-PutRecord: as base64 text, which is decoded; the record is what it stands for.
+    #[serde(rename = "base64")]
+    Base64,
+}
+
+/// Bytes that are sent as they are. Printed as text where they are text, else as `{"base64": …}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload(pub Bytes);
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                let text = base64::engine::general_purpose::STANDARD.encode(&self.0);
+                map.serialize_entry("base64", &text)?;
+                map.end()
+            }
+        }
+    }
+}
+
+/// A compiled list of texts.
+#[derive(Clone, Debug)]
+pub(super) enum NameList {
+    /// One text that says them all.
+    One(Param<Vec<String>>),
+    /// One text each.
+    Each(&'static str, Vec<Expression>),
+}
+
+impl NameList {
+    pub(super) fn compile(
+        name: &'static str,
+        list: &Option<TextList>,
+        compiler: &mut Compiler<'_, '_>,
+    ) -> Option<NameList> {
+        match &list.as_ref()?.0 {
+            Shape::Map(_) => None, // nothing of that type exists
+            Shape::Text(text) => compiler
+                .optional(name, &Some(text.clone()), names)
+                .map(NameList::One),
+            Shape::List(texts) => {
+                let at = compiler.at.key(name);
+                let expressions = texts
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(position, text)| compiler.expression(&at.index(position), text))
+                    .collect();
+                Some(NameList::Each(name, expressions))
+            }
+        }
+    }
+
+    /// The list for a request; items that come out empty are left out.
+    pub(super) fn value(
+        list: &Option<NameList>,
+        sources: &dyn Sources,
+    ) -> Result<Vec<String>, MapError> {
+        match list {
+            None => Ok(Vec::new()),
+            Some(NameList::One(param)) => {
+                Ok(optional(&Some(param.clone()), sources)?.unwrap_or_default())
+            }
+            Some(NameList::Each(name, expressions)) => {
+                let mut items = Vec::with_capacity(expressions.len());
+                for expression in expressions {
+                    let bytes = expression.resolve(name, sources)?;
+                    let item = String::from_utf8(Vec::from(bytes))
+                        .map_err(|_| MapError::parameter(*name, None, "is not UTF-8"))?;
+                    if !item.is_empty() {
+                        items.push(item);
+                    }
+                }
+                Ok(items)
+            }
+        }
+    }
+}
+
+/// Runs a call of the SDK until the deadline. The call comes in a box: its future is over 5 KB.
+pub(super) async fn within<T, E>(
+    call: Pin<Box<impl Future<Output = Result<T, SdkError<E, HttpResponse>>>>>,
+    service: Service,
+    lost: Lost,
+    deadline: Instant,
+) -> Result<T, TargetError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match tokio::time::timeout_at(deadline, call).await {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) => Err(TargetError::from_call(service, lost, error.into())),
+        Err(_) => Err(TargetError::timed_out(service, lost)),
+    }
+}

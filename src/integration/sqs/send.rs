@@ -1,0 +1,511 @@
+//! `SQS-SendMessage`.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::attributes::{AttributesConfig, CompiledAttributes, ENCODING, MOST, Which};
+use super::{Address, MESSAGE_BYTES, Queue, embedded};
+use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
+use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional, text};
+use crate::integration::refusal::{Class, Lost, Service, TargetError};
+use crate::integration::{Called, Effect, Encode, Kind, OwnKeys, Payload, Targets, within, xml};
+use crate::mapping::Sources;
+use crate::model::message::{
+    Attribute, AttributeValue, Attributes, md5_of_attributes, md5_of_body, sqs_text,
+};
+use crate::model::request_id::RequestId;
+use crate::model::text::Text;
+
+/// Sends one message to a queue.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SQS-SendMessage")]
+pub struct SendMessage {
+    /// The URL of the queue, or `queue:NAME` for an embedded one.
+    #[serde(rename = "QueueUrl")]
+    #[schemars(required)]
+    queue_url: Option<Text>,
+    /// The message. With its attributes at most 1 MiB; SQS holds text of XML 1.0's characters and no empty body, an
+    /// embedded queue any bytes.
+    #[serde(rename = "MessageBody")]
+    #[schemars(required)]
+    message_body: Option<Text>,
+    /// Seconds until the message can be received: 0 to 900. Not for FIFO queues.
+    #[serde(rename = "DelaySeconds", default)]
+    delay_seconds: Option<Text>,
+    /// Attributes of the message: at most ten.
+    #[serde(rename = "MessageAttributes", default)]
+    message_attributes: Option<AttributesConfig>,
+    /// FIFO queues only: a second message with the same id within five minutes is not stored again. Up to 128
+    /// characters.
+    #[serde(rename = "MessageDeduplicationId", default)]
+    message_deduplication_id: Option<Text>,
+    /// Messages of one group keep their order. FIFO queues need it. Up to 128 characters.
+    #[serde(rename = "MessageGroupId", default)]
+    message_group_id: Option<Text>,
+    /// System attributes: `AWSTraceHeader` is the only one.
+    #[serde(rename = "MessageSystemAttributes", default)]
+    message_system_attributes: Option<AttributesConfig>,
+    /// The region to call in, where the queue's URL does not name it.
+    #[serde(rename = "Region", default)]
+    region: Option<Text>,
+}
+
+/// A compiled `SQS-SendMessage`.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    address: Address,
+    body: Param<Bytes>,
+    delay_seconds: Option<Param<i32>>,
+    attributes: Option<CompiledAttributes>,
+    deduplication_id: Option<Param<String>>,
+    group_id: Option<Param<String>>,
+    system_attributes: Option<CompiledAttributes>,
+    encode: Option<Encode>,
+}
+
+/// The call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Request {
+    #[serde(rename = "QueueUrl")]
+    pub(super) queue: Queue,
+    #[serde(rename = "MessageBody")]
+    pub(super) body: Payload,
+    #[serde(rename = "DelaySeconds", skip_serializing_if = "Option::is_none")]
+    pub(super) delay_seconds: Option<i32>,
+    #[serde(
+        rename = "MessageAttributes",
+        skip_serializing_if = "Attributes::is_empty"
+    )]
+    pub(super) attributes: Attributes,
+    #[serde(
+        rename = "MessageDeduplicationId",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(super) deduplication_id: Option<String>,
+    #[serde(rename = "MessageGroupId", skip_serializing_if = "Option::is_none")]
+    pub(super) group_id: Option<String>,
+    #[serde(
+        rename = "MessageSystemAttributes",
+        skip_serializing_if = "Attributes::is_empty"
+    )]
+    pub(super) system_attributes: Attributes,
+    #[serde(rename = "Region", skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub(super) message_id: String,
+    pub(super) md5_of_body: String,
+    pub(super) md5_of_attributes: Option<String>,
+    pub(super) md5_of_system_attributes: Option<String>,
+    pub(super) sequence_number: Option<String>,
+}
+
+impl Kind for SendMessage {
+    const NAME: &'static str = "SQS-SendMessage";
+    const SERVICE: Service = Service::Sqs;
+    const EFFECT: Effect = Effect::Stores;
+    const FIELDS: &[&str] = &[
+        "sequenceNumber",
+        "md5OfMessageBody",
+        "md5OfMessageAttributes",
+    ];
+    type Compiled = Compiled;
+    type Request = Request;
+    type Answer = Sent;
+
+    fn compile(&self, own: &OwnKeys, compiler: &mut Compiler<'_, '_>) -> Option<Compiled> {
+        let address = Address::compile(&self.queue_url, &self.region, compiler);
+        let body = compiler.required("MessageBody", &self.message_body, bytes);
+        let delay_seconds =
+            compiler.optional("DelaySeconds", &self.delay_seconds, integer::<0, 900>);
+        let deduplication_id = compiler.optional(
+            "MessageDeduplicationId",
+            &self.message_deduplication_id,
+            text::<1, 128>,
+        );
+        let group_id = compiler.optional("MessageGroupId", &self.message_group_id, text::<1, 128>);
+        let room = MOST - usize::from(own.encode.is_some());
+        let attributes = self
+            .message_attributes
+            .as_ref()
+            .and_then(|config| config.compile(Which::Message, room, compiler));
+        let system_attributes = self
+            .message_system_attributes
+            .as_ref()
+            .and_then(|config| config.compile(Which::System, 1, compiler));
+        let compiled = Compiled {
+            address: address?,
+            body: body?,
+            delay_seconds,
+            attributes,
+            deduplication_id,
+            group_id,
+            system_attributes,
+            encode: own.encode,
+        };
+        compiled.check_fifo(self, compiler);
+        compiled.check_body(self, compiler);
+        if own.encode.is_some()
+            && let Some(Queue::Embedded(_)) = compiled.address.queue.constant()
+        {
+            let at = compiler.at.parent().unwrap_or_default().key("encode");
+            compiler.problems.warning(
+                &at,
+                "`encode` does nothing here: an embedded queue holds any bytes",
+            );
+        }
+        Some(compiled)
+    }
+
+    fn label(compiled: &Compiled) -> Option<String> {
+        compiled.address.label()
+    }
+
+    fn touches_store(compiled: &Compiled) -> bool {
+        compiled.address.may_be_embedded()
+    }
+
+    fn map(compiled: &Compiled, sources: &dyn Sources, _: &RequestId) -> Result<Request, MapError> {
+        let (queue, region) = compiled.address.value(sources)?;
+        let aws = matches!(queue, Queue::Aws { .. });
+        let mut body = compiled.body.value(sources)?;
+        let room = MOST - usize::from(compiled.encode.is_some() && aws);
+        let mut attributes = match &compiled.attributes {
+            Some(attributes) => attributes.value(room, sources)?,
+            None => Attributes::new(),
+        };
+        if aws && let Err(flaw) = for_sqs(&body) {
+            let unfit = matches!(flaw, MapError::Charset { .. });
+            if !(unfit && compiled.encode == Some(Encode::Base64IfNeeded)) {
+                return Err(flaw);
+            }
+            let encoded = base64::engine::general_purpose::STANDARD.encode(&body);
+            body = Bytes::from(encoded);
+            attributes.insert(ENCODING.to_owned(), base64_marker());
+        }
+        let request = Request {
+            queue,
+            body: Payload(body),
+            delay_seconds: optional(&compiled.delay_seconds, sources)?,
+            attributes,
+            deduplication_id: optional(&compiled.deduplication_id, sources)?,
+            group_id: optional(&compiled.group_id, sources)?,
+            system_attributes: match &compiled.system_attributes {
+                Some(attributes) => attributes.value(1, sources)?,
+                None => Attributes::new(),
+            },
+            region,
+        };
+        request.check_size()?;
+        if request.queue.is_fifo() && request.group_id.is_none() {
+            return Err(MapError::parameter(
+                "MessageGroupId",
+                None,
+                format!("is missing: the queue {} is FIFO", request.queue.name()),
+            ));
+        }
+        Ok(request)
+    }
+
+    async fn call(
+        request: Request,
+        targets: &Targets,
+        deadline: Instant,
+    ) -> Result<Called<Sent>, TargetError> {
+        match request.queue.clone() {
+            Queue::Embedded(name) => embedded::send(targets, &name, request, deadline)
+                .await
+                .map(Called::by_us),
+            Queue::Aws { url, .. } => send(request, url, targets, deadline).await,
+        }
+    }
+}
+
+impl Compiled {
+    fn check_fifo(&self, config: &SendMessage, compiler: &mut Compiler<'_, '_>) {
+        let Some(queue) = self.address.queue.constant() else {
+            return;
+        };
+        let facts = self.address.facts(compiler);
+        let fifo = facts.map_or(queue.is_fifo(), |facts| facts.fifo);
+        let name = &self.address.shown;
+        if !fifo {
+            if config.message_deduplication_id.is_some() {
+                compiler.error(
+                    "MessageDeduplicationId",
+                    format!("the queue `{name}` is not FIFO and takes no deduplication id"),
+                    "leave it out, or send to a queue whose name ends in .fifo",
+                );
+            }
+            return;
+        }
+        if config.message_group_id.is_none() {
+            compiler.error(
+                "MessageGroupId",
+                format!("the parameter `MessageGroupId` is missing: the queue `{name}` is FIFO"),
+                "messages of one group keep their order: `MessageGroupId: $request.body.customer`, say",
+            );
+        }
+        if config.message_deduplication_id.is_none()
+            && !facts.is_some_and(|facts| facts.content_based_deduplication)
+        {
+            compiler.error(
+                "MessageDeduplicationId",
+                format!("the parameter `MessageDeduplicationId` is missing: the queue `{name}` is FIFO and not known to deduplicate by content"),
+                "map an id that the caller repeats (`$request.header.idempotency-key`), or `$context.requestId` to store every request",
+            );
+        }
+        if config.delay_seconds.is_some() {
+            compiler.error(
+                "DelaySeconds",
+                format!("the queue `{name}` is FIFO: its messages cannot be delayed one by one"),
+                "set the delay on the queue",
+            );
+        }
+    }
+
+    fn check_body(&self, config: &SendMessage, compiler: &mut Compiler<'_, '_>) {
+        let (Some(queue), Some(body)) = (self.address.queue.constant(), self.body.constant())
+        else {
+            return;
+        };
+        let wrong = match queue {
+            Queue::Aws { .. } if self.encode.is_none() => for_sqs(body).err(),
+            _ => None,
+        };
+        let wrong = wrong.or_else(|| within_limit(body.len()).err());
+        if let Some(wrong) = wrong {
+            let shown = config
+                .message_body
+                .as_ref()
+                .map(Text::shown)
+                .unwrap_or_default();
+            compiler.error(
+                "MessageBody",
+                wrong.to_string(),
+                if shown.is_empty() {
+                    "write `$request.body` to send the request's body"
+                } else {
+                    "shorten it"
+                },
+            );
+        }
+    }
+}
+
+impl Request {
+    /// Body and attributes together, as SQS counts them.
+    fn check_size(&self) -> Result<(), MapError> {
+        let attributes: usize = self
+            .attributes
+            .iter()
+            .map(|(name, value)| value.size(name))
+            .sum();
+        within_limit(self.body.0.len() + attributes)
+    }
+}
+
+fn within_limit(size: usize) -> Result<(), MapError> {
+    if size <= MESSAGE_BYTES {
+        return Ok(());
+    }
+    Err(MapError::Limit {
+        target: "SQS",
+        parameter: "MessageBody".to_owned(),
+        limit: format!("{size} bytes with attributes, at most {MESSAGE_BYTES} (1 MiB) are allowed"),
+    })
+}
+
+/// Whether real SQS can hold the body.
+fn for_sqs(body: &[u8]) -> Result<(), MapError> {
+    if body.is_empty() {
+        return Err(MapError::parameter(
+            "MessageBody",
+            None,
+            "is empty: SQS takes messages of 1 character and more",
+        ));
+    }
+    sqs_text(body)
+        .map(|_| ())
+        .map_err(|offset| MapError::Charset {
+            target: "SQS",
+            parameter: "MessageBody".to_owned(),
+            offset,
+        })
+}
+
+/// What says that a body is base64 text.
+pub(super) fn base64_marker() -> Attribute {
+    Attribute {
+        data_type: "String".to_owned(),
+        value: AttributeValue::String("base64".to_owned()),
+    }
+}
+
+async fn send(
+    request: Request,
+    url: String,
+    targets: &Targets,
+    deadline: Instant,
+) -> Result<Called<Sent>, TargetError> {
+    use aws_sdk_sqs::operation::RequestId as _;
+    use aws_sdk_sqs::types::MessageSystemAttributeNameForSends as SystemName;
+
+    let lost = Lost::MayHaveHappened;
+    let client = targets.aws.sqs(request.region(), deadline).await;
+    let client = client.map_err(|error| TargetError::from_call(Service::Sqs, lost, error))?;
+    let body_digest = md5_of_body(&request.body.0);
+    let attributes_digest = md5_of_attributes(&request.attributes);
+    let body = String::from_utf8(Vec::from(request.body.0)).map_err(|error| {
+        TargetError::new(
+            Class::Record,
+            Service::Sqs,
+            "InvalidMessageContents",
+            error.to_string(),
+        )
+    })?;
+    let mut call = client
+        .send_message()
+        .queue_url(url)
+        .message_body(body)
+        .set_delay_seconds(request.delay_seconds)
+        .set_message_deduplication_id(request.deduplication_id)
+        .set_message_group_id(request.group_id);
+    for (name, attribute) in request.attributes {
+        call = call.message_attributes(name, sdk_attribute(attribute)?);
+    }
+    for (name, attribute) in request.system_attributes {
+        call = call.message_system_attributes(
+            SystemName::from(name.as_str()),
+            sdk_system_attribute(attribute)?,
+        );
+    }
+    let output = within(Box::pin(call.send()), Service::Sqs, lost, deadline).await?;
+    let request_id = output.request_id().map(str::to_owned);
+    let sent = Sent {
+        message_id: output.message_id.unwrap_or_default(),
+        md5_of_body: output.md5_of_message_body.unwrap_or_default(),
+        md5_of_attributes: output.md5_of_message_attributes,
+        md5_of_system_attributes: output.md5_of_message_system_attributes,
+        sequence_number: output.sequence_number,
+    };
+    // The digest says what SQS has stored. If it is not what we sent, nobody may be told that the bytes are safe.
+    let other_body = sent.md5_of_body != body_digest;
+    let other_attributes =
+        sent.md5_of_attributes.is_some() && sent.md5_of_attributes != attributes_digest;
+    if other_body || other_attributes {
+        let what = if other_body {
+            "MD5OfMessageBody"
+        } else {
+            "MD5OfMessageAttributes"
+        };
+        return Err(TargetError::new(
+            Class::OutcomeUnknown,
+            Service::Sqs,
+            "ChecksumMismatch",
+            format!(
+                "{what} is not that of what was sent; message {}",
+                sent.message_id
+            ),
+        ));
+    }
+    Ok(Called {
+        answer: sent,
+        request_id,
+    })
+}
+
+impl Request {
+    fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+}
+
+fn unbuilt(error: aws_smithy_types::error::operation::BuildError) -> TargetError {
+    TargetError::new(
+        Class::Setup,
+        Service::Sqs,
+        "InvalidRequest",
+        error.to_string(),
+    )
+}
+
+fn sdk_attribute(
+    attribute: Attribute,
+) -> Result<aws_sdk_sqs::types::MessageAttributeValue, TargetError> {
+    let builder =
+        aws_sdk_sqs::types::MessageAttributeValue::builder().data_type(attribute.data_type);
+    match attribute.value {
+        AttributeValue::String(text) => builder.string_value(text),
+        AttributeValue::Binary(bytes) => builder.binary_value(aws_smithy_types::Blob::new(bytes)),
+    }
+    .build()
+    .map_err(unbuilt)
+}
+
+fn sdk_system_attribute(
+    attribute: Attribute,
+) -> Result<aws_sdk_sqs::types::MessageSystemAttributeValue, TargetError> {
+    let builder =
+        aws_sdk_sqs::types::MessageSystemAttributeValue::builder().data_type(attribute.data_type);
+    match attribute.value {
+        AttributeValue::String(text) => builder.string_value(text),
+        AttributeValue::Binary(bytes) => builder.binary_value(aws_smithy_types::Blob::new(bytes)),
+    }
+    .build()
+    .map_err(unbuilt)
+}
+
+impl Answered for Sent {
+    fn native(&self) -> NativeAnswer {
+        NativeAnswer::Stored(object([
+            ("messageId", Some(Value::from(self.message_id.as_str()))),
+            (
+                "sequenceNumber",
+                self.sequence_number.as_deref().map(Value::from),
+            ),
+        ]))
+    }
+
+    fn aws(&self, request_id: &str) -> Rendered {
+        let body = xml::response(
+            "SendMessage",
+            request_id,
+            Some(&|result| {
+                result.text("MessageId", &self.message_id);
+                result.text("MD5OfMessageBody", &self.md5_of_body);
+                result.text_if_any("MD5OfMessageAttributes", self.md5_of_attributes.as_deref());
+                result.text_if_any(
+                    "MD5OfMessageSystemAttributes",
+                    self.md5_of_system_attributes.as_deref(),
+                );
+                result.text_if_any("SequenceNumber", self.sequence_number.as_deref());
+            }),
+        );
+        Rendered::new(200, xml::CONTENT_TYPE, body)
+    }
+
+    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "md5OfMessageBody" => Some(self.md5_of_body.as_str()),
+            "md5OfMessageAttributes" => self.md5_of_attributes.as_deref(),
+            "sequenceNumber" => self.sequence_number.as_deref(),
+            _ => None,
+        }
+        .map(Cow::Borrowed)
+    }
+
+    fn message_id(&self) -> Option<&str> {
+        Some(&self.message_id)
+    }
+}

@@ -1,0 +1,237 @@
+//! The accept loop of one listener. Nothing that a client or the system does ends it, only the drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::Serve;
+use super::activity::{Activity, PREFACE};
+use super::answer;
+use super::bind::Bound;
+use super::connection::Connection;
+use super::drain::{Drain, Drained};
+use super::limits::ConnectionLimits;
+use super::malformed::{Malformed, MalformedKind};
+use super::stats::ListenStats;
+use crate::model::peer::Peer;
+
+/// How long to wait after `accept` failed for want of something (descriptors, memory).
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How often such a failure is logged.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// How many connections are told at the same time that there is no room; others are closed without a word.
+const REFUSALS: usize = 256;
+
+/// How long a refused connection may take to say what it wants before it is told, and how long to read the answer.
+const REFUSAL: Duration = Duration::from_secs(1);
+
+/// Connections taken out of the backlog after the drain has begun: they were there before.
+const LAST_CALL: usize = 1024;
+
+/// How long the tasks of HTTP/2 streams may take to notice that their connection is gone.
+const LAST_POLL: Duration = Duration::from_secs(1);
+
+/// Serves a listener until the drain: then stops accepting, lets the connections finish what is in flight, and cuts
+/// off what is left at the deadline. Returns when no connection is left; dropping the future cuts off at once.
+///
+/// Each listener has a [`ListenStats`] of its own. A change of `limits` applies to connections accepted after it.
+pub async fn run<S: Serve>(
+    bound: Bound,
+    limits: watch::Receiver<ConnectionLimits>,
+    service: S,
+    mut drain: Drain,
+    stats: Arc<ListenStats>,
+) -> io::Result<Drained> {
+    let socket = TcpListener::from_std(bound.socket)?;
+    let mut listener = Listener {
+        name: bound.name,
+        limits,
+        service,
+        drain: drain.clone(),
+        stats,
+        streams: TaskTracker::new(),
+        connections: JoinSet::new(),
+        refusals: Arc::new(Semaphore::new(REFUSALS)),
+        logged: None,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.started() => break,
+            Some(ended) = listener.connections.join_next() => reap(ended),
+            accepted = socket.accept() => match accepted {
+                Ok((stream, remote)) => listener.take(stream, remote),
+                Err(error) => listener.accept_failed(&error).await,
+            },
+        }
+    }
+    // asked directly: tokio learns of connections only when its driver has run
+    let socket = socket.into_std()?;
+    for _ in 0..LAST_CALL {
+        match waiting(&socket) {
+            Some((stream, remote)) => listener.take(stream, remote),
+            None => break,
+        }
+    }
+    drop(socket);
+    Ok(listener.finish(drain).await)
+}
+
+/// A connection that is in the backlog already.
+fn waiting(socket: &std::net::TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let (stream, remote) = socket.accept().ok()?;
+    stream.set_nonblocking(true).ok()?;
+    Some((TcpStream::from_std(stream).ok()?, remote))
+}
+
+fn reap(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "Connection panicked");
+    }
+}
+
+/// A listener at work.
+struct Listener<S> {
+    name: Arc<str>,
+    limits: watch::Receiver<ConnectionLimits>,
+    service: S,
+    drain: Drain,
+    stats: Arc<ListenStats>,
+    streams: TaskTracker,
+    /// Ends its tasks when it is dropped.
+    connections: JoinSet<()>,
+    refusals: Arc<Semaphore>,
+    /// When a failure of `accept` was last logged.
+    logged: Option<Instant>,
+}
+
+impl<S: Serve> Listener<S> {
+    /// A new connection: to be served, or refused if there is no room for it.
+    fn take(&mut self, stream: TcpStream, remote: SocketAddr) {
+        self.stats.accepted.fetch_add(1, Relaxed);
+        let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+            Ok(local) => local,
+            Err(error) => {
+                tracing::debug!(%error, "Connection was gone before it was served");
+                return;
+            }
+        };
+        let peer = Arc::new(Peer {
+            remote,
+            local,
+            listener: self.name.clone(),
+        });
+        let limits = self.limits.borrow().clone();
+        if self.stats.open() >= limits.connections as u64 {
+            self.refuse(stream, peer);
+            return;
+        }
+        let connection = Connection {
+            service: self.service.clone(),
+            peer,
+            limits,
+            drain: self.drain.clone(),
+            stats: self.stats.clone(),
+            streams: self.streams.clone(),
+            activity: Arc::new(Activity::new(self.stats.clone())),
+            _open: self.stats.open_connection(),
+        };
+        self.connections.spawn(connection.run(stream));
+    }
+
+    /// There is no room: says so, to as many as can be told at once.
+    fn refuse(&mut self, stream: TcpStream, peer: Arc<Peer>) {
+        self.stats.refused.fetch_add(1, Relaxed);
+        let service = self.service.clone();
+        let what = Malformed::new(
+            MalformedKind::TooManyConnections,
+            "the listener has no room for another connection",
+        );
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
+            service.malformed(&peer, what);
+            return;
+        };
+        self.connections.spawn(async move {
+            let _permit = permit;
+            refused(stream, service, peer, what).await;
+        });
+    }
+
+    /// `accept` failed. The connection's own fault is nothing to us; for want of descriptors waiting helps.
+    async fn accept_failed(&mut self, error: &io::Error) {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::Interrupted
+        ) {
+            return;
+        }
+        self.stats.accept_errors.fetch_add(1, Relaxed);
+        if self.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            self.logged = Some(Instant::now());
+            tracing::warn!(%error, listener = %self.name, open = self.stats.open(), "Cannot accept connections");
+        }
+        tokio::time::sleep(BACK_OFF).await;
+    }
+
+    /// Waits for the connections to end, until the deadline.
+    async fn finish(mut self, mut drain: Drain) -> Drained {
+        let mut drained = Drained::default();
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.connections.join_next() => match ended {
+                    Some(ended) => reap(ended),
+                    None => break,
+                },
+                () = drain.over() => {
+                    drained.connections = self.connections.len();
+                    drained.requests = self.stats.in_flight();
+                    self.connections.abort_all();
+                    while self.connections.join_next().await.is_some() {}
+                    break;
+                }
+            }
+        }
+        // Streams end with their connection; they only need to be polled once more. One that does not is not waited for.
+        self.streams.close();
+        let _ = tokio::time::timeout(LAST_POLL, self.streams.wait()).await;
+        drained
+    }
+}
+
+/// Tells a client that there is no room for it, once it has said something: an answer to nothing would be lost.
+async fn refused<S: Serve>(mut stream: TcpStream, service: S, peer: Arc<Peer>, what: Malformed) {
+    let mut seen = [0; PREFACE.len()];
+    let heard = match tokio::time::timeout(REFUSAL, stream.read(&mut seen)).await {
+        Ok(Ok(bytes)) if bytes > 0 => &seen[..bytes],
+        _ => return,
+    };
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let what = if heard == PREFACE {
+        answer::write(&mut stream, answer::GO_AWAY, REFUSAL).await;
+        what
+    } else if answer::write(&mut stream, &answer::problem(&what, status), REFUSAL).await {
+        what.answered(status.as_u16())
+    } else {
+        what
+    };
+    service.malformed(&peer, what);
+    answer::linger(stream, REFUSAL).await;
+}

@@ -1,0 +1,75 @@
+//! What a listener counts about its connections, for `/metrics`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counters of one listener. The caller keeps a clone of the `Arc` and reads them at any time.
+#[derive(Debug, Default)]
+pub struct ListenStats {
+    pub(super) accepted: AtomicU64,
+    pub(super) open: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) accept_errors: AtomicU64,
+    pub(super) http2: AtomicU64,
+    pub(super) in_flight: AtomicU64,
+    pub(super) idle_closed: AtomicU64,
+    pub(super) stalled: AtomicU64,
+}
+
+impl ListenStats {
+    /// Connections accepted, the refused ones included.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+
+    /// Connections open now, without those that are being refused.
+    pub fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
+    /// Connections closed at once because the listener had no room for them.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Failures of `accept` itself: no descriptors left, no memory.
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_errors.load(Relaxed)
+    }
+
+    /// Connections that turned out to speak HTTP/2.
+    pub fn http2(&self) -> u64 {
+        self.http2.load(Relaxed)
+    }
+
+    /// Requests handed over whose answers are not sent yet.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Connections closed because nothing was asked on them.
+    pub fn idle_closed(&self) -> u64 {
+        self.idle_closed.load(Relaxed)
+    }
+
+    /// Connections cut because the client took no byte of its answer any more.
+    pub fn stalled(&self) -> u64 {
+        self.stalled.load(Relaxed)
+    }
+
+    /// Counts a connection as open until the value is dropped.
+    pub(super) fn open_connection(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Relaxed);
+        Open(self.clone())
+    }
+}
+
+/// An open connection, as far as counting goes.
+#[derive(Debug)]
+pub(super) struct Open(Arc<ListenStats>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}

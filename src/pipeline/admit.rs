@@ -1,0 +1,81 @@
+//! What needs no route: whether the process takes requests, whether there is room, whether the head is one that can be
+//! served. Nothing of the body has been read.
+
+use http::{HeaderMap, Version};
+
+use super::Gateway;
+use super::rejection::Rejection;
+use crate::limit::Slot;
+use crate::model::call::Call;
+use crate::plan::Plan;
+
+/// Why a request is not let in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitError {
+    #[error("the gateway is shutting down")]
+    Draining,
+    #[error("all {0} places for requests in flight are taken")]
+    Overloaded(usize),
+    #[error("request line and headers take {size} bytes, and {limit} are allowed")]
+    HeadTooLarge { size: u64, limit: u64 },
+    #[error("the request has {count} headers, and {limit} are allowed")]
+    TooManyHeaders { count: usize, limit: usize },
+    #[error("a request needs exactly one Host header, and this one has {0}")]
+    Hosts(usize),
+}
+
+/// A place for the request, given back when it ends.
+pub(super) fn slot(gateway: &Gateway, plan: &Plan, call: &Call) -> Result<Slot, Rejection> {
+    if gateway.is_draining() {
+        return Err(AdmitError::Draining.into());
+    }
+    head(plan, call)?;
+    let slot = plan.slots.take();
+    slot.ok_or_else(|| AdmitError::Overloaded(plan.slots.used().1).into())
+}
+
+/// Whether the head is one that can be served.
+pub(super) fn head(plan: &Plan, call: &Call) -> Result<(), AdmitError> {
+    let count = call.headers.len();
+    if count > plan.header_count {
+        return Err(AdmitError::TooManyHeaders {
+            count,
+            limit: plan.header_count,
+        });
+    }
+    let size = head_size(call);
+    if size > plan.head_bytes {
+        return Err(AdmitError::HeadTooLarge {
+            size,
+            limit: plan.head_bytes,
+        });
+    }
+    hosts(call.version, call.uri.authority().is_some(), &call.headers)
+}
+
+/// The request line, and each header's name and value with what stands between them in HTTP/1.1.
+fn head_size(call: &Call) -> u64 {
+    let target = call
+        .uri
+        .path_and_query()
+        .map_or(1, |target| target.as_str().len());
+    let line = call.method.as_str().len() + target + " HTTP/1.1  \r\n".len();
+    let headers: usize = call
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .sum();
+    (line + headers) as u64
+}
+
+/// RFC 9112, 3.2: a request without exactly one `Host` is refused, but for HTTP/1.0 without any. HTTP/2 names the host
+/// in `:authority` (RFC 9113, 8.3.1).
+fn hosts(version: Version, authority: bool, headers: &HeaderMap) -> Result<(), AdmitError> {
+    let count = headers.get_all(http::header::HOST).iter().count();
+    let needed = version == Version::HTTP_11 || (version == Version::HTTP_2 && !authority);
+    if count > 1 || (count == 0 && needed) {
+        Err(AdmitError::Hosts(count))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! Preflights: answered from the path before anyone is asked who they are, unless a route key literally says `OPTIONS`
+//! (reference, 9.2).
+
+use bytes::Bytes;
+use http::header::ORIGIN;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use super::Answer;
+use super::route::{Found, RouteError};
+use crate::config::TrailingSlash;
+use crate::model::call::Call;
+use crate::plan::{CorsPolicy, Plan};
+
+/// The answer to a preflight; `None` if the request is none, or CORS is not configured.
+pub(super) fn preflight(
+    plan: &Plan,
+    call: &Call,
+    found: &Result<Found<'_>, RouteError>,
+) -> Option<Answer> {
+    let policy = plan.cors.as_ref()?;
+    if !CorsPolicy::is_preflight(&call.method, &call.headers)
+        || matches!(found, Err(RouteError::NoStage))
+    {
+        return None;
+    }
+    let path = plan.below_stage(call.raw_path())?;
+    if plan.matcher.serves_literally(
+        &call.method,
+        path,
+        plan.trailing_slash == TrailingSlash::Ignore,
+    ) {
+        return None;
+    }
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    policy.answer_preflight(call.headers.get(ORIGIN)?, response.headers_mut());
+    Some(response)
+}

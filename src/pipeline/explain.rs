@@ -1,0 +1,140 @@
+//! What would become of a request: the same phases, in the same order, by the same code, and nothing sent. No token is
+//! taken from a bucket, so throttles are only described.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::rejection::Rejection;
+use super::route::RouteError;
+use super::{admit, authenticate, authorize, cors, map, receive, route, verify};
+use crate::model::call::Call;
+use crate::model::phase::Phase;
+use crate::plan::Plan;
+use crate::telemetry::Exchange;
+
+/// What a phase would decide.
+#[derive(Debug, Serialize)]
+pub struct Decision {
+    pub phase: &'static str,
+    /// Whether the request would go on.
+    pub passes: bool,
+    pub detail: String,
+}
+
+/// What would become of a request.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The route key.
+    pub route: Option<String>,
+    /// The path's variables.
+    pub variables: serde_json::Map<String, Value>,
+    pub phases: Vec<Decision>,
+    /// The status, where the request would be answered without a call.
+    pub status: Option<u16>,
+    /// The reason code of a refusal.
+    pub code: Option<&'static str>,
+    /// The exact service call, with the service's own parameter names.
+    pub call: Option<Value>,
+}
+
+/// Follows a request up to the call that it would make. The exchange gives `$context` its values; it is not written down.
+pub fn explain(plan: &Plan, call: &Call, body: &Bytes, mut exchange: Exchange) -> Explanation {
+    let mut explanation = Explanation::default();
+    if let Err(rejection) = follow(plan, call, body, &mut exchange, &mut explanation) {
+        let verdict = rejection.verdict(call).refusal();
+        explanation.status = Some(verdict.status);
+        explanation.code = Some(verdict.code.name());
+        explanation.decide(
+            verdict.phase,
+            false,
+            format!("{} {}: {}", verdict.status, verdict.code, verdict.cause),
+        );
+    }
+    explanation
+}
+
+fn follow(
+    plan: &Plan,
+    call: &Call,
+    body: &Bytes,
+    exchange: &mut Exchange,
+    x: &mut Explanation,
+) -> Result<(), Rejection> {
+    admit::head(plan, call)?;
+    x.decide(
+        Phase::Admit,
+        true,
+        format!("request line and headers fit in {} bytes", plan.head_bytes),
+    );
+    let found = route::matching(plan, call);
+    if let Some(answer) = cors::preflight(plan, call, &found) {
+        x.status = Some(answer.status().as_u16());
+        x.decide(
+            Phase::Cors,
+            true,
+            "204: a preflight, answered by the gateway".to_owned(),
+        );
+        return Ok(());
+    }
+    if let Err(RouteError::Redirect { location }) = &found {
+        x.status = Some(308);
+        x.decide(Phase::Route, true, format!("308: to {location}"));
+        return Ok(());
+    }
+    let found = found?;
+    let route = &found.route;
+    exchange.routed(route.facts.clone());
+    x.route = Some(route.facts.key.0.to_string());
+    x.variables = found
+        .variables
+        .iter()
+        .map(|(name, value)| (name.to_string(), Value::from(value.as_str())))
+        .collect();
+    x.decide(Phase::Route, true, route.facts.key.0.to_string());
+    x.decide(
+        Phase::Throttle,
+        true,
+        match &route.throttle {
+            Some(bucket) => format!(
+                "{} a second, {} at once",
+                bucket.spec().rate,
+                bucket.spec().burst
+            ),
+            None => "none".to_owned(),
+        },
+    );
+    let caller = authenticate::caller(route, call)?;
+    let who = caller.api_key_id().map_or_else(
+        || "anyone may come in".to_owned(),
+        |id| format!("API key {id}"),
+    );
+    x.decide(Phase::Authenticate, true, who);
+    exchange.identified(caller.api_key_id().map(Into::into));
+    let permit = authorize::permit(&caller)?;
+    x.decide(Phase::Authorize, true, "no policy is asked".to_owned());
+    receive::check_size(route, body.len() as u64)?;
+    x.decide(
+        Phase::Receive,
+        true,
+        format!("{} bytes of at most {}", body.len(), route.limits.body),
+    );
+    let payload = verify::payload(permit, body.clone());
+    x.decide(Phase::Verify, true, "no signature is asked for".to_owned());
+    let request = map::record(&found, call, &payload, exchange)?;
+    x.decide(Phase::Map, true, route.facts.integration.to_owned());
+    x.call =
+        Some(serde_json::to_value(&request).unwrap_or_else(|error| Value::from(error.to_string())));
+    Ok(())
+}
+
+impl Explanation {
+    fn decide(&mut self, phase: Phase, passes: bool, detail: String) {
+        self.phases.push(Decision {
+            phase: phase.name(),
+            passes,
+            detail,
+        });
+    }
+}

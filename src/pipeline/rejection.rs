@@ -1,0 +1,401 @@
+//! A refusal to a response: the only place where statuses, codes and public words are chosen. What was wrong in full
+//! goes to the log.
+
+use std::any::Any;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use tokio::task::JoinError;
+
+use super::Answer;
+use super::admit::AdmitError;
+use super::receive::BodyError;
+use super::route::RouteError;
+use crate::authn::AuthnError;
+use crate::authn::api_key::Refused;
+use crate::config::Dialect;
+use crate::integration::{MapError, Rendered, TargetError};
+use crate::limit::Empty;
+use crate::model::call::Call;
+use crate::model::code::Code;
+use crate::model::phase::Phase;
+use crate::model::request_id::RequestId;
+use crate::telemetry::exchange::Refusal;
+
+/// Why a request is not served: one variant for each room that refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    #[error(transparent)]
+    Route(RouteError),
+    #[error("the route's bucket is empty")]
+    Throttled(Empty),
+    #[error(transparent)]
+    Authn(#[from] AuthnError),
+    #[error(transparent)]
+    Body(BodyError),
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error(transparent)]
+    Target(#[from] Box<TargetError>),
+    /// The call that was to store ended without a word: its task panicked, or the process is at its drain deadline.
+    #[error("the call ended before the target answered: {0}")]
+    CallEnded(String),
+    #[error("a bug: {0}")]
+    Panicked(String),
+}
+
+/// What a refusal says, to whom.
+#[derive(Debug)]
+pub struct Verdict {
+    phase: Phase,
+    code: Code,
+    status: StatusCode,
+    /// For the caller.
+    detail: String,
+    /// For the log.
+    cause: String,
+    retry_after: Option<u64>,
+    headers: HeaderMap,
+    aws: AwsBody,
+}
+
+/// What stands in a refusal of the `aws` dialect.
+#[derive(Debug)]
+enum AwsBody {
+    /// `{"message":"…"}` and this status.
+    Message(StatusCode, &'static str),
+    /// The service's own answer.
+    Service(Rendered),
+}
+
+impl From<TargetError> for Rejection {
+    fn from(error: TargetError) -> Rejection {
+        Rejection::Target(Box::new(error))
+    }
+}
+
+impl From<&TargetError> for Refusal {
+    fn from(error: &TargetError) -> Refusal {
+        Refusal {
+            phase: Phase::Store,
+            code: error.reason(),
+            status: error.native_status(),
+            cause: error.to_string(),
+        }
+    }
+}
+
+impl Rejection {
+    /// A panic, with what it said.
+    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Rejection {
+        let said = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned());
+        Rejection::Panicked(said.unwrap_or_else(|| "a panic without words".to_owned()))
+    }
+
+    /// The call's task ended without a result.
+    pub(super) fn call_ended(ended: &JoinError) -> Rejection {
+        Rejection::CallEnded(if ended.is_panic() {
+            "it panicked".to_owned()
+        } else {
+            "it was cut off".to_owned()
+        })
+    }
+
+    /// What the caller, the log and the metrics are told.
+    pub(super) fn verdict(&self, call: &Call) -> Verdict {
+        let (phase, code, status, aws) = self.place(call.id);
+        let mut headers = HeaderMap::new();
+        let mut retry_after = match self {
+            Rejection::Throttled(empty) => Some(empty.retry_after()),
+            Rejection::Target(error) => error.retry_after().map(|after| after.as_secs()),
+            _ => None,
+        };
+        if status.is_server_error() && retry_after.is_none() {
+            retry_after = Some(1);
+        }
+        match self {
+            Rejection::Throttled(empty) => {
+                let (limit, policy) = empty.headers();
+                put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
+                put(
+                    &mut headers,
+                    HeaderName::from_static("ratelimit-policy"),
+                    &policy,
+                );
+            }
+            Rejection::Route(RouteError::Method { allow }) => {
+                let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
+                put(&mut headers, ALLOW, &allow.join(", "));
+            }
+            _ => {}
+        }
+        if let Rejection::Panicked(said) = self {
+            tracing::error!(request_id = %call.id, said, "A request met a bug");
+        }
+        Verdict {
+            phase,
+            code,
+            status,
+            detail: self.detail(),
+            cause: self.to_string(),
+            retry_after,
+            headers,
+            aws,
+        }
+    }
+
+    /// Phase, code, native status, and the answer of the `aws` dialect (reference, 0.1).
+    fn place(&self, id: RequestId) -> (Phase, Code, StatusCode, AwsBody) {
+        use AwsBody::{Message, Service};
+        let unavailable = || Message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+        let bad_request = || Message(StatusCode::BAD_REQUEST, "Bad Request");
+        let not_found = || Message(StatusCode::NOT_FOUND, "Not Found");
+        let broken = || Message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+        match self {
+            Rejection::Admit(AdmitError::Draining) => (
+                Phase::Admit,
+                Code::Draining,
+                StatusCode::SERVICE_UNAVAILABLE,
+                unavailable(),
+            ),
+            Rejection::Admit(AdmitError::Overloaded(_)) => (
+                Phase::Admit,
+                Code::Overloaded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                unavailable(),
+            ),
+            Rejection::Admit(
+                AdmitError::HeadTooLarge { .. } | AdmitError::TooManyHeaders { .. },
+            ) => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                (
+                    Phase::Admit,
+                    Code::HeadersTooLarge,
+                    status,
+                    Message(status, "Request Header Fields Too Large"),
+                )
+            }
+            Rejection::Admit(AdmitError::Hosts(_)) => (
+                Phase::Admit,
+                Code::Malformed,
+                StatusCode::BAD_REQUEST,
+                bad_request(),
+            ),
+            Rejection::Route(
+                RouteError::NoStage | RouteError::NoRoute | RouteError::Redirect { .. },
+            ) => (
+                Phase::Route,
+                Code::NoRoute,
+                StatusCode::NOT_FOUND,
+                not_found(),
+            ),
+            Rejection::Route(RouteError::Method { .. }) => (
+                Phase::Route,
+                Code::MethodNotAllowed,
+                StatusCode::METHOD_NOT_ALLOWED,
+                not_found(),
+            ),
+            Rejection::Throttled(_) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                (
+                    Phase::Throttle,
+                    Code::Throttled,
+                    status,
+                    Message(status, "Too Many Requests"),
+                )
+            }
+            Rejection::Authn(AuthnError::ApiKey(_)) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Authenticate,
+                    Code::ApiKeyRefused,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
+            Rejection::Body(BodyError::TooLarge { .. }) => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                (
+                    Phase::Receive,
+                    Code::BodyTooLarge,
+                    status,
+                    Message(status, "Request Entity Too Large"),
+                )
+            }
+            Rejection::Body(BodyError::Timeout(_)) => {
+                let status = StatusCode::REQUEST_TIMEOUT;
+                (
+                    Phase::Receive,
+                    Code::Timeout,
+                    status,
+                    Message(status, "Request Timeout"),
+                )
+            }
+            Rejection::Body(BodyError::Malformed(_)) => (
+                Phase::Receive,
+                Code::Malformed,
+                StatusCode::BAD_REQUEST,
+                bad_request(),
+            ),
+            Rejection::Map(error) => {
+                let status =
+                    StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+                let aws = match status {
+                    StatusCode::PAYLOAD_TOO_LARGE => Message(status, "Request Entity Too Large"),
+                    _ => bad_request(),
+                };
+                (Phase::Map, error.code(), status, aws)
+            }
+            Rejection::Target(error) => {
+                let status =
+                    StatusCode::from_u16(error.native_status()).unwrap_or(StatusCode::BAD_GATEWAY);
+                (
+                    Phase::Store,
+                    error.reason(),
+                    status,
+                    Service(error.aws(&id)),
+                )
+            }
+            Rejection::CallEnded(_) => (
+                Phase::Store,
+                Code::OutcomeUnknown,
+                StatusCode::SERVICE_UNAVAILABLE,
+                unavailable(),
+            ),
+            Rejection::Panicked(_) => (
+                Phase::Respond,
+                Code::Internal,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                broken(),
+            ),
+        }
+    }
+
+    /// What the caller is told.
+    fn detail(&self) -> String {
+        match self {
+            Rejection::Throttled(empty) => match empty.wait {
+                Some(_) => format!(
+                    "This route takes {} requests a second. Try again in {} s.",
+                    empty.spec.rate,
+                    empty.retry_after()
+                ),
+                None => "This route takes no requests at present.".to_owned(),
+            },
+            Rejection::Authn(AuthnError::ApiKey(Refused::Missing)) => {
+                "This route needs an API key.".to_owned()
+            }
+            Rejection::Authn(AuthnError::ApiKey(Refused::Unknown | Refused::Disabled(_))) => {
+                "The API key is not accepted.".to_owned()
+            }
+            Rejection::Target(error) => error.detail(),
+            Rejection::CallEnded(_) => {
+                "The target did not answer: the record may or may not be stored.".to_owned()
+            }
+            Rejection::Panicked(_) => {
+                "The gateway met a bug. The request id says where to look.".to_owned()
+            }
+            Rejection::Admit(_) | Rejection::Route(_) | Rejection::Body(_) | Rejection::Map(_) => {
+                sentence(&self.to_string())
+            }
+        }
+    }
+}
+
+/// With a capital at the start and a full stop at the end.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    let stop = if text.ends_with('.') { "" } else { "." };
+    first.chain(letters).collect::<String>() + stop
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // What is put here is made of digits, methods and escaped paths; anything else would be left out, not sent.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+impl Verdict {
+    /// How the refusal is written down, whatever the dialect.
+    pub(super) fn refusal(&self) -> Refusal {
+        Refusal {
+            phase: self.phase,
+            code: self.code,
+            status: self.status.as_u16(),
+            cause: self.cause.clone(),
+        }
+    }
+
+    /// The response.
+    pub(super) fn into_response(self, dialect: Dialect, call: &Call) -> Answer {
+        let mut response = match dialect {
+            Dialect::Native => self.problem(call),
+            Dialect::Aws => self.vendor(),
+        };
+        if let Some(after) = self
+            .retry_after
+            .filter(|_| dialect == Dialect::Native || response.status().is_server_error())
+        {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(after));
+        }
+        let native_only = [
+            HeaderName::from_static("ratelimit"),
+            HeaderName::from_static("ratelimit-policy"),
+            ALLOW,
+        ];
+        for (name, value) in &self.headers {
+            if dialect == Dialect::Native || !native_only.contains(name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        response
+    }
+
+    /// RFC 9457.
+    fn problem(&self, call: &Call) -> Answer {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let mut body = String::with_capacity(256);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            body,
+            r#"{{"type":"about:blank","title":"{title}","status":{},"detail":{},"requestId":"{}","code":"{}"}}"#,
+            self.status.as_u16(),
+            serde_json::Value::from(self.detail.as_str()),
+            call.id,
+            self.code
+        );
+        response(self.status, "application/problem+json", body.into())
+    }
+
+    fn vendor(&self) -> Answer {
+        match &self.aws {
+            AwsBody::Message(status, message) => response(
+                *status,
+                "application/json",
+                format!(r#"{{"message":"{message}"}}"#).into(),
+            ),
+            AwsBody::Service(rendered) => super::respond::rendered(rendered),
+        }
+    }
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

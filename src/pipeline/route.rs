@@ -1,0 +1,93 @@
+//! Stage and path to a route.
+
+use std::sync::Arc;
+
+use http::header::LOCATION;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+
+use super::Answer;
+use super::rejection::Rejection;
+use crate::config::TrailingSlash;
+use crate::model::call::Call;
+use crate::plan::{Miss, Plan, Route, Variables};
+
+/// The route that a request goes by, with what its path says.
+pub struct Found<'c> {
+    pub route: Arc<Route>,
+    pub variables: Variables,
+    /// The path as received, below the stage.
+    pub path: &'c str,
+}
+
+/// Why there is no route.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error("the stage does not serve this path")]
+    NoStage,
+    #[error("no route serves this path")]
+    NoRoute,
+    #[error("no route serves this method on this path")]
+    Method { allow: Vec<Method> },
+    #[error("the path has a route with its trailing slash the other way round")]
+    Redirect { location: String },
+}
+
+/// The route that serves the request.
+pub(super) fn matching<'c>(plan: &Plan, call: &'c Call) -> Result<Found<'c>, RouteError> {
+    let path = plan
+        .below_stage(call.raw_path())
+        .ok_or(RouteError::NoStage)?;
+    let ignore_slash = plan.trailing_slash == TrailingSlash::Ignore;
+    match plan.matcher.find(&call.method, path, ignore_slash) {
+        Ok(found) => Ok(Found {
+            route: found.route.clone(),
+            variables: found.variables,
+            path,
+        }),
+        Err(miss) => Err(missed(plan, call, path, miss)),
+    }
+}
+
+fn missed(plan: &Plan, call: &Call, path: &str, miss: Miss) -> RouteError {
+    if plan.trailing_slash == TrailingSlash::Redirect
+        && plan.matcher.find(&call.method, path, true).is_ok()
+    {
+        let raw = call.raw_path();
+        let twin = raw
+            .strip_suffix('/')
+            .map_or_else(|| format!("{raw}/"), str::to_owned);
+        let query = call
+            .raw_query()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
+        // `//host` at the start would send the client to another host.
+        let location = format!("/{}{query}", twin.trim_start_matches('/'));
+        return RouteError::Redirect { location };
+    }
+    if miss.allow.is_empty() {
+        RouteError::NoRoute
+    } else {
+        RouteError::Method { allow: miss.allow }
+    }
+}
+
+/// What a request is told that no route serves: where to go instead, or that there is nothing.
+pub(super) fn elsewhere(error: RouteError) -> Result<Answer, Rejection> {
+    let RouteError::Redirect { location } = error else {
+        return Err(error.into());
+    };
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    // A raw path and query hold nothing that a header cannot.
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+impl From<RouteError> for Rejection {
+    fn from(error: RouteError) -> Rejection {
+        Rejection::Route(error)
+    }
+}

@@ -1,0 +1,93 @@
+//! A configuration that has been checked: parsed, cross-checked, and nothing opened yet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authn;
+use crate::authn::api_key::KeyEntry;
+use crate::aws;
+use crate::config::{Dialect, TrailingSlash};
+use crate::integration::Integration;
+use crate::limit::BucketSpec;
+use crate::model::route_key::RouteKey;
+use crate::model::value::StageName;
+use crate::store::QueueSpec;
+use crate::telemetry::access_log::Destination;
+use crate::telemetry::log_format::LogFormat;
+
+use super::cors::CorsPolicy;
+use super::response::ResponsePlan;
+
+/// Everything that a plan is built from.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    pub api: Arc<str>,
+    pub stage: StageName,
+    pub dialect: Dialect,
+    pub trailing_slash: TrailingSlash,
+    pub listeners: Vec<ListenerBlueprint>,
+    /// `host:port` of the admin listener.
+    pub admin: String,
+    pub aws: aws::Settings,
+    pub store: StoreBlueprint,
+    pub cors: Option<CorsPolicy>,
+    pub limits: GatewayLimits,
+    pub keys: Vec<([u8; 32], KeyEntry)>,
+    pub routes: Vec<RouteBlueprint>,
+    pub log_destination: Destination,
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerBlueprint {
+    pub name: Arc<str>,
+    /// `host:port`.
+    pub bind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreBlueprint {
+    pub path: PathBuf,
+    /// Bytes on disk, write-ahead log included.
+    pub max_size: u64,
+    /// How long to wait for another process that holds it.
+    pub wait: Duration,
+    pub queues: Vec<QueueSpec>,
+    /// Whether anything configured needs it: a queue is declared, or a route names one.
+    pub needed: bool,
+}
+
+/// Limits that hold for the gateway as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayLimits {
+    pub head_bytes: u64,
+    pub header_count: usize,
+    pub header_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub in_flight: usize,
+    pub connections: usize,
+    pub drain: Duration,
+}
+
+/// Limits of one route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// Bytes.
+    pub body: u64,
+    pub body_timeout: Duration,
+    /// From the head to the answer, without the wait of a long poll.
+    pub timeout: Duration,
+}
+
+/// A route, checked.
+#[derive(Clone, Debug)]
+pub struct RouteBlueprint {
+    pub key: RouteKey,
+    /// By name, in the order in which they are asked.
+    pub authorizers: Vec<(String, authn::Spec)>,
+    pub throttle: Option<BucketSpec>,
+    pub limits: RouteLimits,
+    pub integration: Integration,
+    pub response: ResponsePlan,
+}

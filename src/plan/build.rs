@@ -1,0 +1,77 @@
+//! From a blueprint to a plan: puts live things where the blueprint has descriptions.
+
+use std::sync::Arc;
+
+use crate::authn::api_key::ApiKeys;
+use crate::config::{Dialect, TrailingSlash};
+use crate::integration::Targets;
+use crate::limit::{Bucket, Slots};
+use crate::telemetry::Metrics;
+use crate::telemetry::exchange::RouteFacts;
+use crate::telemetry::metrics::Name;
+
+use super::blueprint::Blueprint;
+use super::matcher::Matcher;
+use super::{Plan, Route};
+
+/// What plans are built with.
+pub struct Shared<'a> {
+    pub metrics: &'a Metrics,
+    pub targets: Arc<Targets>,
+    pub keys: Arc<ApiKeys>,
+}
+
+/// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`.
+pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
+    let dialect: Dialect = blueprint.dialect;
+    let trailing_slash: TrailingSlash = blueprint.trailing_slash;
+    let stage: Arc<str> = blueprint.stage.0.as_str().into();
+    let prefix = if blueprint.stage.is_default() {
+        String::new()
+    } else {
+        format!("/{stage}")
+    };
+    let mut matcher = Matcher::default();
+    let mut routes = Vec::new();
+    for route in &blueprint.routes {
+        let key = Name(route.key.to_string().into());
+        let facts = RouteFacts {
+            api: blueprint.api.clone(),
+            stage: stage.clone(),
+            meters: shared.metrics.route(&key),
+            key,
+            integration: route.integration.kind(),
+        };
+        let live = Arc::new(Route {
+            facts: Arc::new(facts),
+            dialect,
+            throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
+            authenticators: route
+                .authorizers
+                .iter()
+                .map(|(_, spec)| Arc::new(spec.build(&shared.keys)))
+                .collect(),
+            limits: route.limits,
+            integration: route.integration.clone(),
+            response: route.response.clone(),
+        });
+        // Compiling has refused two routes for the same requests, so the first one always stands.
+        if matcher.insert(&route.key, live.clone()).is_ok() {
+            routes.push(live);
+        }
+    }
+    Plan {
+        api: blueprint.api.clone(),
+        stage,
+        prefix,
+        dialect,
+        trailing_slash,
+        cors: blueprint.cors.clone(),
+        head_bytes: blueprint.limits.head_bytes,
+        header_count: blueprint.limits.header_count,
+        slots: Slots::new(blueprint.limits.in_flight),
+        matcher,
+        routes,
+        targets: shared.targets.clone(),
+    }
+}

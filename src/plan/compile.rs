@@ -1,0 +1,511 @@
+//! From a configuration to a blueprint: pure, and every problem at once. What one value can say about itself has been
+//! checked when it was read; here values are held against each other.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use crate::authn::api_key::{DEMO_KEY, KeyEntry, hash_of, parse_hash};
+use crate::aws;
+use crate::config::{Config, Dialect, Queue, Throttle};
+use crate::limit::BucketSpec;
+use crate::model::path::ConfigPath;
+use crate::model::problem::{Problems, nearest};
+use crate::model::text::Text;
+use crate::model::value::{ByteSize, QueueName, Span};
+use crate::store::{QueueSpec, Redrive};
+use crate::telemetry::access_log::Destination;
+use crate::telemetry::log_format::LogFormat;
+
+use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
+use super::cors::CorsPolicy;
+use super::routes;
+
+/// What compiling needs to know of the files: the API's default name, and where relative paths begin.
+pub struct Origin<'a> {
+    pub api: &'a str,
+    /// The folder that relative paths under a configuration path are seen from.
+    pub directory: &'a dyn Fn(&ConfigPath) -> PathBuf,
+}
+
+/// Checks a configuration. `None` when it holds errors; warnings may stand beside a blueprint.
+pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> Option<Blueprint> {
+    let before = problems.errors();
+    let root = ConfigPath::root();
+    let dialect = config.responses.unwrap_or_default();
+    let stage_variables = stage_variables(config, problems);
+    let listeners = listeners(config, problems);
+    let exposed = !is_loopback(&listeners);
+    let keys = api_keys(config, exposed, problems);
+    let queues = queues(config, problems);
+    let (log_destination, log_format) = access_log(config, origin, problems);
+    let cors = config
+        .cors
+        .as_ref()
+        .and_then(|cors| CorsPolicy::compile(cors, &root.key("cors"), problems));
+    let routes = routes::compile(config, dialect, &stage_variables, exposed, problems);
+    let admin = config
+        .admin
+        .as_ref()
+        .map_or_else(|| "127.0.0.1:9901".to_owned(), |admin| admin.bind.clone());
+    if check_bind(&admin, &root.key("admin").key("bind"), problems)
+        .is_some_and(|ip| !ip.is_loopback())
+    {
+        problems
+            .warning(
+                &root.key("admin").key("bind"),
+                "the admin listener asks nobody who they are, and this address is not loopback",
+            )
+            .help("bind it to 127.0.0.1, or keep the port from strangers");
+    }
+    let store = store(config, origin, queues, &routes, problems);
+    let limits = limits(config, dialect, problems);
+    if problems.errors() > before {
+        return None;
+    }
+    let at_file = config.api.clone().unwrap_or_else(|| origin.api.to_owned());
+    Some(Blueprint {
+        api: at_file.into(),
+        stage: config.stage.clone().unwrap_or_default(),
+        dialect,
+        trailing_slash: config.trailing_slash.unwrap_or_default(),
+        listeners,
+        admin,
+        aws: aws_settings(config),
+        store,
+        cors,
+        limits,
+        keys,
+        routes,
+        log_destination,
+        log_format: log_format.unwrap_or(LogFormat::Json),
+    })
+}
+
+/// Reference, 1.6.
+fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String, String> {
+    let at = ConfigPath::root().key("stage_variables");
+    if config.stage_variables.len() > 100 {
+        problems.error(
+            &at,
+            format!(
+                "{} stage variables; allowed: 100",
+                config.stage_variables.len()
+            ),
+        );
+    }
+    for (name, value) in &config.stage_variables {
+        if !(1..=64).contains(&name.len())
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            problems
+                .error(
+                    &at.key(name),
+                    format!("{name:?} is not a name of a stage variable"),
+                )
+                .help("allowed: letters, digits and `_`, up to 64 characters");
+        }
+        if value.len() > 2_048 {
+            problems.error(
+                &at.key(name),
+                format!("the value is {} bytes long; allowed: 2,048", value.len()),
+            );
+        }
+    }
+    config
+        .stage_variables
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerBlueprint> {
+    let at = ConfigPath::root().key("listeners");
+    if config.listeners.is_empty() {
+        return vec![ListenerBlueprint {
+            name: "public".into(),
+            bind: "127.0.0.1:8080".to_owned(),
+        }];
+    }
+    let mut taken: HashMap<&str, &str> = HashMap::new();
+    let mut listeners = Vec::new();
+    for (name, listener) in &config.listeners {
+        let at = at.key(name).key("bind");
+        check_bind(&listener.bind, &at, problems);
+        if !listener.bind.ends_with(":0")
+            && let Some(other) = taken.insert(&listener.bind, name)
+        {
+            problems.error(
+                &at,
+                format!(
+                    "the listener `{other}` is bound to {} already",
+                    listener.bind
+                ),
+            );
+        }
+        listeners.push(ListenerBlueprint {
+            name: name.as_str().into(),
+            bind: listener.bind.clone(),
+        });
+    }
+    listeners
+}
+
+/// Checks the form of `host:port`; the address, where it is written as one.
+fn check_bind(bind: &str, at: &ConfigPath, problems: &mut Problems) -> Option<IpAddr> {
+    if let Ok(address) = bind.parse::<std::net::SocketAddr>() {
+        return Some(address.ip());
+    }
+    let good = bind.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok()
+    });
+    if !good {
+        problems
+            .error(at, format!("{bind:?} is not an address"))
+            .help("write host and port, such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:0");
+    }
+    None
+}
+
+fn is_loopback(listeners: &[ListenerBlueprint]) -> bool {
+    listeners.iter().all(|listener| {
+        let host = listener.bind.rsplit_once(':').map_or("", |(host, _)| host);
+        host == "localhost"
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
+fn api_keys(config: &Config, exposed: bool, problems: &mut Problems) -> Vec<([u8; 32], KeyEntry)> {
+    let at = ConfigPath::root().key("api_keys");
+    let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
+    let mut keys = Vec::new();
+    for (id, key) in &config.api_keys {
+        let at = at.key(id).key("hash");
+        match parse_hash(&key.hash) {
+            Ok(hash) => {
+                if let Some(other) = seen.insert(hash, id) {
+                    problems
+                        .error(&at, format!("this is the hash of the key `{other}` too"))
+                        .help("give each its own key");
+                }
+                if exposed && key.enabled && hash == hash_of(DEMO_KEY.as_bytes()) {
+                    problems.warning(&at, "this is the demo key of the quickstart, which everyone knows, and a listener is not loopback").help("make a key of your own");
+                }
+                keys.push((
+                    hash,
+                    KeyEntry {
+                        id: id.as_str().into(),
+                        enabled: key.enabled,
+                    },
+                ));
+            }
+            Err(refusal) => {
+                problems
+                    .error(&at, "the hash of the key cannot be read")
+                    .help(refusal);
+            }
+        }
+    }
+    keys
+}
+
+fn queues(config: &Config, problems: &mut Problems) -> Vec<QueueSpec> {
+    let at = ConfigPath::root().key("queues");
+    config
+        .queues
+        .iter()
+        .filter_map(|(name, queue)| queue_spec(name, queue, config, &at.key(&name.0), problems))
+        .collect()
+}
+
+fn queue_spec(
+    name: &QueueName,
+    queue: &Queue,
+    config: &Config,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) -> Option<QueueSpec> {
+    let before = problems.errors();
+    let fifo = name.is_fifo();
+    match queue.fifo {
+        Some(true) if !fifo => {
+            problems
+                .error(
+                    &at.key("fifo"),
+                    format!("the name of a FIFO queue ends in `.fifo`: `{name}` does not"),
+                )
+                .help(format!("write `{name}.fifo`"));
+        }
+        Some(false) if fifo => {
+            problems.error(
+                &at.key("fifo"),
+                format!("`{name}` ends in `.fifo`, so it is a FIFO queue"),
+            );
+        }
+        _ => {}
+    }
+    if queue.lifo && fifo {
+        problems.error(&at.key("lifo"), "a FIFO queue cannot be newest first");
+    }
+    if queue.content_based_deduplication && !fifo {
+        problems.error(
+            &at.key("content_based_deduplication"),
+            "only FIFO queues deduplicate",
+        );
+    }
+    let mut within = |key: &str, value: Option<Span>, default: u64, least: u64, most: u64| {
+        let span = value.unwrap_or(Span::secs(default));
+        if span.0 < Duration::from_secs(least) || span.0 > Duration::from_secs(most) {
+            problems
+                .error(&at.key(key), format!("{span} is out of range"))
+                .help(format!(
+                    "allowed: {} to {}",
+                    Span::secs(least),
+                    Span::secs(most)
+                ));
+        }
+        span.0
+    };
+    let visibility_timeout = within(
+        "visibility_timeout",
+        queue.visibility_timeout,
+        30,
+        0,
+        43_200,
+    );
+    let retention = within("retention", queue.retention, 345_600, 60, 1_209_600);
+    let delay = within("delay", queue.delay, 0, 0, 900);
+    let max_message_size = queue.max_message_size.unwrap_or(ByteSize::mib(1));
+    if !(1_024..=1_048_576).contains(&max_message_size.0) {
+        problems
+            .error(
+                &at.key("max_message_size"),
+                format!("{max_message_size} is out of range"),
+            )
+            .help("allowed: 1KiB to 1MiB");
+    }
+    let redrive = queue.redrive.as_ref().map(|redrive| {
+        let at = at.key("redrive");
+        match config.queues.get_key_value(&redrive.to) {
+            None => {
+                let problem = problems.error(&at.key("to"), format!("the queue `{}` is not declared", redrive.to));
+                match nearest(&redrive.to.0, config.queues.keys().map(|name| name.0.as_str())) {
+                    Some(near) => problem.help(format!("did you mean `{near}`?")),
+                    None => problem.help("declare it under `queues`"),
+                };
+            }
+            Some((to, _)) if to.is_fifo() != fifo => {
+                problems.error(&at.key("to"), format!("`{to}` is not of the same kind: the dead-letter queue of a FIFO queue is FIFO, of a standard queue standard"));
+            }
+            Some(_) if circular(name, config) => {
+                problems.error(&at.key("to"), "these queues send their dead letters round in a circle");
+            }
+            Some(_) => {}
+        }
+        if !(1..=1_000).contains(&redrive.max_receive_count) {
+            problems.error(&at.key("max_receive_count"), format!("{} is out of range", redrive.max_receive_count)).help("allowed: 1 to 1000");
+        }
+        Redrive { to: redrive.to.0.clone(), max_receive_count: redrive.max_receive_count }
+    });
+    (problems.errors() == before).then(|| QueueSpec {
+        fifo,
+        content_based_deduplication: queue.content_based_deduplication,
+        lifo: queue.lifo,
+        visibility_timeout,
+        retention: Some(retention),
+        delay,
+        max_size: queue.max_size.map(|size| size.0),
+        max_message_size: max_message_size.0,
+        redrive,
+        ..QueueSpec::new(name.0.clone())
+    })
+}
+
+/// Whether the dead letters of a queue come back to it.
+fn circular(start: &QueueName, config: &Config) -> bool {
+    let next = |name: &QueueName| {
+        config
+            .queues
+            .get(name)
+            .and_then(|queue| queue.redrive.as_ref())
+            .map(|redrive| redrive.to.clone())
+    };
+    let mut at = next(start);
+    for _ in 0..config.queues.len() {
+        match at {
+            Some(name) if name == *start => return true,
+            Some(name) => at = next(&name),
+            None => return false,
+        }
+    }
+    false
+}
+
+fn access_log(
+    config: &Config,
+    origin: &Origin<'_>,
+    problems: &mut Problems,
+) -> (Destination, Option<LogFormat>) {
+    let at = ConfigPath::root().key("access_log");
+    let log = config.access_log.clone().unwrap_or_default();
+    let destination = match log.path.as_deref() {
+        None | Some("stdout" | "-") => Destination::Stdout,
+        Some("stderr") => Destination::Stderr,
+        Some("none" | "false") => Destination::None,
+        Some("") => {
+            problems
+                .error(&at.key("path"), "the path is empty")
+                .help("write stdout, stderr, none, or a file");
+            Destination::None
+        }
+        Some(path) => Destination::File((origin.directory)(&at.key("path")).join(path)),
+    };
+    let text = log
+        .format
+        .map_or_else(|| Text::written("json"), |format| format.0);
+    (
+        destination,
+        LogFormat::compile(&text, &at.key("format"), problems),
+    )
+}
+
+fn store(
+    config: &Config,
+    origin: &Origin<'_>,
+    queues: Vec<QueueSpec>,
+    routes: &[super::blueprint::RouteBlueprint],
+    problems: &mut Problems,
+) -> StoreBlueprint {
+    let at = ConfigPath::root().key("store");
+    let written = config.store.clone().unwrap_or_default();
+    let max_size = written.max_size.unwrap_or(ByteSize::gib(10));
+    if max_size < ByteSize::mib(1) {
+        problems
+            .error(
+                &at.key("max_size"),
+                format!("{max_size} is too small for a store"),
+            )
+            .help("allowed: 1MiB and more");
+    }
+    let path = match written.path {
+        Some(path) if path.as_os_str().is_empty() => {
+            problems
+                .error(&at.key("path"), "the path is empty")
+                .help("write a folder, such as ./data");
+            path
+        }
+        Some(path) => (origin.directory)(&at.key("path")).join(path),
+        None => Path::new("data").to_owned(),
+    };
+    let needed = !queues.is_empty() || routes.iter().any(|route| route.integration.touches_store());
+    StoreBlueprint {
+        path,
+        max_size: max_size.0,
+        wait: written.wait.unwrap_or(Span::secs(30)).0,
+        queues,
+        needed,
+    }
+}
+
+fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> GatewayLimits {
+    let at = ConfigPath::root().key("limits");
+    let written = &config.limits;
+    for (key, zero) in [
+        (
+            "header_timeout",
+            written.header_timeout.is_some_and(|span| span.0.is_zero()),
+        ),
+        (
+            "body_timeout",
+            written.body_timeout.is_some_and(|span| span.0.is_zero()),
+        ),
+        (
+            "idle_timeout",
+            written.idle_timeout.is_some_and(|span| span.0.is_zero()),
+        ),
+        (
+            "timeout",
+            written.timeout.is_some_and(|span| span.0.is_zero()),
+        ),
+        ("header_count", written.header_count == Some(0)),
+        ("in_flight", written.in_flight == Some(0)),
+        ("connections", written.connections == Some(0)),
+    ] {
+        if zero {
+            problems.error(&at.key(key), "0 would refuse every request");
+        }
+    }
+    let head_default = match dialect {
+        Dialect::Native => ByteSize::kib(16),
+        Dialect::Aws => ByteSize(10_240),
+    };
+    let head = written.headers.unwrap_or(head_default);
+    if !(ByteSize(256)..=ByteSize::mib(1)).contains(&head) {
+        problems
+            .error(&at.key("headers"), format!("{head} is out of range"))
+            .help("allowed: 256 bytes to 1MiB");
+    }
+    GatewayLimits {
+        head_bytes: head.0,
+        header_count: written.header_count.unwrap_or(100),
+        header_timeout: written.header_timeout.unwrap_or(Span::secs(10)).0,
+        idle_timeout: written.idle_timeout.unwrap_or(Span::secs(60)).0,
+        in_flight: written.in_flight.unwrap_or(4_096),
+        connections: written.connections.unwrap_or(16_384),
+        drain: written.drain.unwrap_or(Span::secs(30)).0,
+    }
+}
+
+fn aws_settings(config: &Config) -> aws::Settings {
+    let written = config.aws.clone().unwrap_or_default();
+    aws::Settings {
+        region: written.region,
+        endpoint: written.endpoint,
+        endpoints: aws::Endpoints {
+            sqs: written.endpoints.sqs,
+            kinesis: written.endpoints.kinesis,
+            eventbridge: written.endpoints.eventbridge,
+            stepfunctions: written.endpoints.stepfunctions,
+            appconfig: written.endpoints.appconfig,
+            sts: written.endpoints.sts,
+        },
+        assume_role: written.assume_role.map(|role| aws::AssumeRole {
+            arn: role.arn,
+            external_id: role.external_id,
+            session_name: role.session_name,
+        }),
+    }
+}
+
+/// A bucket, checked.
+pub(super) fn bucket(
+    throttle: &Throttle,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) -> Option<BucketSpec> {
+    if !throttle.rate.is_finite() || throttle.rate < 0.0 {
+        problems
+            .error(&at.key("rate"), format!("{} is not a rate", throttle.rate))
+            .help("allowed: tokens a second, from 0 (refuses everything)");
+        return None;
+    }
+    let burst = throttle
+        .burst
+        .unwrap_or_else(|| throttle.rate.ceil().clamp(1.0, f64::from(u32::MAX)) as u32);
+    let Some(burst) = std::num::NonZeroU32::new(burst) else {
+        problems
+            .error(&at.key("burst"), "a bucket of size 0 never gives a token")
+            .help("write at least 1; `rate: 0` refuses everything");
+        return None;
+    };
+    Some(BucketSpec {
+        rate: throttle.rate,
+        burst,
+    })
+}

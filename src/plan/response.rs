@@ -1,0 +1,193 @@
+//! What a success answers beyond the dialect: the route's own status and headers, and the vendor's response mapping
+//! (reference, 3.2).
+
+use http::{HeaderName, StatusCode};
+use indexmap::IndexMap;
+
+use crate::config::Response;
+use crate::mapping::{Expression, Scope};
+use crate::model::path::ConfigPath;
+use crate::model::problem::{Problems, nearest};
+use crate::model::text::Text;
+
+/// What happens to a header of the response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderChange {
+    Append(HeaderName, Expression),
+    Overwrite(HeaderName, Expression),
+    Remove(HeaderName),
+}
+
+/// The changes for one status of the integration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseMapping {
+    pub status: Option<Expression>,
+    pub headers: Vec<HeaderChange>,
+}
+
+/// A route's response, compiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponsePlan {
+    /// For a success.
+    pub status: Option<StatusCode>,
+    /// For a success.
+    pub headers: Vec<(HeaderName, Expression)>,
+    /// By the integration's status, before `status` is applied.
+    pub mappings: IndexMap<u16, ResponseMapping>,
+}
+
+/// Headers that no mapping may set (reference, 3.5, and what frames the message).
+const RESERVED: [&str; 17] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-location",
+    "forwarded",
+    "keep-alive",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+const RESERVED_PREFIXES: [&str; 5] = ["access-control-", "apigw-", "x-amz-", "x-amzn-", "via"];
+
+impl ResponsePlan {
+    pub(super) fn compile(
+        response: Option<&Response>,
+        parameters: &IndexMap<String, IndexMap<String, Text>>,
+        at: &ConfigPath,
+        scope: &Scope<'_>,
+        problems: &mut Problems,
+    ) -> ResponsePlan {
+        let mut plan = ResponsePlan::default();
+        if let Some(response) = response {
+            let at = at.key("response");
+            if let Some(status) = response.status {
+                match StatusCode::from_u16(status) {
+                    Ok(status) if status.is_success() => plan.status = Some(status),
+                    _ => {
+                        problems
+                            .error(&at.key("status"), format!("{status} is not a success"))
+                            .help("allowed: 200 to 299");
+                    }
+                }
+            }
+            for (name, text) in &response.headers {
+                let at = at.key("headers").key(name);
+                let header = destination(name, &at, problems);
+                let value = Expression::compile(text, &at, scope, problems);
+                plan.headers.extend(header.zip(value));
+            }
+        }
+        let at = at.key("response_parameters");
+        for (status, changes) in parameters {
+            let at = at.key(status);
+            match status.parse::<u16>() {
+                Ok(code @ 200..=599) => {
+                    plan.mappings
+                        .insert(code, mapping(changes, &at, scope, problems));
+                }
+                _ => {
+                    problems
+                        .error(&at, format!("{status:?} is not a status"))
+                        .help("allowed: 200 to 599, each exactly");
+                }
+            }
+        }
+        plan
+    }
+}
+
+fn mapping(
+    changes: &IndexMap<String, Text>,
+    at: &ConfigPath,
+    scope: &Scope<'_>,
+    problems: &mut Problems,
+) -> ResponseMapping {
+    let mut mapping = ResponseMapping::default();
+    for (key, text) in changes {
+        let at = at.key(key);
+        if key == "overwrite:statuscode" {
+            let status = Expression::compile(text, &at, scope, problems);
+            if let Some(constant) = status.as_ref().and_then(Expression::constant)
+                && !constant
+                    .parse::<u16>()
+                    .is_ok_and(|code| (200..=599).contains(&code))
+            {
+                problems
+                    .error(&at, format!("{constant:?} is not a status"))
+                    .help("allowed: 200 to 599");
+            }
+            mapping.status = status;
+            continue;
+        }
+        let Some((change, name)) = key
+            .split_once(':')
+            .and_then(|(change, place)| Some((change, place.strip_prefix("header.")?)))
+        else {
+            unknown(key, &at, problems);
+            continue;
+        };
+        let Some(header) = destination(name, &at, problems) else {
+            continue;
+        };
+        let value = match change {
+            "remove" => {
+                mapping.headers.push(HeaderChange::Remove(header));
+                continue;
+            }
+            "append" | "overwrite" => Expression::compile(text, &at, scope, problems),
+            _ => {
+                unknown(key, &at, problems);
+                continue;
+            }
+        };
+        let Some(value) = value else { continue };
+        mapping.headers.push(if change == "append" {
+            HeaderChange::Append(header, value)
+        } else {
+            HeaderChange::Overwrite(header, value)
+        });
+    }
+    mapping
+}
+
+fn unknown(key: &str, at: &ConfigPath, problems: &mut Problems) {
+    let allowed = [
+        "append:header.NAME",
+        "overwrite:header.NAME",
+        "remove:header.NAME",
+        "overwrite:statuscode",
+    ];
+    let near = nearest(key, allowed).map(|near| format!("did you mean `{near}`?"));
+    problems
+        .error(at, format!("{key:?} is no change of a response"))
+        .help(near.unwrap_or_else(|| format!("allowed: {}", allowed.join(", "))));
+}
+
+fn destination(name: &str, at: &ConfigPath, problems: &mut Problems) -> Option<HeaderName> {
+    let Ok(header) = name.parse::<HeaderName>() else {
+        problems.error(at, format!("{name:?} is not a header name"));
+        return None;
+    };
+    let text = header.as_str();
+    if RESERVED.contains(&text)
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+    {
+        problems.error(
+            at,
+            format!("the header `{text}` is reserved and cannot be mapped to"),
+        );
+        return None;
+    }
+    Some(header)
+}

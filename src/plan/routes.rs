@@ -1,0 +1,320 @@
+//! From the routes of a configuration to their blueprints, and what one route does to another.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
+use crate::authn;
+use crate::config::{Config, Dialect, Route};
+use crate::integration::{QueueFacts, Scope};
+use crate::limit::BucketSpec;
+use crate::mapping;
+use crate::model::path::ConfigPath;
+use crate::model::problem::{Problems, nearest};
+use crate::model::route_key::{METHODS, MethodKey, PathKey, PathSegment, RouteKey};
+use crate::model::value::{ByteSize, QueueName, Span};
+
+use super::blueprint::{RouteBlueprint, RouteLimits};
+use super::compile::bucket;
+use super::matcher::Matcher;
+use super::response::ResponsePlan;
+
+/// Every route that can be compiled; problems for the others. `exposed`: some listener is not loopback.
+pub(super) fn compile(
+    config: &Config,
+    dialect: Dialect,
+    stage_variables: &IndexMap<String, String>,
+    exposed: bool,
+    problems: &mut Problems,
+) -> Vec<RouteBlueprint> {
+    let root = ConfigPath::root();
+    let at = root.key("routes");
+    if config.routes.is_empty() {
+        problems
+            .error(
+                &at,
+                "there is no route, so every request would be answered 404",
+            )
+            .help("write one, such as `POST /orders: { integration: … }`");
+    }
+    let default_throttle = config
+        .throttle
+        .as_ref()
+        .and_then(|throttle| bucket(throttle, &root.key("throttle"), problems));
+    let authorizers = authorizers(config, problems);
+    let queues: IndexMap<QueueName, QueueFacts> = config
+        .queues
+        .iter()
+        .map(|(name, queue)| {
+            let facts = QueueFacts {
+                fifo: name.is_fifo(),
+                content_based_deduplication: queue.content_based_deduplication,
+            };
+            (name.clone(), facts)
+        })
+        .collect();
+    let compiler = Compiler {
+        config,
+        dialect,
+        stage_variables,
+        exposed,
+        default_throttle,
+        authorizers,
+        queues,
+    };
+    let routes = config
+        .routes
+        .iter()
+        .filter_map(|(key, route)| compiler.route(key, route, &at.key(key.to_string()), problems))
+        .collect();
+    conflicts(config, &at, problems);
+    routes
+}
+
+fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, authn::Spec> {
+    let at = ConfigPath::root().key("authorizers");
+    let mut specs = HashMap::new();
+    for (name, authorizer) in &config.authorizers {
+        if name == "none" {
+            problems
+                .error(
+                    &at.key(name),
+                    "`none` is built in and lets everyone pass; it cannot be declared",
+                )
+                .help("choose another name");
+            continue;
+        }
+        if let Some(spec) = authorizer.compile(&at.key(name), problems) {
+            specs.insert(name.clone(), spec);
+        }
+    }
+    specs
+}
+
+struct Compiler<'c> {
+    config: &'c Config,
+    dialect: Dialect,
+    stage_variables: &'c IndexMap<String, String>,
+    exposed: bool,
+    default_throttle: Option<BucketSpec>,
+    authorizers: HashMap<String, authn::Spec>,
+    queues: IndexMap<QueueName, QueueFacts>,
+}
+
+impl Compiler<'_> {
+    fn route(
+        &self,
+        key: &RouteKey,
+        route: &Route,
+        at: &ConfigPath,
+        problems: &mut Problems,
+    ) -> Option<RouteBlueprint> {
+        let before = problems.errors();
+        let variables = key.variables();
+        let request = mapping::Scope {
+            side: mapping::Side::Request,
+            path_variables: &variables,
+            stage_variables: self.stage_variables,
+        };
+        let scope = Scope {
+            mapping: request,
+            queues: &self.queues,
+            region: self
+                .config
+                .aws
+                .as_ref()
+                .and_then(|aws| aws.region.as_deref()),
+        };
+        let integration = route
+            .integration
+            .compile(&at.key("integration"), &scope, problems);
+        let response_scope = mapping::Scope {
+            side: mapping::Side::Response,
+            ..request
+        };
+        let response = ResponsePlan::compile(
+            route.response.as_ref(),
+            &route.response_parameters,
+            at,
+            &response_scope,
+            problems,
+        );
+        let authorizers = self.route_authorizers(route, at, problems);
+        let throttle = match &route.throttle {
+            None => self.default_throttle,
+            Some(None) => None,
+            Some(Some(own)) => bucket(own, &at.key("throttle"), problems),
+        };
+        let limits = self.limits(route, at, problems);
+        let integration = integration?;
+        (problems.errors() == before).then(|| RouteBlueprint {
+            key: key.clone(),
+            authorizers,
+            throttle,
+            limits,
+            integration,
+            response,
+        })
+    }
+
+    fn route_authorizers(
+        &self,
+        route: &Route,
+        at: &ConfigPath,
+        problems: &mut Problems,
+    ) -> Vec<(String, authn::Spec)> {
+        let Some(names) = &route.authorizer else {
+            if self.exposed {
+                problems
+                    .warning(at, "anyone who reaches the listener may call this route: it has no `authorizer`")
+                    .help("name one, or write `authorizer: none` if that is meant");
+            }
+            return Vec::new();
+        };
+        let at = at.key("authorizer");
+        let mut specs = Vec::new();
+        for name in &names.0 {
+            if name == "none" {
+                if names.0.len() > 1 {
+                    problems.error(&at, "`none` cannot stand beside another authorizer");
+                }
+                continue;
+            }
+            match self.authorizers.get(name).cloned().or_else(|| {
+                authn::Spec::built_in(name).filter(|_| !self.config.authorizers.contains_key(name))
+            }) {
+                Some(spec) => {
+                    if self.config.api_keys.is_empty() {
+                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`");
+                    }
+                    specs.push((name.clone(), spec));
+                }
+                // What is wrong with its declaration has been said there.
+                None if self.config.authorizers.contains_key(name) => {}
+                None => {
+                    let known = self
+                        .config
+                        .authorizers
+                        .keys()
+                        .map(String::as_str)
+                        .chain(["none", "api_key"]);
+                    let problem =
+                        problems.error(&at, format!("the authorizer `{name}` is not declared"));
+                    match nearest(name, known) {
+                        Some(near) => problem.help(format!("did you mean `{near}`?")),
+                        None => problem.help(
+                            "declare it under `authorizers`; `none` and `api_key` are built in",
+                        ),
+                    };
+                }
+            }
+        }
+        specs
+    }
+
+    fn limits(&self, route: &Route, at: &ConfigPath, problems: &mut Problems) -> RouteLimits {
+        let general = &self.config.limits;
+        let at = at.key("limits");
+        for (key, span) in [
+            ("timeout", route.limits.timeout),
+            ("body_timeout", route.limits.body_timeout),
+        ] {
+            if span.is_some_and(|span| span.0.is_zero()) {
+                problems.error(&at.key(key), "0 would refuse every request");
+            }
+        }
+        let body_default = match self.dialect {
+            Dialect::Native => ByteSize::mib(1),
+            Dialect::Aws => ByteSize::mib(10),
+        };
+        RouteLimits {
+            body: route.limits.body.or(general.body).unwrap_or(body_default).0,
+            body_timeout: route
+                .limits
+                .body_timeout
+                .or(general.body_timeout)
+                .unwrap_or(Span::secs(30))
+                .0,
+            timeout: route
+                .limits
+                .timeout
+                .or(general.timeout)
+                .unwrap_or(Span::secs(10))
+                .0,
+        }
+    }
+}
+
+/// Routes that serve the very same requests, and routes that no request can reach.
+fn conflicts(config: &Config, at: &ConfigPath, problems: &mut Problems) {
+    let mut matcher: Matcher<&RouteKey> = Matcher::default();
+    for key in config.routes.keys() {
+        if let Err(taken) = matcher.insert(key, key) {
+            problems
+                .error(
+                    &at.key(key.to_string()),
+                    format!("the route `{taken}` serves the very same requests"),
+                )
+                .help("remove one; the names of variables make no difference");
+        }
+    }
+    for key in config.routes.keys() {
+        if let Some(reason) = unreachable(key, config) {
+            problems.warning(
+                &at.key(key.to_string()),
+                format!("no request reaches this route: {reason}"),
+            );
+        }
+    }
+}
+
+/// Why no request can reach a route, if none can.
+fn unreachable(key: &RouteKey, config: &Config) -> Option<String> {
+    let methods_on = |path: &PathKey| -> Vec<&MethodKey> {
+        let same = |other: &RouteKey| matches!(other, RouteKey::Path { path: other, .. } if shape(other) == shape(path));
+        let methods = config
+            .routes
+            .keys()
+            .filter(|other| same(other))
+            .map(|other| match other {
+                RouteKey::Path { method, .. } => method,
+                RouteKey::Default => &MethodKey::Any,
+            });
+        methods.collect()
+    };
+    match key {
+        RouteKey::Path {
+            method: MethodKey::Any,
+            path,
+        } => {
+            let own = methods_on(path)
+                .into_iter()
+                .filter(|method| **method != MethodKey::Any)
+                .count();
+            (own == METHODS.len())
+                .then(|| "every method has a route of its own on this path".to_owned())
+        }
+        RouteKey::Path { .. } => None,
+        RouteKey::Default => {
+            let everything = |path: &str| {
+                path.parse()
+                    .is_ok_and(|path: PathKey| methods_on(&path).contains(&&MethodKey::Any))
+            };
+            (everything("/") && everything("/{rest+}"))
+                .then(|| "`ANY /` and a greedy `ANY /{…+}` take every request before it".to_owned())
+        }
+    }
+}
+
+/// A path without the names of its variables.
+fn shape(path: &PathKey) -> (Vec<Option<&str>>, bool, bool) {
+    let segments = path.segments.iter().map(|segment| match segment {
+        PathSegment::Static(text) => Some(text.as_str()),
+        PathSegment::Parameter(_) => None,
+    });
+    (
+        segments.collect(),
+        path.greedy.is_some(),
+        path.trailing_slash,
+    )
+}

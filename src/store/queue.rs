@@ -1,0 +1,108 @@
+//! A queue as both sides see it: the callers' side (declaration, published counts, wake-ups) and the writer's (counts as
+//! of the open transaction, what is due next).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::spec::QueueSpec;
+use super::stats::Counters;
+
+/// Locks what only plain assignments happen under: a panic cannot leave it half done.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A queue, shared between callers and the writer.
+pub(super) struct Queue {
+    pub id: i64,
+    pub name: Arc<str>,
+    pub spec: ArcSwap<QueueSpec>,
+    pub declared: AtomicBool,
+    /// As of the last commit.
+    pub counters: Mutex<Counters>,
+    /// One permit for each message that became visible while somebody waited.
+    pub arrivals: Notify,
+    pub waiting: AtomicUsize,
+}
+
+impl Queue {
+    pub fn new(id: i64, spec: QueueSpec, declared: bool, counters: Counters) -> Queue {
+        Queue {
+            id,
+            name: spec.name.as_str().into(),
+            spec: ArcSwap::from_pointee(spec),
+            declared: AtomicBool::new(declared),
+            counters: Mutex::new(counters),
+            arrivals: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether nothing can be received, as of the last commit.
+    pub fn looks_empty(&self) -> bool {
+        locked(&self.counters).visible == 0
+    }
+}
+
+/// Queues by name, replaced whole when queues are declared.
+pub(super) type Names = HashMap<Arc<str>, Arc<Queue>>;
+
+/// A queue on the writer's side.
+pub(super) struct Desk {
+    pub queue: Arc<Queue>,
+    /// As of the open transaction.
+    pub counters: Counters,
+    /// Whether the open transaction changed the counters.
+    pub dirty: bool,
+    /// Whether the age of the oldest message changed: shown to callers, not stored.
+    pub aged: bool,
+    /// Messages that the open transaction made visible.
+    pub arrived: usize,
+    /// No message in flight becomes visible before this steady time.
+    pub next_due: i64,
+    /// While a purge runs: messages below this number are not to become visible again.
+    pub purging_below: i64,
+}
+
+impl Desk {
+    pub fn new(queue: Arc<Queue>) -> Desk {
+        let counters = *locked(&queue.counters);
+        Desk {
+            queue,
+            counters,
+            dirty: false,
+            aged: false,
+            arrived: 0,
+            // Not known yet: look at once.
+            next_due: i64::MIN,
+            purging_below: i64::MIN,
+        }
+    }
+
+    /// After a commit: lets callers see the counts, and wakes those who wait.
+    pub fn publish(&mut self) {
+        if self.dirty || self.aged {
+            *locked(&self.queue.counters) = self.counters;
+            self.dirty = false;
+            self.aged = false;
+        }
+        let arrived = std::mem::take(&mut self.arrived);
+        // Who starts to wait after this line looks at the counts first, and finds them published.
+        for _ in 0..arrived.min(self.queue.waiting.load(Ordering::SeqCst)) {
+            self.queue.arrivals.notify_one();
+        }
+    }
+
+    /// After a failed transaction: as if it had never been.
+    pub fn restore(&mut self) {
+        self.counters = *locked(&self.queue.counters);
+        self.dirty = false;
+        self.aged = false;
+        self.arrived = 0;
+        self.next_due = i64::MIN;
+    }
+}

@@ -1,0 +1,227 @@
+//! The access log's writer: a thread of its own behind a bounded line of waiting entries. A request never waits for
+//! it; what does not fit is dropped and counted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use super::log_format::LogFormat;
+use super::metrics::Metrics;
+
+/// Entries that may wait; at about 500 bytes each this is some 16 MiB at the most.
+const WAITING: usize = 32_768;
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Stdout,
+    Stderr,
+    /// Appended to; made if missing.
+    File(PathBuf),
+    None,
+}
+
+/// The access log. Dropping it writes what waits.
+#[derive(Debug)]
+pub struct AccessLog {
+    format: LogFormat,
+    sender: Option<SyncSender<String>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    metrics: Metrics,
+}
+
+impl AccessLog {
+    /// Opens the destination and starts the writer.
+    pub fn open(
+        destination: &Destination,
+        format: LogFormat,
+        metrics: Metrics,
+    ) -> io::Result<AccessLog> {
+        let out: Option<Box<dyn Write + Send>> = match destination {
+            Destination::Stdout => Some(Box::new(io::stdout())),
+            Destination::Stderr => Some(Box::new(io::stderr())),
+            Destination::File(path) => {
+                let file: File = OpenOptions::new().create(true).append(true).open(path)?;
+                Some(Box::new(file))
+            }
+            Destination::None => None,
+        };
+        AccessLog::to(out, format, metrics)
+    }
+
+    fn to(
+        out: Option<Box<dyn Write + Send>>,
+        format: LogFormat,
+        metrics: Metrics,
+    ) -> io::Result<AccessLog> {
+        let Some(out) = out else {
+            return Ok(AccessLog {
+                format,
+                sender: None,
+                thread: Mutex::new(None),
+                metrics,
+            });
+        };
+        let (sender, receiver) = sync_channel(WAITING);
+        let counted = metrics.clone();
+        let thread = std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_lines(receiver, out, &counted))?;
+        Ok(AccessLog {
+            format,
+            sender: Some(sender),
+            thread: Mutex::new(Some(thread)),
+            metrics,
+        })
+    }
+
+    /// The format of its lines.
+    pub fn format(&self) -> &LogFormat {
+        &self.format
+    }
+
+    /// Whether lines go anywhere.
+    pub fn is_on(&self) -> bool {
+        self.sender.is_some()
+    }
+
+    /// Hands a line over, without its end.
+    pub fn put(&self, line: String) {
+        let Some(sender) = &self.sender else { return };
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(line) {
+            self.metrics.log_dropped.inc();
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.sender = None;
+        let thread = self.thread.get_mut().ok().and_then(Option::take);
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("The access log's writer has panicked");
+        }
+    }
+}
+
+/// Writes lines as they come; flushes whenever nothing waits.
+fn write_lines(lines: Receiver<String>, out: Box<dyn Write + Send>, metrics: &Metrics) {
+    let mut out = BufWriter::with_capacity(64 << 10, out);
+    let mut failing = false;
+    while let Ok(first) = lines.recv() {
+        let mut next = Some(first);
+        while let Some(mut line) = next {
+            line.push('\n');
+            note(out.write_all(line.as_bytes()), &mut failing, metrics);
+            next = lines.try_recv().ok();
+        }
+        if let Err(error) = out.flush()
+            && !failing
+        {
+            failing = true;
+            tracing::warn!(%error, "The access log cannot be flushed");
+        }
+    }
+}
+
+/// Counts a line as written or dropped; says once when writing begins to fail, and once when it works again.
+fn note(written: io::Result<()>, failing: &mut bool, metrics: &Metrics) {
+    match written {
+        Ok(()) => {
+            if std::mem::take(failing) {
+                tracing::info!("The access log can be written again");
+            }
+            metrics.log_lines.inc();
+        }
+        Err(error) => {
+            if !std::mem::replace(failing, true) {
+                tracing::warn!(%error, "The access log cannot be written; its lines are dropped");
+            }
+            metrics.log_dropped.inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Blocks in its first write until told to go on.
+    struct Stuck(std::sync::mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            let _ = self.0.recv();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn dropping_the_log_writes_what_waits() {
+        let out = Shared::default();
+        let metrics = Metrics::new();
+        let log = AccessLog::to(
+            Some(Box::new(out.clone())),
+            LogFormat::Json,
+            metrics.clone(),
+        )
+        .unwrap();
+        for n in 0..100 {
+            log.put(format!("{n}"));
+        }
+        drop(log);
+        assert_eq!(
+            String::from_utf8(out.0.lock().unwrap().clone())
+                .unwrap()
+                .lines()
+                .count(),
+            100
+        );
+        assert_eq!(metrics.log_lines.get(), 100);
+    }
+
+    #[test]
+    fn a_log_that_is_stuck_drops_and_counts_but_never_blocks() {
+        let (go, stuck) = channel();
+        let metrics = Metrics::new();
+        let log = AccessLog::to(
+            Some(Box::new(Stuck(stuck))),
+            LogFormat::Json,
+            metrics.clone(),
+        )
+        .unwrap();
+        for _ in 0..WAITING + 5_000 {
+            log.put("x".repeat(64));
+        }
+        assert!(metrics.log_dropped.get() > 0);
+        drop(go);
+        drop(log);
+        assert_eq!(
+            metrics.log_dropped.get() + metrics.log_lines.get(),
+            WAITING as u64 + 5_000
+        );
+    }
+}

@@ -1,0 +1,491 @@
+//! All that becomes known of one request: the one source of its access-log line, its metrics and its `$context`.
+//!
+//! An exchange ends exactly once. One that is dropped without having been closed ends as `gone`, unless a call that
+//! stores is still under way: then it waits for that call ([`Ticket`]) and ends as what became of the payload.
+
+mod ending;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use self::ending::{Ending, common_log_time, epoch_millis, millis};
+use super::Telemetry;
+use super::log_format::LogFormat;
+use super::metrics::{Ended, Name, Outcome, RouteMeters};
+use crate::model::call::Call;
+use crate::model::code::Code;
+use crate::model::context::{ContextSource, ContextVariable, PhaseFact, Plain};
+use crate::model::peer::Peer;
+use crate::model::phase::Phase;
+use crate::model::request_id::RequestId;
+use http::header::USER_AGENT;
+
+/// What a route tells of itself to whoever writes about its requests.
+#[derive(Debug)]
+pub struct RouteFacts {
+    pub api: Arc<str>,
+    pub stage: Arc<str>,
+    /// The route key.
+    pub key: Name,
+    /// The integration's name.
+    pub integration: &'static str,
+    pub meters: RouteMeters,
+}
+
+/// What the target did.
+#[derive(Clone, Debug, Default)]
+pub struct TargetFacts {
+    /// The service's HTTP status, where it gave one.
+    pub status: Option<u16>,
+    pub latency: Duration,
+    /// The service's own request id.
+    pub request_id: Option<String>,
+    /// Its code and message, or why there was no answer.
+    pub error: Option<String>,
+    pub message_id: Option<String>,
+    /// `target`, `spooled` or `none`.
+    pub durability: Option<&'static str>,
+}
+
+/// How a refusal is written down. The caller's public text is not part of it.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub phase: Phase,
+    pub code: Code,
+    pub status: u16,
+    /// What was wrong, in full; for the log only.
+    pub cause: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PhaseNote {
+    status: u16,
+    took: Duration,
+}
+
+/// The head of the request, or what there was of it.
+#[derive(Debug)]
+enum Head {
+    Call(Arc<Call>),
+    /// No request came of it.
+    Malformed {
+        id: RequestId,
+        peer: Arc<Peer>,
+    },
+}
+
+#[derive(Debug)]
+struct Facts {
+    telemetry: Arc<Telemetry>,
+    head: Head,
+    opened: Instant,
+    opened_at: SystemTime,
+    mark: Instant,
+    phases: [Option<PhaseNote>; 12],
+    route: Option<Arc<RouteFacts>>,
+    api: Arc<str>,
+    stage: Arc<str>,
+    /// The path that the API is seen under, before the route's own.
+    api_key_id: Option<Arc<str>>,
+    request_bytes: u64,
+    response_bytes: u64,
+    status: Option<u16>,
+    refusal: Option<Refusal>,
+    target: Option<TargetFacts>,
+    stored: bool,
+    replayed: bool,
+}
+
+/// All that is known of one request. See the module's text.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Taken when the exchange ends or is handed to a ticket.
+    facts: Option<Box<Facts>>,
+    ticket: Option<Arc<Ticket>>,
+}
+
+/// Joins an exchange to the call that stores its payload: whichever ends last writes the line.
+#[derive(Debug, Default)]
+pub struct Ticket(Mutex<TicketState>);
+
+#[derive(Debug, Default)]
+enum TicketState {
+    /// The call is under way and the exchange is with its request.
+    #[default]
+    Running,
+    /// The request is gone; the facts wait for the call.
+    Abandoned(Box<Facts>),
+    /// The call has ended. `Ok`: stored.
+    Done(Result<TargetFacts, Refusal>),
+}
+
+impl Exchange {
+    /// Counts the request as received and begins its record.
+    pub fn open(
+        telemetry: Arc<Telemetry>,
+        call: Arc<Call>,
+        api: Arc<str>,
+        stage: Arc<str>,
+    ) -> Exchange {
+        let (opened, opened_at) = (call.arrived, call.arrived_at);
+        Exchange::begin(telemetry, Head::Call(call), opened, opened_at, api, stage)
+    }
+
+    /// Records something that came in and never became a request. `status`: what was sent, if anything could be.
+    pub fn malformed(
+        telemetry: Arc<Telemetry>,
+        peer: Arc<Peer>,
+        id: RequestId,
+        status: Option<u16>,
+        refusal: Refusal,
+        (api, stage): (Arc<str>, Arc<str>),
+    ) {
+        let head = Head::Malformed { id, peer };
+        let mut exchange = Exchange::begin(
+            telemetry,
+            head,
+            Instant::now(),
+            SystemTime::now(),
+            api,
+            stage,
+        );
+        exchange.refuse(refusal);
+        exchange.close(status, 0);
+    }
+
+    fn begin(
+        telemetry: Arc<Telemetry>,
+        head: Head,
+        opened: Instant,
+        opened_at: SystemTime,
+        api: Arc<str>,
+        stage: Arc<str>,
+    ) -> Exchange {
+        telemetry.metrics.received.inc();
+        let facts = Facts {
+            telemetry,
+            head,
+            opened,
+            opened_at,
+            mark: opened,
+            phases: [None; 12],
+            route: None,
+            api,
+            stage,
+            api_key_id: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            status: None,
+            refusal: None,
+            target: None,
+            stored: false,
+            replayed: false,
+        };
+        Exchange {
+            facts: Some(Box::new(facts)),
+            ticket: None,
+        }
+    }
+
+    fn with<T>(&mut self, change: impl FnOnce(&mut Facts) -> T) -> Option<T> {
+        self.facts.as_deref_mut().map(change)
+    }
+
+    /// The phase is over and let the request pass; its time is that since the one before.
+    pub fn passed(&mut self, phase: Phase) {
+        self.with(|facts| facts.end_phase(phase, 200));
+    }
+
+    /// The route that the request goes by.
+    pub fn routed(&mut self, route: Arc<RouteFacts>) {
+        self.with(|facts| facts.route = Some(route));
+    }
+
+    /// The caller has proven to hold this API key.
+    pub fn identified(&mut self, api_key_id: Option<Arc<str>>) {
+        self.with(|facts| facts.api_key_id = api_key_id);
+    }
+
+    /// The body has arrived.
+    pub fn received(&mut self, bytes: usize) {
+        self.with(|facts| facts.request_bytes = bytes as u64);
+    }
+
+    /// The request is refused in a phase.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.with(|facts| {
+            facts.end_phase(refusal.phase, refusal.status);
+            facts.refusal = Some(refusal);
+        });
+    }
+
+    /// The target has answered. `stored`: the payload is durable.
+    pub fn answered(&mut self, target: TargetFacts, stored: bool) {
+        self.with(|facts| {
+            facts.target = Some(target);
+            facts.stored |= stored;
+        });
+    }
+
+    /// The target was called and gave no success.
+    pub fn target_failed(&mut self, target: TargetFacts) {
+        self.with(|facts| facts.target = Some(target));
+    }
+
+    /// A call that stores begins. What it comes to is written down even when the request vanishes meanwhile.
+    pub fn hand_over(&mut self) -> Arc<Ticket> {
+        let ticket = Arc::new(Ticket::default());
+        self.ticket = Some(ticket.clone());
+        ticket
+    }
+
+    /// The answer goes out; the exchange ends.
+    pub fn close(mut self, status: Option<u16>, response_bytes: u64) {
+        self.ticket = None;
+        if let Some(mut facts) = self.facts.take() {
+            facts.status = status;
+            facts.response_bytes = response_bytes;
+            if facts.refusal.is_none() {
+                facts.end_phase(Phase::Respond, status.unwrap_or(0));
+            }
+            let outcome = facts.outcome();
+            facts.end(outcome, false);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(facts) = self.facts.take() else {
+            return;
+        };
+        match self.ticket.take() {
+            Some(ticket) => ticket.abandon(facts),
+            None => facts.end(Outcome::Gone, false),
+        }
+    }
+}
+
+impl Ticket {
+    /// What became of the call that stores. `Ok`: the payload is durable.
+    pub fn done(&self, result: Result<TargetFacts, Refusal>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, TicketState::Running) {
+            TicketState::Abandoned(facts) => facts.end_abandoned(result),
+            TicketState::Running | TicketState::Done(_) => *state = TicketState::Done(result),
+        }
+    }
+
+    fn abandon(&self, facts: Box<Facts>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, TicketState::Running) {
+            TicketState::Done(result) => facts.end_abandoned(result),
+            TicketState::Running | TicketState::Abandoned(_) => {
+                *state = TicketState::Abandoned(facts)
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    /// The call's task was ended before the call was: the process is at its drain deadline.
+    fn drop(&mut self) {
+        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let TicketState::Abandoned(facts) = std::mem::take(state) {
+            facts.end(Outcome::Gone, false);
+        }
+    }
+}
+
+impl Facts {
+    fn end_phase(&mut self, phase: Phase, status: u16) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.mark);
+        self.mark = now;
+        self.phases[phase.index()] = Some(PhaseNote { status, took });
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (&self.refusal, self.stored, self.replayed) {
+            (_, true, _) => Outcome::Stored,
+            (Some(_), false, _) => Outcome::Rejected,
+            (None, false, true) => Outcome::Replayed,
+            (None, false, false) => Outcome::Answered,
+        }
+    }
+
+    /// The client is gone, and the call that was to store its payload has ended.
+    fn end_abandoned(mut self: Box<Self>, result: Result<TargetFacts, Refusal>) {
+        match result {
+            Ok(target) => {
+                self.end_phase(Phase::Store, 200);
+                self.target = Some(target);
+                self.telemetry.metrics.answers_lost.inc();
+                self.end(Outcome::Stored, true);
+            }
+            Err(refusal) => {
+                self.end_phase(Phase::Store, refusal.status);
+                self.refusal = Some(refusal);
+                self.end(Outcome::Gone, true);
+            }
+        }
+    }
+
+    /// Counts the ending and writes the line.
+    fn end(self: Box<Self>, outcome: Outcome, answer_lost: bool) {
+        let metrics = &self.telemetry.metrics;
+        let code = self
+            .refusal
+            .as_ref()
+            .filter(|_| outcome == Outcome::Rejected)
+            .map_or("", |refusal| refusal.code.name());
+        match (&self.route, outcome, code) {
+            (Some(route), Outcome::Stored, "") => route.meters.stored.inc(),
+            (Some(route), Outcome::Answered, "") => route.meters.answered.inc(),
+            _ => metrics
+                .ended
+                .get_or_create(&Ended {
+                    route: self.route_name(),
+                    outcome: outcome.name(),
+                    code,
+                })
+                .inc(),
+        };
+        let took = self.opened.elapsed();
+        if let Some(route) = &self.route {
+            route.meters.seconds.observe(took.as_secs_f64());
+            route.meters.received_bytes.inc_by(self.request_bytes);
+            route.meters.sent_bytes.inc_by(self.response_bytes);
+        }
+        for (phase, note) in metrics.phase_seconds.iter().zip(&self.phases) {
+            if let Some(note) = note {
+                phase.observe(note.took.as_secs_f64());
+            }
+        }
+        if !self.telemetry.access_log.is_on() {
+            return;
+        }
+        let mut line = String::with_capacity(768);
+        let view = Ending {
+            facts: &self,
+            outcome,
+            took,
+            answer_lost,
+        };
+        match self.telemetry.access_log.format() {
+            LogFormat::Json => view.write_json(&mut line),
+            LogFormat::Template(template) => template.write(&mut line, &view),
+        }
+        self.telemetry.access_log.put(line);
+    }
+
+    fn route_name(&self) -> Name {
+        self.route
+            .as_ref()
+            .map_or_else(|| Name("".into()), |route| route.key.clone())
+    }
+
+    fn call(&self) -> Option<&Call> {
+        match &self.head {
+            Head::Call(call) => Some(call),
+            Head::Malformed { .. } => None,
+        }
+    }
+
+    fn id(&self) -> RequestId {
+        match &self.head {
+            Head::Call(call) => call.id,
+            Head::Malformed { id, .. } => *id,
+        }
+    }
+
+    fn peer(&self) -> &Peer {
+        match &self.head {
+            Head::Call(call) => &call.peer,
+            Head::Malformed { peer, .. } => peer,
+        }
+    }
+
+    fn source_ip(&self) -> IpAddr {
+        self.peer().source_ip()
+    }
+
+    fn user_agent(&self) -> Option<Cow<'_, str>> {
+        self.call()?
+            .headers
+            .get(USER_AGENT)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+    }
+
+    /// The values that are known while the request is under way.
+    fn early(&self, variable: Plain) -> Option<Cow<'_, str>> {
+        let shown = |text: String| Some(Cow::Owned(text));
+        match variable {
+            Plain::ApiId => Some(Cow::Borrowed(&self.api)),
+            Plain::Stage => Some(Cow::Borrowed(&self.stage)),
+            Plain::RouteKey => self
+                .route
+                .as_ref()
+                .map(|route| Cow::Borrowed(&*route.key.0)),
+            Plain::HttpMethod => self.call().map(|call| Cow::Borrowed(call.method.as_str())),
+            Plain::Path => self.call().map(|call| Cow::Borrowed(call.raw_path())),
+            Plain::Protocol => self.call().map(|call| Cow::Borrowed(call.protocol())),
+            Plain::DomainName => self.call()?.host().map(Cow::Borrowed),
+            Plain::DomainPrefix => self
+                .call()?
+                .host()
+                .and_then(|host| host.split('.').next())
+                .map(Cow::Borrowed),
+            Plain::RequestId => shown(self.id().to_string()),
+            Plain::RequestTime => common_log_time(self.opened_at).map(Cow::Owned),
+            Plain::RequestTimeEpoch => shown(epoch_millis(self.opened_at).to_string()),
+            Plain::SourceIp => shown(self.source_ip().to_string()),
+            Plain::UserAgent => self.user_agent(),
+            Plain::ApiKeyId | Plain::PrincipalId => self.api_key_id.as_deref().map(Cow::Borrowed),
+            Plain::Listener => Some(Cow::Borrowed(&self.peer().listener)),
+            _ => None,
+        }
+    }
+
+    fn phase(&self, phase: Phase, fact: PhaseFact) -> Option<Cow<'_, str>> {
+        let note = self.phases[phase.index()]?;
+        match fact {
+            PhaseFact::Status => Some(note.status.to_string().into()),
+            PhaseFact::Latency => Some(millis(note.took).into()),
+            PhaseFact::Error => {
+                let refusal = self
+                    .refusal
+                    .as_ref()
+                    .filter(|refusal| refusal.phase == phase)?;
+                Some(Cow::Borrowed(&refusal.cause))
+            }
+        }
+    }
+}
+
+impl ContextSource for Exchange {
+    fn context(&self, variable: &ContextVariable) -> Option<Cow<'_, str>> {
+        let facts = self.facts.as_deref()?;
+        match variable {
+            ContextVariable::Plain(Plain::MessageId) => facts
+                .target
+                .as_ref()?
+                .message_id
+                .as_deref()
+                .map(Cow::Borrowed),
+            ContextVariable::Plain(Plain::Durability) => {
+                facts.target.as_ref()?.durability.map(Cow::Borrowed)
+            }
+            ContextVariable::Plain(plain) => facts.early(*plain),
+            ContextVariable::Phase(phase, fact) => facts.phase(*phase, *fact),
+            ContextVariable::Claim(_)
+            | ContextVariable::Authorizer(_)
+            | ContextVariable::Vacant(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

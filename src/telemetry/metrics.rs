@@ -1,0 +1,328 @@
+//! Every metric: its name, its labels, its meaning. Labels come from closed sets (routes, phases, codes, kinds).
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::model::phase::Phase;
+
+/// How a request ended: exactly one of these, for every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Its payload is durable.
+    Stored,
+    /// It was answered from an earlier request's result.
+    Replayed,
+    /// It was answered, and there was nothing to store: reads, deletes, mocks, preflights.
+    Answered,
+    /// It was refused, for a reason of the closed set.
+    Rejected,
+    /// The client went away before anything was stored.
+    Gone,
+}
+
+impl Outcome {
+    /// The name in logs and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Stored => "stored",
+            Outcome::Replayed => "replayed",
+            Outcome::Answered => "answered",
+            Outcome::Rejected => "rejected",
+            Outcome::Gone => "gone",
+        }
+    }
+}
+
+/// A name of a closed set that lives as long as the process or the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name(pub Arc<str>);
+
+impl EncodeLabelValue for Name {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(&self.0)
+    }
+}
+
+/// Labels of a finished request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    /// The route key; empty where no route was found.
+    pub route: Name,
+    pub outcome: &'static str,
+    /// The reason of a refusal; empty otherwise.
+    pub code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByRoute {
+    pub route: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByPhase {
+    pub phase: &'static str,
+}
+
+/// Labels of a target's call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Called {
+    pub integration: &'static str,
+    /// `ok`, or the reason code of the failure.
+    pub result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByIntegration {
+    pub integration: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByListener {
+    pub listener: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByQueue {
+    pub queue: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueueState {
+    pub queue: Name,
+    pub state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueueFate {
+    pub queue: Name,
+    /// `accepted`, `imported`, `deleted`, `forwarded`, `dead_lettered`, `expired`, `purged`, `damaged`.
+    pub fate: &'static str,
+}
+
+/// The handles that a route's requests count on; looked up once when a plan is built.
+#[derive(Clone, Debug)]
+pub struct RouteMeters {
+    pub seconds: Histogram,
+    pub received_bytes: Counter,
+    pub sent_bytes: Counter,
+    pub stored: Counter,
+    pub answered: Counter,
+}
+
+/// Every metric's handle. Cloning shares the values.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub received: Counter,
+    pub ended: Family<Ended, Counter>,
+    pub seconds: Family<ByRoute, Histogram>,
+    phase_family: Family<ByPhase, Histogram>,
+    /// By the phase's index: the handles of the family's members.
+    pub phase_seconds: [Histogram; 12],
+    pub received_bytes: Family<ByRoute, Counter>,
+    pub sent_bytes: Family<ByRoute, Counter>,
+    pub answers_lost: Counter,
+    pub target_calls: Family<Called, Counter>,
+    pub target_seconds: Family<ByIntegration, Histogram>,
+    pub log_dropped: Counter,
+    pub log_lines: Counter,
+}
+
+/// 0.1 ms to about 26 s, by powers of two and a half.
+fn latency_histogram() -> Histogram {
+    Histogram::new([
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+        2.5, 5.0, 10.0, 25.0,
+    ])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let phase_family: Family<ByPhase, Histogram> =
+            Family::new_with_constructor(latency_histogram);
+        let of_phase = |index: usize| {
+            phase_family
+                .get_or_create(&ByPhase {
+                    phase: Phase::ALL[index].name(),
+                })
+                .clone()
+        };
+        Metrics {
+            phase_seconds: std::array::from_fn(of_phase),
+            phase_family,
+            received: Counter::default(),
+            ended: Family::default(),
+            seconds: Family::new_with_constructor(latency_histogram),
+            received_bytes: Family::default(),
+            sent_bytes: Family::default(),
+            answers_lost: Counter::default(),
+            target_calls: Family::default(),
+            target_seconds: Family::new_with_constructor(latency_histogram),
+            log_dropped: Counter::default(),
+            log_lines: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Fresh metrics, all at zero.
+    pub fn new() -> Metrics {
+        Metrics::default()
+    }
+
+    /// The handles of a route.
+    pub fn route(&self, route: &Name) -> RouteMeters {
+        let by_route = ByRoute {
+            route: route.clone(),
+        };
+        let ended = |outcome: Outcome| {
+            let labels = Ended {
+                route: route.clone(),
+                outcome: outcome.name(),
+                code: "",
+            };
+            self.ended.get_or_create(&labels).clone()
+        };
+        RouteMeters {
+            seconds: self.seconds.get_or_create(&by_route).clone(),
+            received_bytes: self.received_bytes.get_or_create(&by_route).clone(),
+            sent_bytes: self.sent_bytes.get_or_create(&by_route).clone(),
+            stored: ended(Outcome::Stored),
+            answered: ended(Outcome::Answered),
+        }
+    }
+
+    /// Registers every metric. `ended` must be read before `received` for the ledger to balance, so `in_flight` is
+    /// not among them: [`Metrics::in_flight`] computes it, and the admin listener writes it.
+    pub fn register(&self, registry: &mut Registry) {
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version that runs", build);
+        registry.register(
+            "requests",
+            "Requests that have ended, by route and outcome; code is the reason of a refusal",
+            self.ended.clone(),
+        );
+        registry.register_with_unit(
+            "request",
+            "From the head's arrival to the answer",
+            Unit::Seconds,
+            self.seconds.clone(),
+        );
+        registry.register_with_unit(
+            "phase",
+            "Time spent in a phase of a request's life",
+            Unit::Seconds,
+            self.phase_family.clone(),
+        );
+        registry.register_with_unit(
+            "request_body",
+            "Body bytes received",
+            Unit::Bytes,
+            self.received_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "response_body",
+            "Body bytes sent",
+            Unit::Bytes,
+            self.sent_bytes.clone(),
+        );
+        registry.register(
+            "answers_lost",
+            "Payloads stored whose client was gone before the answer",
+            self.answers_lost.clone(),
+        );
+        registry.register(
+            "target_calls",
+            "Calls of targets by result",
+            self.target_calls.clone(),
+        );
+        registry.register_with_unit(
+            "target_call",
+            "Time from the call to the target's answer",
+            Unit::Seconds,
+            self.target_seconds.clone(),
+        );
+        registry.register(
+            "access_log_lines",
+            "Access log lines written",
+            self.log_lines.clone(),
+        );
+        registry.register(
+            "access_log_dropped",
+            "Access log lines dropped because the log could not keep up",
+            self.log_dropped.clone(),
+        );
+    }
+
+    /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the
+    /// sum is taken from it, so that the text as a whole balances.
+    pub fn in_flight(received: u64, rendered: &str) -> u64 {
+        let ended: u64 = rendered
+            .lines()
+            .filter(|line| line.starts_with("penstock_requests_total{"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum();
+        received.saturating_sub(ended)
+    }
+}
+
+/// Appends a counter and a gauge in the text format.
+pub fn write_ledger(out: &mut String, received: u64, in_flight: u64) {
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "# HELP penstock_requests_received Requests received, malformed ones included.\n\
+         # TYPE penstock_requests_received counter\npenstock_requests_received_total {received}\n\
+         # HELP penstock_requests_in_flight Requests received that have not ended.\n\
+         # TYPE penstock_requests_in_flight gauge\npenstock_requests_in_flight {in_flight}\n"
+    );
+}
+
+/// A gauge of whole numbers.
+pub type Level = Gauge<i64, std::sync::atomic::AtomicI64>;
+/// A counter of whole numbers.
+pub type Count = Counter<u64, AtomicU64>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_is_summed_from_the_text_that_is_shown() {
+        let metrics = Metrics::new();
+        let name = Name("POST /orders".into());
+        metrics.route(&name).stored.inc_by(3);
+        metrics
+            .ended
+            .get_or_create(&Ended {
+                route: name,
+                outcome: "rejected",
+                code: "throttled",
+            })
+            .inc_by(2);
+        metrics.received.inc_by(7);
+        let mut registry = Registry::with_prefix("penstock");
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(
+            text.contains(
+                "penstock_requests_total{route=\"POST /orders\",outcome=\"stored\",code=\"\"} 3"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("penstock_phase_seconds_count{phase=\"store\"} 0"),
+            "{text}"
+        );
+        assert_eq!(Metrics::in_flight(metrics.received.get(), &text), 2);
+    }
+}

@@ -1,0 +1,308 @@
+//! What is wrong with a configuration is said at once, each with its place, its path and what to write instead.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn penstock(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_penstock"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+/// The lines that `penstock check` prints for a file, and its exit code.
+fn check(text: &str) -> (Vec<String>, i32) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("shop.yaml"), text).unwrap();
+    let output = penstock(&["check", "shop.yaml"], folder.path());
+    let lines = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    (lines, output.status.code().unwrap())
+}
+
+const GOOD: &str = r#"
+api: shop
+queues: { orders: {} }
+routes:
+  POST /orders:
+    integration:
+      SQS-SendMessage: { QueueUrl: "queue:orders", MessageBody: $request.body }
+"#;
+
+#[test]
+fn a_good_configuration_is_ok() {
+    let (lines, code) = check(GOOD);
+    assert_eq!(
+        (lines, code),
+        (vec!["ok: 1 route, 0 errors, 0 warnings".to_owned()], 0)
+    );
+}
+
+/// One fault each, and what is said about it. `{R}` stands for a good route.
+const FAULTS: &[(&str, &str)] = &[
+    ("ruotes: {}\n{R}", "unknown key `ruotes`"),
+    ("api: [a]\n{R}", "api"),
+    ("stage: 'my stage'\n{R}", "is not a stage name"),
+    (
+        "stage_variables: { 'a-b': x }\n{R}",
+        "is not a name of a stage variable",
+    ),
+    ("responses: xml\n{R}", "native"),
+    (
+        "listeners: { public: { bind: 8080 } }\n{R}",
+        "is not an address",
+    ),
+    (
+        "listeners: { a: { bind: '127.0.0.1:8080' }, b: { bind: '127.0.0.1:8080' } }\n{R}",
+        "is bound to 127.0.0.1:8080 already",
+    ),
+    ("limits: { body: 12 parsecs }\n{R}", "is not a size"),
+    ("limits: { timeout: 30 }\n{R}", "is not a duration"),
+    (
+        "limits: { timeout: 0s }\n{R}",
+        "0 would refuse every request",
+    ),
+    ("limits: { headers: 10 }\n{R}", "is out of range"),
+    ("throttle: { rate: -1 }\n{R}", "is not a rate"),
+    (
+        "throttle: { rate: 1, burst: 0 }\n{R}",
+        "never gives a token",
+    ),
+    (
+        "cors: { allow_origins: ['*'], allow_credentials: true }\n{R}",
+        "browsers refuse credentials",
+    ),
+    ("store: { max_size: 10 }\n{R}", "too small for a store"),
+    ("queues: { 'a.b': {} }\n{R}", "is not a queue name"),
+    (
+        "queues: { ledger: { fifo: true } }\n{R}",
+        "write `ledger.fifo`",
+    ),
+    (
+        "queues: { l.fifo: { lifo: true } }\n{R}",
+        "cannot be newest first",
+    ),
+    (
+        "queues: { a: { retention: 30s } }\n{R}",
+        "allowed: 1m to 14d",
+    ),
+    (
+        "queues: { a: { redrive: { to: b, max_receive_count: 3 } } }\n{R}",
+        "the queue `b` is not declared",
+    ),
+    (
+        "queues: { a: { redrive: { to: b, max_receive_count: 3 } }, b: { redrive: { to: a, max_receive_count: 3 } } }\n{R}",
+        "round in a circle",
+    ),
+    (
+        "queues: { a: { redrive: { to: b.fifo, max_receive_count: 3 } }, b.fifo: {} }\n{R}",
+        "is not of the same kind",
+    ),
+    (
+        "api_keys: { k: { hash: 'sha256:abc' } }\n{R}",
+        "64 hexadecimal digits",
+    ),
+    ("authorizers: { none: { api_key: {} } }\n{R}", "is built in"),
+    (
+        "authorizers: { a: { api_key: { from: [cookie:x] } } }\n{R}",
+        "is not a place for a key",
+    ),
+    (
+        "access_log: { format: '$context.statuss' }\n{R}",
+        "did you mean `$context.status`?",
+    ),
+    (
+        "access_log: { format: 'hello' }\n{R}",
+        "names no `$context` variable",
+    ),
+    ("{}", "there is no route"),
+    (
+        "routes: { 'FETCH /a': { integration: { Mock: {} } } }",
+        "is not a method",
+    ),
+    (
+        "routes: { 'GET /a/x{id}': { integration: { Mock: {} } } }",
+        "one whole segment",
+    ),
+    ("routes: { 'GET /a': { integration: {} } }", "integration"),
+    (
+        "routes: { 'GET /a': { integration: { Mock: {} , SQS-PurgeQueue: { QueueUrl: x } } } }",
+        "integration",
+    ),
+    (
+        "routes: { 'GET /a': { integration: { SQS-SendMesage: {} } } }",
+        "SQS-SendMessage",
+    ),
+    (
+        "routes: { 'GET /a': { authorizer: partner, integration: { Mock: {} } } }",
+        "the authorizer `partner` is not declared",
+    ),
+    (
+        "routes: { 'GET /a': { authorizer: api_key, integration: { Mock: {} } } }",
+        "none is declared",
+    ),
+    (
+        "routes: { 'GET /a/{x}': { integration: { Mock: {} } }, 'GET /a/{y}': { integration: { Mock: {} } } }",
+        "serves the very same requests",
+    ),
+    (
+        "routes: { 'GET /a': { integration: { Mock: {} }, response: { status: 404 } } }",
+        "is not a success",
+    ),
+    (
+        "routes: { 'GET /a': { integration: { Mock: {} }, response: { headers: { connection: x } } } }",
+        "is reserved",
+    ),
+    (
+        "routes: { 'GET /a': { integration: { Mock: {} }, response_parameters: { '999': {} } } }",
+        "is not a status",
+    ),
+    (
+        "routes: { 'GET /a': { integration: { Mock: {} }, response_parameters: { '200': { 'set:header.a': x } } } }",
+        "is no change of a response",
+    ),
+    (
+        "queues: { q: {} }\nroutes: { 'GET /a': { integration: { SQS-SendMessage: { QueueUrl: 'queue:q' } } } }",
+        "MessageBody",
+    ),
+    (
+        "queues: { orders: {} }\nroutes: { 'GET /a': { integration: { SQS-PurgeQueue: { QueueUrl: 'queue:order' } } } }",
+        "`queue:orders`",
+    ),
+    (
+        "queues: { q: {} }\nroutes: { 'GET /a/{id}': { integration: { SQS-DeleteMessage: { QueueUrl: 'queue:q', ReceiptHandle: $request.path.ID2 } } } }",
+        "the route key has no variable",
+    ),
+    (
+        "queues: { q.fifo: {} }\nroutes: { 'POST /a': { integration: { SQS-SendMessage: { QueueUrl: 'queue:q.fifo', MessageBody: x } } } }",
+        "MessageGroupId",
+    ),
+    (
+        "queues: { q: {} }\nroutes: { 'POST /a': { integration: { SQS-SendMessage: { QueueUrl: 'queue:q', MessageBody: x, DelaySeconds: 901 } } } }",
+        "900",
+    ),
+    ("a: b: c", "shop.yaml:1"),
+    ("api: a\napi: b\n{R}", "twice"),
+];
+
+#[test]
+fn each_fault_is_said_with_its_place_and_what_is_allowed() {
+    let route = "routes: { 'GET /ok': { integration: { Mock: {} } } }\n";
+    let mut missing = Vec::new();
+    for (text, said) in FAULTS {
+        let (lines, code) = check(&text.replace("{R}", route));
+        let errors: Vec<&String> = lines
+            .iter()
+            .filter(|line| line.contains("error: "))
+            .collect();
+        let found = errors
+            .iter()
+            .any(|line| line.contains(said) && line.starts_with("shop.yaml:"));
+        if code != 1 || !found {
+            missing.push(format!(
+                "{text:?}\n  wanted: {said}\n  exit {code}: {lines:#?}"
+            ));
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn every_fault_of_a_file_is_said_at_once() {
+    let text = "api: shop\n\
+                throtle: { rate: 1 }\n\
+                limits: { body: big, timeout: 30 }\n\
+                queues: { orders: { retention: 1s }, 'bad name': {} }\n\
+                routes:\n  \
+                  POST /a: { integration: { SQS-SendMessage: { QueueUrl: 'queue:ordes', MessageBody: $request.bodi } } }\n  \
+                  FETCH /b: { integration: { Mock: {} } }\n  \
+                  GET /c: { authorizer: keys, integration: { Mock: {} } }\n";
+    let (lines, code) = check(text);
+    assert_eq!(code, 1);
+    for said in [
+        "`throtle`",
+        "is not a size",
+        "is not a duration",
+        "1m to 14d",
+        "bad name",
+        "`queue:orders`",
+        "bodi",
+        "FETCH",
+        "`keys`",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.contains(said)),
+            "{said}: {lines:#?}"
+        );
+    }
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("9 errors, 0 warnings"),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn warnings_do_not_stand_in_the_way() {
+    let text = format!(
+        "listeners: {{ public: {{ bind: '0.0.0.0:0' }} }}\n{GOOD}  $default: {{ integration: {{ Mock: {{}} }} }}\n  ANY /: {{ integration: {{ Mock: {{}} }} }}\n  'ANY /{{p+}}': {{ integration: {{ Mock: {{}} }} }}\n"
+    );
+    let (lines, code) = check(&text);
+    assert_eq!(code, 0, "{lines:#?}");
+    assert!(
+        lines.iter().any(
+            |line| line.contains("warning: ") && line.contains("no request reaches this route")
+        ),
+        "{lines:#?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("it has no `authorizer`")),
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn a_value_from_the_environment_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("secret"), "hunter2-the-secret\n").unwrap();
+    let text = "api_keys: { k: { hash: '${file:secret}' } }\nlimits: { body: '${file:secret}' }\nroutes: { 'GET /a': { integration: { Mock: {} } } }\n";
+    fs::write(folder.path().join("shop.yaml"), text).unwrap();
+    let output = penstock(&["check", "shop.yaml"], folder.path());
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn programs_read_the_problems_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("shop.yaml"), "throtle: 1\n").unwrap();
+    let output = penstock(&["check", "--json", "shop.yaml"], folder.path());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["ok"], &json["problems"][0]["line"]),
+        (&false.into(), &1.into()),
+        "{json:#}"
+    );
+}
+
+#[test]
+fn a_usage_error_exits_with_2_and_help_with_0() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(penstock(&["sreve"], here).status.code(), Some(2));
+    assert_eq!(penstock(&["check"], here).status.code(), Some(2));
+    let help = penstock(&["--help"], here);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Exit codes:"));
+}
