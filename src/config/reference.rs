@@ -77,12 +77,12 @@ impl<'a> Reference<'a> {
         let parts = section.path.split('.').filter(|part| *part != ANY_NAME);
         let depth = parts.count().clamp(1, 3) + 1;
         let _ = write!(self.out, "\n{} `{}`\n", "#".repeat(depth), section.path);
-        self.paragraph(&section.meaning);
-        let (name, schema) = self.resolved(&section.schema);
-        let schema = schema.clone();
-        if name.is_some() && description(&schema) != section.meaning {
-            self.paragraph(&description(&schema));
+        let (_, schema) = self.resolved(&section.schema);
+        let (schema, general) = (schema.clone(), description(schema));
+        if !general.starts_with(section.meaning.trim_end_matches('.')) {
+            self.paragraph(&section.meaning);
         }
+        self.paragraph(&general);
         self.body(&section.path, &schema);
     }
 
@@ -279,6 +279,7 @@ impl<'a> Reference<'a> {
         }
         let mut slug: String = path
             .to_lowercase()
+            .replace(' ', "-")
             .chars()
             .filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_')
             .collect();
@@ -403,8 +404,16 @@ fn below(path: &str, key: &str) -> String {
     }
 }
 
-/// `ByteSize` → `byte size`, `SQS-SendMessage` as it is.
+/// `ByteSize` → `byte size`, `StoreConfig` → `store`, `SQS-SendMessage` as it is.
 fn in_words(name: &str) -> String {
+    if name.contains('-') {
+        return name.to_owned();
+    }
+    let name = match name.strip_suffix("Config") {
+        Some("") => return "mapping".to_owned(),
+        Some(rest) => rest,
+        None => name,
+    };
     let mut words = String::new();
     let letters: Vec<char> = name.chars().collect();
     for (at, letter) in letters.iter().enumerate() {

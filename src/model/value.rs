@@ -136,7 +136,7 @@ impl fmt::Display for Span {
             (60_000, "m"),
             (1_000, "s"),
         ] {
-            if millis >= unit_millis && millis % unit_millis == 0 {
+            if millis >= unit_millis && millis.is_multiple_of(unit_millis) {
                 return write!(f, "{}{unit}", millis / unit_millis);
             }
         }

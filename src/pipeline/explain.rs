@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::rejection::Rejection;
+use super::route::RouteError;
 use super::{admit, authenticate, authorize, cors, map, receive, route, verify};
 use crate::model::call::Call;
 use crate::model::phase::Phase;
@@ -75,6 +76,11 @@ fn follow(
             true,
             "204: a preflight, answered by the gateway".to_owned(),
         );
+        return Ok(());
+    }
+    if let Err(RouteError::Redirect { location }) = &found {
+        x.status = Some(308);
+        x.decide(Phase::Route, true, format!("308: to {location}"));
         return Ok(());
     }
     let found = found?;

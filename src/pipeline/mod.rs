@@ -109,7 +109,7 @@ async fn life(
     body: Incoming,
     x: &mut Exchange,
 ) -> Result<Answer, Rejection> {
-    let _slot = admit::slot(gateway, plan, call)?;
+    let slot = admit::slot(gateway, plan, call)?;
     x.passed(Phase::Admit);
     let found = route::matching(plan, call);
     if let Ok(found) = &found {
@@ -120,7 +120,10 @@ async fn life(
         x.passed(Phase::Cors);
         return Ok(answer);
     }
-    let found = found?;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return route::elsewhere(error),
+    };
     let route = &found.route;
     throttle::route(route)?;
     x.passed(Phase::Throttle);
@@ -136,7 +139,7 @@ async fn life(
     x.passed(Phase::Verify);
     let record = map::record(&found, call, &payload, x)?;
     x.passed(Phase::Map);
-    let receipt = store::receipt(gateway, plan, &found, call, record, x).await?;
+    let receipt = store::receipt(gateway, plan, &found, call, record, slot, x).await?;
     x.passed(Phase::Store);
     respond::answered(&found, call, &payload, receipt, x)
 }

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use tokio::task::JoinError;
@@ -135,9 +135,6 @@ impl Rejection {
                 let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
                 put(&mut headers, ALLOW, &allow.join(", "));
             }
-            Rejection::Route(RouteError::Redirect { location }) => {
-                put(&mut headers, LOCATION, location)
-            }
             _ => {}
         }
         if let Rejection::Panicked(said) = self {
@@ -192,7 +189,9 @@ impl Rejection {
                 StatusCode::BAD_REQUEST,
                 bad_request(),
             ),
-            Rejection::Route(RouteError::NoStage | RouteError::NoRoute) => (
+            Rejection::Route(
+                RouteError::NoStage | RouteError::NoRoute | RouteError::Redirect { .. },
+            ) => (
                 Phase::Route,
                 Code::NoRoute,
                 StatusCode::NOT_FOUND,
@@ -204,15 +203,6 @@ impl Rejection {
                 StatusCode::METHOD_NOT_ALLOWED,
                 not_found(),
             ),
-            Rejection::Route(RouteError::Redirect { .. }) => {
-                let status = StatusCode::PERMANENT_REDIRECT;
-                (
-                    Phase::Route,
-                    Code::NoRoute,
-                    status,
-                    Message(status, "Permanent Redirect"),
-                )
-            }
             Rejection::Throttled(_) => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 (

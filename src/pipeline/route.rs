@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::header::LOCATION;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
 
+use super::Answer;
 use super::rejection::Rejection;
 use crate::config::TrailingSlash;
 use crate::model::call::Call;
@@ -67,6 +70,20 @@ fn missed(plan: &Plan, call: &Call, path: &str, miss: Miss) -> RouteError {
     } else {
         RouteError::Method { allow: miss.allow }
     }
+}
+
+/// What a request is told that no route serves: where to go instead, or that there is nothing.
+pub(super) fn elsewhere(error: RouteError) -> Result<Answer, Rejection> {
+    let RouteError::Redirect { location } = error else {
+        return Err(error.into());
+    };
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    // A raw path and query hold nothing that a header cannot.
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
 }
 
 impl From<RouteError> for Rejection {

@@ -10,6 +10,7 @@ use super::Gateway;
 use super::rejection::Rejection;
 use super::route::Found;
 use crate::integration::{Answer, Request, TargetError};
+use crate::limit::Slot;
 use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::telemetry::Exchange;
@@ -30,6 +31,7 @@ pub(super) async fn receipt(
     found: &Found<'_>,
     call: &Call,
     request: Request,
+    slot: Slot,
     x: &mut Exchange,
 ) -> Result<Receipt, Rejection> {
     let integration = &found.route.integration;
@@ -52,6 +54,8 @@ pub(super) async fn receipt(
     }
     let ticket = x.hand_over();
     let task = gateway.calls.spawn(async move {
+        // The place is taken until the call ends: clients that vanish do not make room for more calls.
+        let _slot = slot;
         let result = made.await;
         ticket.done(match &result {
             Ok(receipt) => receipt

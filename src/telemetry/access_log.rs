@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use super::log_format::LogFormat;
@@ -116,10 +116,7 @@ fn write_lines(lines: Receiver<String>, out: Box<dyn Write + Send>, metrics: &Me
         while let Some(mut line) = next {
             line.push('\n');
             note(out.write_all(line.as_bytes()), &mut failing, metrics);
-            next = match lines.try_recv() {
-                Ok(line) => Some(line),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = lines.try_recv().ok();
         }
         if let Err(error) = out.flush()
             && !failing

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 
 mod access;
@@ -64,6 +65,11 @@ fn from_texts<T: DeserializeOwned>(
     environment: &dyn Environment,
     mut problems: Problems,
 ) -> Loaded<T> {
+    if texts.is_empty() && !problems.has_errors() {
+        problems
+            .error(&ConfigPath::root(), "no configuration file was named")
+            .help("name a file or a directory");
+    }
     let mut partial = problems.has_errors();
     let mut trees = Vec::new();
     for file in &texts {

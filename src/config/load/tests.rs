@@ -9,7 +9,6 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
-use crate::model::path::ConfigPath;
 use crate::model::route_key::RouteKey;
 use crate::model::text::{Piece, Text};
 use crate::model::value::{ByteSize, QueueName, Span};

@@ -140,7 +140,11 @@ pub fn plain(schema: &Value) -> String {
         Some(Value::Array(several)) => {
             let kinds = several.iter().filter_map(Value::as_str);
             let kinds: Vec<&str> = kinds.filter(|name| *name != "null").map(one).collect();
-            kinds.join(" or ")
+            match kinds.as_slice() {
+                // what takes every scalar takes it as its text
+                ["text", "number", "true or false"] => "text".to_owned(),
+                kinds => kinds.join(" or "),
+            }
         }
         _ => "anything".to_owned(),
     }

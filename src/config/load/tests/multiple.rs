@@ -170,6 +170,10 @@ fn what_is_no_text_file_is_said() {
         lines[0].replace(&format!("{}/", directory.path().display()), "")
     };
     assert_eq!(
+        lines(&load::<Sample>(&[], &environment(&[]))),
+        ["error: no configuration file was named; name a file or a directory"]
+    );
+    assert_eq!(
         said("latin.yaml"),
         "latin.yaml:2:11: error: this file is not UTF-8: byte 0xe9; save it as UTF-8"
     );

@@ -213,3 +213,103 @@ fn a_type_that_talks_about_its_parts_does_not_show_them() {
         ["shop.yaml:1:10: error: checked: exactly one of the two may be given"]
     );
 }
+
+#[test]
+fn a_type_that_takes_text_or_a_mapping_asks_for_pieces_and_gets_either() {
+    #[derive(Debug, PartialEq)]
+    enum Attribute {
+        Text(Text),
+        Typed(BTreeMap<String, Text>),
+    }
+    impl<'de> Deserialize<'de> for Attribute {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Attribute;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("text, or `{ DataType, … }`")
+                }
+                fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                    self,
+                    pieces: A,
+                ) -> Result<Attribute, A::Error> {
+                    Text::deserialize(PiecesOf(SeqAccessDeserializer::new(pieces)))
+                        .map(Attribute::Text)
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    map: A,
+                ) -> Result<Attribute, A::Error> {
+                    BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(Attribute::Typed)
+                }
+            }
+            deserializer.deserialize_newtype_struct(crate::model::text::TEXT_TOKEN, Visitor)
+        }
+    }
+    struct PiecesOf<D>(D);
+    impl<'de, D: serde::Deserializer<'de>> serde::Deserializer<'de> for PiecesOf<D> {
+        type Error = D::Error;
+        fn deserialize_any<V: serde::de::Visitor<'de>>(self, v: V) -> Result<V::Value, D::Error> {
+            self.0.deserialize_any(v)
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        }
+    }
+    let load = |text: &str| {
+        let (path, text) = ("shop.yaml".into(), text.to_owned());
+        load_texts::<BTreeMap<String, Attribute>>(
+            vec![SourceFile { path, text }],
+            &environment(&[("S", "x")]),
+        )
+    };
+    let loaded = load("a: p${env:S}\nb: { DataType: 7 }\nc: [a]\n");
+    assert_eq!(
+        lines(&loaded),
+        ["shop.yaml:3:4: error: c: found a list, expected text, or `{ DataType, … }`"]
+    );
+    let value = loaded.value.unwrap();
+    assert_eq!(
+        value["a"],
+        Attribute::Text(Text(vec![written("p"), literal("x")]))
+    );
+    let Attribute::Typed(typed) = &value["b"] else {
+        panic!("{value:?}");
+    };
+    assert_eq!(typed["DataType"], Text::written("7"));
+}
+
+const FULL: &str = r#"api: ${env:S}
+stage_variables: { a: "x${env:S}y", b: '${env:S}' }
+limits: { body: 1MiB, timeout: 10s, in_flight: 5, strict: true }
+queues: { orders: { visibility_timeout: 30s } }
+throttle: { rate: 1, burst: 2 }
+secrets: ["${env:S}", { value: "${env:S}" }]
+routes:
+  POST /a:
+    integration: { SQS-SendMessage: { QueueUrl: "${env:S}", MessageBody: "${env:S}" } }
+    authorizer: ["${env:S}"]
+"#;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_damaged_configuration_never_panics_and_never_shows_a_secret(
+        at in 0..FULL.len(),
+        length in 0usize..30,
+        put in prop_oneof![
+            Just("${env:S}"), Just("\"${env:S}\""), Just(""), Just("\n"), Just("["), Just("x: "), Just("}"), Just("5"),
+        ],
+    ) {
+        let end = (at + length).min(FULL.len());
+        let text = format!("{}{put}{}", &FULL[..at], &FULL[end..]);
+        let loaded = sample(&text, &[("S", "hunter2-is-secret")]);
+        for line in lines(&loaded) {
+            prop_assert!(!line.contains("hunter2") && !line.contains("is-secret"), "{line}");
+        }
+        prop_assert!(loaded.value.is_some() || loaded.problems.has_errors());
+    }
+}
