@@ -2,4 +2,5 @@
 
 mod arrows;
 mod check;
+mod docs;
 mod generated;
