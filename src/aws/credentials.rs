@@ -24,7 +24,7 @@ use super::{CONNECT_TIMEOUT, CallError, Settings, http};
 const AHEAD: Duration = Duration::from_secs(300);
 /// After a failure: the first wait, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+const LAST_RETRY: Duration = Duration::from_secs(10);
 /// Credentials without an end (environment, static profile) are read again this often.
 const REREAD: Duration = Duration::from_secs(3600);
 
@@ -72,7 +72,7 @@ impl ProvideCredentials for Current {
 
 /// Loads credentials and keeps them fresh until it is dropped.
 pub(super) async fn keep_fresh(settings: Settings, state: watch::Sender<State>) {
-    let (base, source) = load(&settings).await;
+    let (base, source) = Box::pin(load(&settings)).await;
     let current = Current::default();
     let ready = Arc::new(
         base.into_builder()
@@ -137,7 +137,7 @@ async fn load(settings: &Settings) -> (SdkConfig, SharedCredentialsProvider) {
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let base = loader.load().await;
+    let base = Box::pin(loader.load()).await;
     let own = base.credentials_provider().unwrap_or_else(|| {
         SharedCredentialsProvider::new(Current::default()) // never in practice: the loader always sets its chain
     });
@@ -154,8 +154,31 @@ async fn load(settings: &Settings) -> (SdkConfig, SharedCredentialsProvider) {
             if let Some(id) = &role.external_id {
                 provider = provider.external_id(id);
             }
-            SharedCredentialsProvider::new(provider.build().await)
+            SharedCredentialsProvider::new(Box::pin(provider.build()).await)
         }
     };
     (base, source)
+}
+
+/// What the clients share, with credentials that nobody has to load.
+#[cfg(test)]
+pub(super) fn for_tests(endpoint: &str) -> SdkConfig {
+    let current = Current::default();
+    let fixed = Credentials::new("AKIDTEST", "secret", None, None, "test");
+    current.0.store(Some(Arc::new(fixed)));
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http::client())
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .build(),
+        )
+        .identity_cache(IdentityCache::no_cache())
+        .region(Region::new("eu-west-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(current))
+        .build()
 }

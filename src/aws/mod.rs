@@ -111,6 +111,19 @@ impl Clients {
         }))
     }
 
+    /// Clients with fixed credentials for a server at this address.
+    #[cfg(test)]
+    pub(crate) fn for_tests(endpoint: &str) -> Clients {
+        let clients = Clients::new(Settings::default());
+        let config = credentials::for_tests(endpoint);
+        clients.0.state.send_replace(State::Ready(Arc::new(config)));
+        clients
+            .0
+            .refresh
+            .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
+        clients
+    }
+
     /// Begins to load credentials, so that the first request finds them. Needs a Tokio runtime; the first call begins
     /// it too.
     pub fn warm(&self) {

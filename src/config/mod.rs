@@ -34,8 +34,7 @@ pub struct Config {
     /// Default: `$default`.
     pub stage: Option<StageName>,
     /// Variables for `$stageVariables.NAME`: names of letters, digits and `_`, up to 64 characters, values up to 2,048.
-    #[schemars(with = "IndexMap<String, Scalar>")]
-    pub stage_variables: IndexMap<String, Scalar>,
+    pub stage_variables: IndexMap<String, String>,
     /// How answers look: `native` (JSON of our own, RFC 9457 problems) or `aws` (the service's own answers, the
     /// vendor's error bodies). Default: `native`.
     pub responses: Option<Dialect>,
@@ -66,29 +65,6 @@ pub struct Config {
     pub routes: IndexMap<RouteKey, Route>,
     /// One line for each request. Default: JSON to standard output.
     pub access_log: Option<AccessLog>,
-}
-
-/// A text; numbers and booleans are taken as their text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scalar(pub String);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::model::text::Text::deserialize(deserializer)
-            .map(|text| Scalar(text.joined().into_owned()))
-    }
-}
-
-impl JsonSchema for Scalar {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Scalar".into()
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": ["string", "number", "boolean"] })
-    }
 }
 
 /// The JSON Schema of a route file, as `penstock schema` prints it and `config/schema.json` holds it.

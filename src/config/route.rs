@@ -108,7 +108,7 @@ impl JsonSchema for OneOrMany {
     }
 }
 
-/// For the schema: a bucket, or `false`.
+/// A bucket, or `false` for none.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[allow(dead_code, reason = "only its schema is used")]

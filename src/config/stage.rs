@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Scalar;
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
 
@@ -120,8 +119,7 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields, default)]
 pub struct AccessLog {
     /// `stdout`, `stderr`, `none`, or a file that is appended to. Default: `stdout`.
-    #[schemars(with = "Option<Scalar>")]
-    pub path: Option<Scalar>,
+    pub path: Option<String>,
     /// `json`, `clf`, or a text with `$context` variables such as
     /// `$context.requestId $context.status $context.store.latency`. Default: `json`.
     pub format: Option<LogFormat>,

@@ -88,6 +88,7 @@ impl Kind for GetConfiguration {
     const NAME: &'static str = "AppConfig-GetConfiguration";
     const SERVICE: Service = Service::AppConfig;
     const EFFECT: Effect = Effect::Reads;
+    const FIELDS: &[&str] = &["configurationVersion", "contentType"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Configuration;

@@ -29,6 +29,8 @@ pub(super) trait Kind: for<'de> Deserialize<'de> + JsonSchema {
     const NAME: &'static str;
     const SERVICE: Service;
     const EFFECT: Effect;
+    /// The names that `$integration.NAME` knows of its answer, beside `messageId` and `requestId`.
+    const FIELDS: &[&str];
     type Compiled: Send + Sync;
     type Request: Serialize + Send;
     type Answer: Answered + Send;

@@ -130,6 +130,7 @@ impl Kind for PutRecord {
     const NAME: &'static str = "Kinesis-PutRecord";
     const SERVICE: Service = Service::Kinesis;
     const EFFECT: Effect = Effect::Stores;
+    const FIELDS: &[&str] = &["sequenceNumber", "shardId"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Put;

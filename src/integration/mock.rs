@@ -74,6 +74,7 @@ impl Kind for Mock {
     const NAME: &'static str = "Mock";
     const SERVICE: Service = Service::Mock;
     const EFFECT: Effect = Effect::Reads;
+    const FIELDS: &[&str] = &["status"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Request;

@@ -134,6 +134,14 @@ impl Integration {
         self.0.compiled.service()
     }
 
+    /// The names that `$integration.NAME` knows of its answer.
+    pub fn fields(&self) -> impl Iterator<Item = &'static str> {
+        let common = ["messageId", "requestId"];
+        common
+            .into_iter()
+            .chain(self.0.compiled.fields().iter().copied())
+    }
+
     /// Whether a 2xx says that a record is durable: SendMessage, PutRecord, PutEvents, StartExecution.
     pub fn stores(&self) -> bool {
         self.0.compiled.effect() == Effect::Stores
@@ -292,6 +300,9 @@ macro_rules! integrations {
             fn effect(&self) -> Effect {
                 match self { $(Compiled::$variant(_) => <$kind as Kind>::EFFECT,)+ }
             }
+            fn fields(&self) -> &'static [&'static str] {
+                match self { $(Compiled::$variant(_) => <$kind as Kind>::FIELDS,)+ }
+            }
             fn label(&self) -> Option<String> {
                 match self { $(Compiled::$variant(compiled) => <$kind as Kind>::label(compiled),)+ }
             }
@@ -351,3 +362,6 @@ integrations! {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod wire_tests;

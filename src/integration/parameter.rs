@@ -249,7 +249,10 @@ impl<'a, 'p> Compiler<'a, 'p> {
     ) -> Option<Param<T>> {
         let Some(text) = text else {
             self.problems
-                .error(self.at, format!("the parameter `{name}` is missing"))
+                .error(
+                    &self.at.key(name),
+                    format!("the parameter `{name}` is missing"),
+                )
                 .help(format!("{} requires it", self.tag));
             return None;
         };

@@ -80,7 +80,7 @@ pub struct TargetError {
     /// The service's request id, where it answered.
     pub request_id: Option<String>,
     /// The service's own answer, where it speaks JSON.
-    body: Option<(String, Bytes)>,
+    body: Option<Box<(String, Bytes)>>,
 }
 
 /// What a lost answer means for a call.
@@ -156,6 +156,11 @@ impl TargetError {
 
     fn refused(service: Service, refusal: Refusal) -> TargetError {
         let class = classify(refusal.status, &refusal.code, &refusal.message);
+        // a proxy on the way answers too, in HTML and without a code: that is not for our callers
+        let body = refusal
+            .content_type
+            .filter(|content_type| content_type.contains("json") && !refusal.code.is_empty())
+            .map(|content_type| Box::new((content_type, refusal.body)));
         let code = if refusal.code.is_empty() {
             format!("HTTP{}", refusal.status)
         } else {
@@ -168,9 +173,7 @@ impl TargetError {
             message: refusal.message,
             status: Some(refusal.status),
             request_id: refusal.request_id,
-            body: refusal
-                .content_type
-                .map(|content_type| (content_type, refusal.body)),
+            body,
         }
     }
 
@@ -235,10 +238,11 @@ impl TargetError {
     pub fn detail(&self) -> String {
         let service = self.service.name();
         match self.class {
-            Class::Record | Class::Failed if !self.message.is_empty() => {
+            Class::Failed => format!("the workflow failed: {}", self.code),
+            Class::Record if !self.message.is_empty() => {
                 format!("{service} refused it: {}: {}", self.code, self.message)
             }
-            Class::Record | Class::Failed => format!("{service} refused it: {}", self.code),
+            Class::Record => format!("{service} refused it: {}", self.code),
             Class::Setup => format!("{service} cannot be used as it is set up: {}", self.code),
             Class::Throttled => format!("{service} is throttling: {}", self.code),
             Class::Unavailable => format!("{service} is not available: {}", self.code),
@@ -256,7 +260,9 @@ impl TargetError {
 
     /// The response in the aws dialect: the service's own where it answered, else what the vendor's gateway says.
     pub fn aws(&self, id: &RequestId) -> Rendered {
-        match (self.status, &self.body) {
+        let codeless = self.code.starts_with("HTTP") && self.body.is_none();
+        let status = self.status.filter(|status| !(codeless && *status >= 500));
+        match (status, &self.body) {
             (Some(status), _) if self.service == Service::Sqs => {
                 let request_id = self.request_id.as_deref().unwrap_or(id.as_str());
                 Rendered::new(
@@ -265,7 +271,8 @@ impl TargetError {
                     xml::error(status, self.wire_code(), &self.message, request_id),
                 )
             }
-            (Some(status), Some((content_type, body))) => {
+            (Some(status), Some(answer)) => {
+                let (content_type, body) = &**answer;
                 Rendered::new(status, content_type, body.clone())
             }
             (Some(status), None) => {
@@ -351,299 +358,4 @@ fn says_too_large(message: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(service: Service, status: u16, code: &str, message: &str) -> TargetError {
-        TargetError::from_call(
-            service,
-            Lost::MayHaveHappened,
-            CallError::Refused(Box::new(Refusal {
-                status,
-                code: code.to_owned(),
-                message: message.to_owned(),
-                request_id: Some("r-1".to_owned()),
-                content_type: Some("application/x-amz-json-1.1".to_owned()),
-                body: Bytes::from_static(b"{\"__type\":\"X\"}"),
-            })),
-        )
-    }
-
-    #[test]
-    fn each_refusal_has_its_class_code_and_status() {
-        for (service, status, code, message, class, reason, native) in [
-            (
-                Service::Sqs,
-                400,
-                "AWS.SimpleQueueService.RequestThrottled",
-                "",
-                Class::Throttled,
-                "target_throttled",
-                503,
-            ),
-            (
-                Service::Sqs,
-                403,
-                "RequestThrottled",
-                "",
-                Class::Throttled,
-                "target_throttled",
-                503,
-            ),
-            (
-                Service::Kinesis,
-                400,
-                "ProvisionedThroughputExceededException",
-                "",
-                Class::Throttled,
-                "target_throttled",
-                503,
-            ),
-            (
-                Service::StepFunctions,
-                400,
-                "ExecutionLimitExceeded",
-                "",
-                Class::Throttled,
-                "target_throttled",
-                503,
-            ),
-            (
-                Service::Sqs,
-                500,
-                "InternalError",
-                "",
-                Class::Unavailable,
-                "target_unavailable",
-                503,
-            ),
-            (
-                Service::Sqs,
-                503,
-                "ServiceUnavailable",
-                "",
-                Class::Unavailable,
-                "target_unavailable",
-                503,
-            ),
-            (
-                Service::Sqs,
-                502,
-                "",
-                "",
-                Class::Unavailable,
-                "target_unavailable",
-                503,
-            ),
-            (
-                Service::Sqs,
-                429,
-                "",
-                "",
-                Class::Throttled,
-                "target_throttled",
-                503,
-            ),
-            (
-                Service::Sqs,
-                400,
-                "AWS.SimpleQueueService.NonExistentQueue",
-                "",
-                Class::Setup,
-                "target_setup",
-                502,
-            ),
-            (
-                Service::Sqs,
-                403,
-                "AccessDenied",
-                "",
-                Class::Setup,
-                "target_setup",
-                502,
-            ),
-            (
-                Service::Kinesis,
-                400,
-                "ResourceNotFoundException",
-                "",
-                Class::Setup,
-                "target_setup",
-                502,
-            ),
-            (
-                Service::Kinesis,
-                400,
-                "KMSAccessDeniedException",
-                "",
-                Class::Setup,
-                "target_setup",
-                502,
-            ),
-            (
-                Service::StepFunctions,
-                400,
-                "StateMachineDoesNotExist",
-                "",
-                Class::Setup,
-                "target_setup",
-                502,
-            ),
-            (
-                Service::EventBridge,
-                400,
-                "NobodyKnowsThisOne",
-                "",
-                Class::Setup,
-                "target_setup",
-                502,
-            ),
-            (
-                Service::Sqs,
-                400,
-                "InvalidMessageContents",
-                "",
-                Class::Record,
-                "target_refused_record",
-                422,
-            ),
-            (
-                Service::Sqs,
-                404,
-                "ReceiptHandleIsInvalid",
-                "",
-                Class::Record,
-                "target_refused_record",
-                422,
-            ),
-            (
-                Service::StepFunctions,
-                400,
-                "InvalidExecutionInput",
-                "",
-                Class::Record,
-                "target_refused_record",
-                422,
-            ),
-            (
-                Service::Kinesis,
-                400,
-                "com.amazonaws.kinesis#SerializationException",
-                "",
-                Class::Record,
-                "target_refused_record",
-                422,
-            ),
-            (
-                Service::Sqs,
-                400,
-                "InvalidParameterValue",
-                "Reason: Message must be shorter than 1024 bytes.",
-                Class::Record,
-                "target_refused_record",
-                422,
-            ),
-            (
-                Service::Kinesis,
-                400,
-                "ValidationException",
-                "Member must have length less than or equal to 1048576",
-                Class::Record,
-                "target_refused_record",
-                422,
-            ),
-        ] {
-            let error = refused(service, status, code, message);
-            assert_eq!(error.class, class, "{code}");
-            assert_eq!(error.reason().name(), reason, "{code}");
-            assert_eq!(error.native_status(), native, "{code}");
-            assert_eq!(error.retry_after().is_some(), native != 422, "{code}");
-        }
-    }
-
-    #[test]
-    fn what_was_not_sent_is_unavailable_and_what_was_lost_depends_on_the_call() {
-        let of = |lost, error| TargetError::from_call(Service::Sqs, lost, error);
-        let refused = CallError::NotSent {
-            reason: "refused".into(),
-        };
-        let lost = CallError::Lost {
-            reason: "reset".into(),
-        };
-        assert_eq!(of(Lost::MayHaveHappened, refused).class, Class::Unavailable);
-        assert_eq!(
-            of(Lost::MayHaveHappened, lost.clone()).class,
-            Class::OutcomeUnknown
-        );
-        assert_eq!(of(Lost::Harmless, lost).class, Class::Unavailable);
-        assert_eq!(
-            TargetError::timed_out(Service::Sqs, Lost::Harmless).reason(),
-            Code::Timeout
-        );
-        assert!(TargetError::timed_out(Service::Sqs, Lost::MayHaveHappened).may_be_stored());
-    }
-
-    #[test]
-    fn the_caller_reads_the_code_but_not_what_the_service_says_about_us() {
-        let denied = refused(
-            Service::Sqs,
-            403,
-            "AccessDenied",
-            "User: arn:aws:iam::1:user/x is not authorized",
-        );
-        assert_eq!(
-            denied.detail(),
-            "SQS cannot be used as it is set up: AccessDenied"
-        );
-        let record = refused(
-            Service::StepFunctions,
-            400,
-            "InvalidExecutionInput",
-            "Invalid State Machine Execution Input",
-        );
-        assert!(
-            record
-                .detail()
-                .ends_with("InvalidExecutionInput: Invalid State Machine Execution Input")
-        );
-    }
-
-    #[test]
-    fn the_aws_dialect_passes_on_the_service_s_answer_and_speaks_for_itself_otherwise() {
-        let id = RequestId::mint();
-        let queue = refused(
-            Service::Sqs,
-            400,
-            "QueueDoesNotExist",
-            "The specified queue does not exist.",
-        )
-        .aws(&id);
-        assert_eq!(
-            (queue.status, queue.content_type.as_deref()),
-            (400, Some("text/xml"))
-        );
-        assert_eq!(
-            std::str::from_utf8(&queue.body).unwrap(),
-            "<?xml version=\"1.0\"?><ErrorResponse xmlns=\"http://queue.amazonaws.com/doc/2012-11-05/\"><Error><Type>Sender</Type>\
-             <Code>AWS.SimpleQueueService.NonExistentQueue</Code><Message>The specified queue does not exist.</Message><Detail/></Error>\
-             <RequestId>r-1</RequestId></ErrorResponse>"
-        );
-        let kinesis = refused(Service::Kinesis, 400, "X", "").aws(&id);
-        assert_eq!(
-            (kinesis.status, &kinesis.body[..]),
-            (400, &b"{\"__type\":\"X\"}"[..])
-        );
-        let down =
-            TargetError::new(Class::Unavailable, Service::Kinesis, "ConnectFailed", "").aws(&id);
-        assert_eq!(
-            (down.status, &down.body[..]),
-            (503, &b"{\"message\":\"Service Unavailable\"}"[..])
-        );
-        let keyless =
-            TargetError::new(Class::Setup, Service::Sqs, "CredentialsNotLoaded", "").aws(&id);
-        assert_eq!(
-            (keyless.status, &keyless.body[..]),
-            (500, &b"{\"message\":\"Internal Server Error\"}"[..])
-        );
-    }
-}
+mod tests;

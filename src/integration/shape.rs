@@ -40,10 +40,12 @@ impl<'de> Deserialize<'de> for Never {
 }
 
 impl<'de> Deserialize<'de> for TextList {
+    /// Asks for anything, not for a text in pieces, because the loader takes no list for one. So a single text counts
+    /// as written, also where it was substituted; each text of a list keeps its pieces.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expects = "a text or a list of texts";
         deserializer
-            .deserialize_newtype_struct(TEXT_TOKEN, Shapes(expects, PhantomData))
+            .deserialize_any(Shapes(expects, PhantomData))
             .map(TextList)
     }
 }

@@ -183,3 +183,41 @@ fn the_schema_has_one_shape_for_each_integration() {
             .contains("0 to 900")
     );
 }
+
+#[test]
+fn each_integration_says_which_fields_its_answer_has() {
+    let fields: Vec<&str> =
+        compile(r#"{"Kinesis-PutRecord":{"StreamName":"s","Data":"x","PartitionKey":"k"}}"#)
+            .fields()
+            .collect();
+    assert_eq!(
+        fields,
+        ["messageId", "requestId", "sequenceNumber", "shardId"]
+    );
+}
+
+#[test]
+fn a_key_that_does_nothing_is_a_warning() {
+    let (compiled, problems) = try_compile(
+        r#"{"SQS-SendMessage":{"QueueUrl":"queue:orders","MessageBody":"$request.body"},"encode":"base64-if-needed"}"#,
+        None,
+    );
+    assert!(compiled.is_some());
+    assert_eq!(
+        problems,
+        [
+            "warning: integration.encode: `encode` does nothing here: an embedded queue holds any bytes"
+        ]
+    );
+}
+
+#[test]
+fn what_was_substituted_into_a_queue_s_name_is_not_shown() {
+    let json = r#"{"SQS-PurgeQueue":{"QueueUrl":[[false,"queue:"],[true,"hunter2"]]}}"#;
+    assert_eq!(
+        problems(json),
+        [
+            "error: integration.SQS-PurgeQueue.QueueUrl: the queue `queue:…` is not declared; declare it under `queues`"
+        ]
+    );
+}

@@ -113,6 +113,7 @@ fn follow(
     x.decide(Phase::Authenticate, true, who);
     exchange.identified(caller.api_key_id().map(Into::into));
     let permit = authorize::permit(&caller)?;
+    x.decide(Phase::Authorize, true, "no policy is asked".to_owned());
     receive::check_size(route, body.len() as u64)?;
     x.decide(
         Phase::Receive,
@@ -120,6 +121,7 @@ fn follow(
         format!("{} bytes of at most {}", body.len(), route.limits.body),
     );
     let payload = verify::payload(permit, body.clone());
+    x.decide(Phase::Verify, true, "no signature is asked for".to_owned());
     let request = map::record(&found, call, &payload, exchange)?;
     x.decide(Phase::Map, true, route.facts.integration.to_owned());
     x.call =

@@ -24,6 +24,12 @@ pub struct Receipt {
     pub facts: TargetFacts,
 }
 
+/// A call without a success, with what was measured of it.
+struct Failed {
+    error: TargetError,
+    facts: TargetFacts,
+}
+
 /// Makes the call, within the request's one deadline.
 pub(super) async fn receipt(
     gateway: &Arc<Gateway>,
@@ -62,7 +68,7 @@ pub(super) async fn receipt(
                 .answer
                 .failure()
                 .map_or_else(|| Ok(receipt.facts.clone()), |failure| Err(failure.into())),
-            Err((error, _)) => Err(error.into()),
+            Err(failed) => Err((&failed.error).into()),
         });
         result
     });
@@ -73,7 +79,7 @@ pub(super) async fn receipt(
 }
 
 fn settle(
-    result: Result<Receipt, (TargetError, TargetFacts)>,
+    result: Result<Receipt, Box<Failed>>,
     stores: bool,
     x: &mut Exchange,
 ) -> Result<Receipt, Rejection> {
@@ -85,7 +91,8 @@ fn settle(
             );
             Ok(receipt)
         }
-        Err((error, facts)) => {
+        Err(failed) => {
+            let Failed { error, facts } = *failed;
             x.target_failed(facts);
             Err(error.into())
         }
@@ -104,7 +111,7 @@ impl Making {
         self,
         result: Result<Answer, TargetError>,
         latency: Duration,
-    ) -> Result<Receipt, (TargetError, TargetFacts)> {
+    ) -> Result<Receipt, Box<Failed>> {
         let outcome = match &result {
             Ok(answer) => answer
                 .failure()
@@ -150,7 +157,7 @@ impl Making {
                     message_id: None,
                     durability: Some("none"),
                 };
-                Err((error, facts))
+                Err(Box::new(Failed { error, facts }))
             }
         }
     }

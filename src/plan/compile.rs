@@ -108,17 +108,17 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
                 )
                 .help("allowed: letters, digits and `_`, up to 64 characters");
         }
-        if value.0.len() > 2_048 {
+        if value.len() > 2_048 {
             problems.error(
                 &at.key(name),
-                format!("the value is {} bytes long; allowed: 2,048", value.0.len()),
+                format!("the value is {} bytes long; allowed: 2,048", value.len()),
             );
         }
     }
     config
         .stage_variables
         .iter()
-        .map(|(name, value)| (name.clone(), value.0.clone()))
+        .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
@@ -354,7 +354,7 @@ fn access_log(
 ) -> (Destination, Option<LogFormat>) {
     let at = ConfigPath::root().key("access_log");
     let log = config.access_log.clone().unwrap_or_default();
-    let destination = match log.path.as_ref().map(|path| path.0.as_str()) {
+    let destination = match log.path.as_deref() {
         None | Some("stdout" | "-") => Destination::Stdout,
         Some("stderr") => Destination::Stderr,
         Some("none" | "false") => Destination::None,

@@ -3,17 +3,14 @@
 //! An exchange ends exactly once. One that is dropped without having been closed ends as `gone`, unless a call that
 //! stores is still under way: then it waits for that call ([`Ticket`]) and ends as what became of the payload.
 
+mod ending;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::USER_AGENT;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
-
+use self::ending::{Ending, common_log_time, epoch_millis, millis};
 use super::Telemetry;
 use super::log_format::LogFormat;
 use super::metrics::{Ended, Name, Outcome, RouteMeters};
@@ -23,6 +20,7 @@ use crate::model::context::{ContextSource, ContextVariable, PhaseFact, Plain};
 use crate::model::peer::Peer;
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
+use http::header::USER_AGENT;
 
 /// What a route tells of itself to whoever writes about its requests.
 #[derive(Debug)]
@@ -487,218 +485,6 @@ impl ContextSource for Exchange {
             | ContextVariable::Vacant(_) => None,
         }
     }
-}
-
-/// A finished exchange, as the access log sees it.
-struct Ending<'a> {
-    facts: &'a Facts,
-    outcome: Outcome,
-    took: Duration,
-    answer_lost: bool,
-}
-
-impl ContextSource for Ending<'_> {
-    fn context(&self, variable: &ContextVariable) -> Option<Cow<'_, str>> {
-        let facts = self.facts;
-        let refusal = facts.refusal.as_ref();
-        let plain = match variable {
-            ContextVariable::Plain(plain) => *plain,
-            ContextVariable::Phase(phase, fact) => return facts.phase(*phase, *fact),
-            ContextVariable::Claim(_)
-            | ContextVariable::Authorizer(_)
-            | ContextVariable::Vacant(_) => return None,
-        };
-        let target = facts.target.as_ref();
-        match plain {
-            Plain::Status => facts.status.map(|status| status.to_string().into()),
-            Plain::ResponseLatency => Some(millis(self.took).into()),
-            Plain::ResponseLength => Some(facts.response_bytes.to_string().into()),
-            Plain::DataProcessed => Some(
-                (facts.request_bytes + facts.response_bytes)
-                    .to_string()
-                    .into(),
-            ),
-            Plain::ErrorMessage => refusal.map(|refusal| Cow::Borrowed(refusal.cause.as_str())),
-            Plain::ErrorMessageString => {
-                refusal.map(|refusal| Cow::Owned(format!("\"{}\"", refusal.cause)))
-            }
-            Plain::ErrorResponseType | Plain::ErrorCode => {
-                refusal.map(|refusal| Cow::Borrowed(refusal.code.name()))
-            }
-            Plain::AuthorizerError => refusal
-                .filter(|refusal| refusal.phase == Phase::Authenticate)
-                .map(|refusal| Cow::Borrowed(refusal.cause.as_str())),
-            Plain::IntegrationError => match target {
-                Some(target) => target.error.as_deref().map(Cow::Borrowed),
-                None => refusal
-                    .filter(|refusal| refusal.phase >= Phase::Map)
-                    .map(|refusal| Cow::Borrowed(refusal.cause.as_str())),
-            },
-            Plain::IntegrationLatency => target.map(|target| millis(target.latency).into()),
-            Plain::IntegrationStatus => target?.status.map(|status| status.to_string().into()),
-            Plain::IntegrationRequestId => target?.request_id.as_deref().map(Cow::Borrowed),
-            Plain::MessageId => target?.message_id.as_deref().map(Cow::Borrowed),
-            Plain::Durability => target?.durability.map(Cow::Borrowed),
-            Plain::Outcome => Some(Cow::Borrowed(self.outcome.name())),
-            early => facts.early(early),
-        }
-    }
-}
-
-impl Ending<'_> {
-    /// One JSON object. Phases that did not run are left out. The query is not written: it may hold credentials.
-    fn write_json(&self, out: &mut String) {
-        let facts = self.facts;
-        let mut json = JsonLine { out, first: true };
-        json.begin('{');
-        if let Ok(text) = OffsetDateTime::from(facts.opened_at).format(&Rfc3339) {
-            json.text("time", &text);
-        }
-        json.text("requestId", facts.id().as_str());
-        for (name, plain) in [
-            ("listener", Plain::Listener),
-            ("sourceIp", Plain::SourceIp),
-            ("method", Plain::HttpMethod),
-            ("path", Plain::Path),
-            ("protocol", Plain::Protocol),
-            ("host", Plain::DomainName),
-            ("api", Plain::ApiId),
-            ("stage", Plain::Stage),
-            ("routeKey", Plain::RouteKey),
-            ("userAgent", Plain::UserAgent),
-            ("apiKeyId", Plain::ApiKeyId),
-        ] {
-            if let Some(value) = facts.early(plain) {
-                json.text(name, &value);
-            }
-        }
-        json.text("outcome", self.outcome.name());
-        json.raw(
-            "status",
-            facts
-                .status
-                .map_or_else(|| "null".to_owned(), |status| status.to_string()),
-        );
-        if let Some(refusal) = &facts.refusal {
-            json.text("code", refusal.code.name());
-            json.text("phase", refusal.phase.name());
-            json.text("error", &refusal.cause);
-        }
-        if self.answer_lost {
-            json.raw("answerLost", "true");
-        }
-        json.raw("requestLength", facts.request_bytes);
-        json.raw("responseLength", facts.response_bytes);
-        json.raw("responseLatency", millis(self.took));
-        if let Some(target) = &facts.target {
-            json.object("integration");
-            if let Some(route) = &facts.route {
-                json.text("name", route.integration);
-            }
-            if let Some(status) = target.status {
-                json.raw("status", status);
-            }
-            json.raw("latency", millis(target.latency));
-            for (name, value) in [
-                ("requestId", &target.request_id),
-                ("error", &target.error),
-                ("messageId", &target.message_id),
-            ] {
-                if let Some(value) = value {
-                    json.text(name, value);
-                }
-            }
-            if let Some(durability) = target.durability {
-                json.text("durability", durability);
-            }
-            json.end();
-        }
-        json.object("phases");
-        for phase in Phase::ALL {
-            let Some(note) = facts.phases[phase.index()] else {
-                continue;
-            };
-            json.object(phase.name());
-            json.raw("status", note.status);
-            json.raw("latency", millis(note.took));
-            json.end();
-        }
-        json.end();
-        json.end();
-    }
-}
-
-/// Writes one line of JSON without building it first.
-struct JsonLine<'o> {
-    out: &'o mut String,
-    first: bool,
-}
-
-impl JsonLine<'_> {
-    fn begin(&mut self, bracket: char) {
-        self.out.push(bracket);
-        self.first = true;
-    }
-
-    fn end(&mut self) {
-        self.out.push('}');
-        self.first = false;
-    }
-
-    fn name(&mut self, name: &str) {
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(',');
-        }
-        self.out.push('"');
-        self.out.push_str(name);
-        self.out.push_str("\":");
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.out.push('"');
-        for c in value.chars() {
-            match c {
-                '"' | '\\' => {
-                    self.out.push('\\');
-                    self.out.push(c);
-                }
-                c if c.is_control() => {
-                    // Writing to a String cannot fail.
-                    let _ = write!(self.out, "\\u{:04x}", u32::from(c));
-                }
-                c => self.out.push(c),
-            }
-        }
-        self.out.push('"');
-    }
-
-    fn raw(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.name(name);
-        let _ = write!(self.out, "{value}");
-    }
-
-    fn object(&mut self, name: &str) {
-        self.name(name);
-        self.begin('{');
-    }
-}
-
-/// Milliseconds with three decimals.
-fn millis(took: Duration) -> String {
-    format!("{:.3}", took.as_secs_f64() * 1000.0)
-}
-
-fn epoch_millis(at: SystemTime) -> u128 {
-    at.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis())
-}
-
-/// `12/Mar/2020:19:03:58 +0000`.
-fn common_log_time(at: SystemTime) -> Option<String> {
-    let form =
-        format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
-    OffsetDateTime::from(at).format(&form).ok()
 }
 
 #[cfg(test)]

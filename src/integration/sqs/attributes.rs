@@ -223,14 +223,12 @@ fn compile_one(
                     .help(TYPE_RULE);
                 return None;
             };
+            let shown = data_type.shown();
             let data_type = data_type.joined().into_owned();
             if !is_data_type(&data_type) {
                 compiler
                     .problems
-                    .error(
-                        &at.key("DataType"),
-                        format!("{data_type:?} is not a data type"),
-                    )
+                    .error(&at.key("DataType"), format!("{shown:?} is not a data type"))
                     .help(TYPE_RULE);
                 return None;
             }
@@ -304,7 +302,7 @@ impl CompiledAttributes {
                 if bytes.is_empty() {
                     return Ok(Attributes::new());
                 }
-                self.from_request(&bytes)?
+                self.brought(&bytes)?
             }
         };
         if attributes.len() > room {
@@ -319,7 +317,7 @@ impl CompiledAttributes {
     }
 
     /// Reads the JSON text that a request brought.
-    fn from_request(&self, bytes: &Bytes) -> Result<Attributes, MapError> {
+    fn brought(&self, bytes: &Bytes) -> Result<Attributes, MapError> {
         let parameter = self.which.parameter();
         let wrong = |reason: String| MapError::parameter(parameter, None, reason);
         let text = std::str::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".to_owned()))?;
@@ -510,5 +508,4 @@ fn from_json(text: &Text) -> Result<Vec<(String, AttributeConfig)>, String> {
 const MARK: char = '\u{fdd0}';
 
 #[cfg(test)]
-#[path = "attributes_tests.rs"]
 mod tests;

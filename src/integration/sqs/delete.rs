@@ -59,6 +59,7 @@ impl Kind for DeleteMessage {
     const NAME: &'static str = "SQS-DeleteMessage";
     const SERVICE: Service = Service::Sqs;
     const EFFECT: Effect = Effect::Acts;
+    const FIELDS: &[&str] = &[];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Deleted;

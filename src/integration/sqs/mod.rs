@@ -19,7 +19,7 @@ use super::QueueFacts;
 use super::parameter::{Compiler, Flaw, Param, region, utf8};
 use crate::mapping::Sources;
 use crate::model::problem::nearest;
-use crate::model::text::Text;
+use crate::model::text::{Piece, Text};
 use crate::model::value::QueueName;
 
 /// Body and attributes together: 1 MiB (reference, 13.2).
@@ -115,6 +115,8 @@ fn region_of_host(host: &str) -> Option<String> {
 #[derive(Clone, Debug)]
 struct Address {
     queue: Param<Queue>,
+    /// The queue as messages may name it: without what was substituted.
+    shown: String,
     region: Option<Param<String>>,
 }
 
@@ -127,8 +129,10 @@ impl Address {
     ) -> Option<Address> {
         let found = compiler.required("QueueUrl", queue_url, queue);
         let region = compiler.optional("Region", region_text, region);
+        let (queue, text) = (found?, queue_url.as_ref()?);
         let address = Address {
-            queue: found?,
+            shown: shown_name(&queue, text),
+            queue,
             region,
         };
         match address.queue.constant() {
@@ -136,11 +140,14 @@ impl Address {
                 let declared = compiler.scope.queues.keys().map(|name| name.0.as_str());
                 let help = match nearest(&name.0, declared) {
                     Some(near) => format!("did you mean `queue:{near}`?"),
-                    None => format!("declare it: `queues: {{ {name}: {{}} }}`"),
+                    None if address.shown == name.0 => {
+                        format!("declare it: `queues: {{ {name}: {{}} }}`")
+                    }
+                    None => "declare it under `queues`".to_owned(),
                 };
                 compiler.error(
                     "QueueUrl",
-                    format!("the queue `{name}` is not declared"),
+                    format!("the queue `{}` is not declared", address.shown),
                     help,
                 );
             }
@@ -182,6 +189,17 @@ impl Address {
 
     fn may_be_embedded(&self) -> bool {
         !matches!(self.queue.constant(), Some(Queue::Aws { .. }))
+    }
+}
+
+fn shown_name(queue: &Param<Queue>, text: &Text) -> String {
+    let substituted = text
+        .0
+        .iter()
+        .any(|piece| matches!(piece, Piece::Literal(_)));
+    match queue.constant() {
+        Some(queue) if !substituted => queue.name().to_owned(),
+        _ => text.shown(),
     }
 }
 

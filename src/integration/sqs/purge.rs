@@ -52,6 +52,7 @@ impl Kind for PurgeQueue {
     const NAME: &'static str = "SQS-PurgeQueue";
     const SERVICE: Service = Service::Sqs;
     const EFFECT: Effect = Effect::Acts;
+    const FIELDS: &[&str] = &[];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Purged;

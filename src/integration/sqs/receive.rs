@@ -124,6 +124,7 @@ impl Kind for ReceiveMessage {
     const NAME: &'static str = "SQS-ReceiveMessage";
     const SERVICE: Service = Service::Sqs;
     const EFFECT: Effect = Effect::Reads;
+    const FIELDS: &[&str] = &["messageCount"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Received;
@@ -163,7 +164,7 @@ impl Kind for ReceiveMessage {
             && !queue.is_fifo()
             && compiled.attempt_id.is_some()
         {
-            let name = queue.name().to_owned();
+            let name = &compiled.address.shown;
             compiler.error(
                 "ReceiveRequestAttemptId",
                 format!("the queue `{name}` is not FIFO and takes no attempt id"),

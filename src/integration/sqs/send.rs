@@ -114,6 +114,11 @@ impl Kind for SendMessage {
     const NAME: &'static str = "SQS-SendMessage";
     const SERVICE: Service = Service::Sqs;
     const EFFECT: Effect = Effect::Stores;
+    const FIELDS: &[&str] = &[
+        "sequenceNumber",
+        "md5OfMessageBody",
+        "md5OfMessageAttributes",
+    ];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Sent;
@@ -150,6 +155,15 @@ impl Kind for SendMessage {
         };
         compiled.check_fifo(self, compiler);
         compiled.check_body(self, compiler);
+        if own.encode.is_some()
+            && let Some(Queue::Embedded(_)) = compiled.address.queue.constant()
+        {
+            let at = compiler.at.parent().unwrap_or_default().key("encode");
+            compiler.problems.warning(
+                &at,
+                "`encode` does nothing here: an embedded queue holds any bytes",
+            );
+        }
         Some(compiled)
     }
 
@@ -224,7 +238,7 @@ impl Compiled {
         };
         let facts = self.address.facts(compiler);
         let fifo = facts.map_or(queue.is_fifo(), |facts| facts.fifo);
-        let name = queue.name().to_owned();
+        let name = &self.address.shown;
         if !fifo {
             if config.message_deduplication_id.is_some() {
                 compiler.error(
@@ -236,24 +250,20 @@ impl Compiled {
             return;
         }
         if config.message_group_id.is_none() {
-            compiler
-                .problems
-                .error(
-                    compiler.at,
-                    format!("the parameter `MessageGroupId` is missing: the queue `{name}` is FIFO"),
-                )
-                .help("messages of one group keep their order: `MessageGroupId: $request.body.customer`, say");
+            compiler.error(
+                "MessageGroupId",
+                format!("the parameter `MessageGroupId` is missing: the queue `{name}` is FIFO"),
+                "messages of one group keep their order: `MessageGroupId: $request.body.customer`, say",
+            );
         }
         if config.message_deduplication_id.is_none()
             && !facts.is_some_and(|facts| facts.content_based_deduplication)
         {
-            compiler
-                .problems
-                .error(
-                    compiler.at,
-                    format!("the parameter `MessageDeduplicationId` is missing: the queue `{name}` is FIFO and not known to deduplicate by content"),
-                )
-                .help("map an id that the caller repeats (`$request.header.idempotency-key`), or `$context.requestId` to store every request");
+            compiler.error(
+                "MessageDeduplicationId",
+                format!("the parameter `MessageDeduplicationId` is missing: the queue `{name}` is FIFO and not known to deduplicate by content"),
+                "map an id that the caller repeats (`$request.header.idempotency-key`), or `$context.requestId` to store every request",
+            );
         }
         if config.delay_seconds.is_some() {
             compiler.error(

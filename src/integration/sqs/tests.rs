@@ -197,8 +197,8 @@ fn queues_have_to_exist_and_fifo_queues_need_their_ids() {
     assert_eq!(
         problems(&send("queue:ledger.fifo", "")),
         [
-            "error: integration.SQS-SendMessage: the parameter `MessageGroupId` is missing: the queue `ledger.fifo` is FIFO; messages of one group keep their order: `MessageGroupId: $request.body.customer`, say",
-            "error: integration.SQS-SendMessage: the parameter `MessageDeduplicationId` is missing: the queue `ledger.fifo` is FIFO and not known to deduplicate by content; map an id that the caller repeats (`$request.header.idempotency-key`), or `$context.requestId` to store every request",
+            "error: integration.SQS-SendMessage.MessageGroupId: the parameter `MessageGroupId` is missing: the queue `ledger.fifo` is FIFO; messages of one group keep their order: `MessageGroupId: $request.body.customer`, say",
+            "error: integration.SQS-SendMessage.MessageDeduplicationId: the parameter `MessageDeduplicationId` is missing: the queue `ledger.fifo` is FIFO and not known to deduplicate by content; map an id that the caller repeats (`$request.header.idempotency-key`), or `$context.requestId` to store every request",
         ]
     );
     let remote = "https://sqs.eu-west-1.amazonaws.com/1/ledger.fifo";
@@ -229,8 +229,8 @@ fn static_values_are_checked_against_the_limits() {
     assert_eq!(
         problems(r#"{"SQS-SendMessage":{"DelaySeconds":901,"MessageGroupId":"g"}}"#),
         [
-            "error: integration.SQS-SendMessage: the parameter `QueueUrl` is missing; SQS-SendMessage requires it",
-            "error: integration.SQS-SendMessage: the parameter `MessageBody` is missing; SQS-SendMessage requires it",
+            "error: integration.SQS-SendMessage.QueueUrl: the parameter `QueueUrl` is missing; SQS-SendMessage requires it",
+            "error: integration.SQS-SendMessage.MessageBody: the parameter `MessageBody` is missing; SQS-SendMessage requires it",
             "error: integration.SQS-SendMessage.DelaySeconds: \"901\" must be a whole number from 0 to 900",
         ]
     );

@@ -72,6 +72,7 @@ impl Kind for StartExecution {
     const NAME: &'static str = "StepFunctions-StartExecution";
     const SERVICE: Service = Service::StepFunctions;
     const EFFECT: Effect = Effect::Stores;
+    const FIELDS: &[&str] = &["executionArn", "startDate"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Started;

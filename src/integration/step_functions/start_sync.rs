@@ -76,6 +76,19 @@ impl Kind for StartSyncExecution {
     const NAME: &'static str = "StepFunctions-StartSyncExecution";
     const SERVICE: Service = Service::StepFunctions;
     const EFFECT: Effect = Effect::Reads;
+    const FIELDS: &[&str] = &[
+        "executionArn",
+        "stateMachineArn",
+        "name",
+        "startDate",
+        "stopDate",
+        "status",
+        "error",
+        "cause",
+        "input",
+        "output",
+        "traceHeader",
+    ];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Finished;

@@ -69,6 +69,7 @@ impl Kind for StopExecution {
     const NAME: &'static str = "StepFunctions-StopExecution";
     const SERVICE: Service = Service::StepFunctions;
     const EFFECT: Effect = Effect::Acts;
+    const FIELDS: &[&str] = &["stopDate"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Stopped;

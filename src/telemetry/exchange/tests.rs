@@ -168,6 +168,15 @@ fn a_client_that_vanishes_from_a_call_that_fails_is_gone() {
 }
 
 #[test]
+fn the_refusing_phase_holds_the_error_too() {
+    let fixture = Fixture::new();
+    let mut exchange = fixture.open();
+    exchange.refuse(refusal(Phase::Store));
+    exchange.close(Some(503), 10);
+    assert_eq!(fixture.lines()[0]["phases"]["store"]["error"], "refused");
+}
+
+#[test]
 fn a_refusal_names_its_phase_and_what_never_became_a_request_is_counted_too() {
     let fixture = Fixture::new();
     let mut exchange = fixture.open();

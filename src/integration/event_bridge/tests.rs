@@ -1,0 +1,107 @@
+use super::*;
+use crate::integration::refusal::Class;
+use crate::integration::tests::{compile, map, problems};
+
+#[test]
+fn every_parameter_stands_in_the_one_entry() {
+    let request = map(
+        &compile(
+            r#"{"EventBridge-PutEvents": {"Detail": "$request.body", "DetailType": "order", "Source": "shop",
+            "Time": "2026-11-22T13:00:00.5+01:00", "EventBusName": "hooks", "Resources": ["arn:a", "$request.header.x-a"],
+            "Region": "us-east-1", "TraceHeader": "Root=1"}}"#,
+        ),
+        b"{\"a\":1}",
+    );
+    assert_eq!(
+        serde_json::to_string(&request.unwrap()).unwrap(),
+        r#"{"EventBridge-PutEvents":{"Entries":[{"Time":"2026-11-22T12:00:00.5Z","Source":"shop","Resources":["arn:a","alpha"],"DetailType":"order","Detail":"{\"a\":1}","EventBusName":"hooks","TraceHeader":"Root=1"}],"Region":"us-east-1"}}"#
+    );
+}
+
+#[test]
+fn times_are_iso_or_epoch_seconds() {
+    let of = |text: &'static str| time(Bytes::from_static(text.as_bytes()));
+    assert_eq!(
+        of("1700000000.5"),
+        Ok(DateTime::from_millis(1_700_000_000_500))
+    );
+    assert_eq!(
+        of("2023-11-14T22:13:20Z"),
+        Ok(DateTime::from_secs(1_700_000_000))
+    );
+    assert!(matches!(of("yesterday"), Err(Flaw::Invalid(_))));
+}
+
+#[test]
+fn the_size_of_an_entry_is_counted_as_the_service_counts() {
+    let yaml = r#"{"EventBridge-PutEvents": {"Detail": "$request.body", "DetailType": "dt", "Source": "src", "Time": "0", "Resources": "a,bc"}}"#;
+    let room = ENTRY_BYTES - 14 - 3 - 2 - 3;
+    assert!(map(&compile(yaml), &vec![b'x'; room]).is_ok());
+    assert_eq!(
+        map(&compile(yaml), &vec![b'x'; room + 1])
+            .unwrap_err()
+            .status(),
+        413
+    );
+    assert_eq!(
+        map(&compile(yaml), b"\xff").unwrap_err().code().name(),
+        "target_charset"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_static_values_is_said_at_check() {
+    assert_eq!(
+        problems(r#"{"EventBridge-PutEvents": {"Source": "aws.ec2", "DetailType": ""}}"#),
+        [
+            "error: integration.EventBridge-PutEvents.Detail: the parameter `Detail` is missing; EventBridge-PutEvents requires it",
+            "error: integration.EventBridge-PutEvents.DetailType: \"\" is empty",
+            "error: integration.EventBridge-PutEvents.Source: \"aws.ec2\" begins with `aws.`, which is reserved for AWS",
+        ]
+    );
+}
+
+#[test]
+fn a_refused_entry_is_a_failure_that_the_aws_dialect_shows_as_it_is() {
+    let entry = |code: &str| {
+        aws_sdk_eventbridge::types::PutEventsResultEntry::builder()
+            .error_code(code)
+            .error_message("Detail is malformed.")
+            .build()
+    };
+    for (code, class, status) in [
+        ("MalformedDetail", Class::Record, 422),
+        ("ThrottlingException", Class::Throttled, 503),
+        ("InternalFailure", Class::Unavailable, 503),
+        ("NotAuthorizedForSource", Class::Setup, 502),
+    ] {
+        let answer = EventPut::from(Some(entry(code)), 1);
+        let failure = answer.failure().unwrap();
+        assert_eq!(
+            (failure.class, failure.native_status()),
+            (class, status),
+            "{code}"
+        );
+    }
+    let answer = EventPut::from(Some(entry("MalformedDetail")), 1).aws("r");
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        std::str::from_utf8(&answer.body).unwrap(),
+        r#"{"Entries":[{"ErrorCode":"MalformedDetail","ErrorMessage":"Detail is malformed."}],"FailedEntryCount":1}"#
+    );
+    assert!(EventPut::from(None, 0).failure().is_some());
+}
+
+#[test]
+fn a_taken_entry_has_an_id() {
+    let entry = aws_sdk_eventbridge::types::PutEventsResultEntry::builder()
+        .event_id("e-1")
+        .build();
+    let answer = EventPut::from(Some(entry), 0);
+    assert!(answer.failure().is_none());
+    assert_eq!(answer.message_id(), Some("e-1"));
+    assert_eq!(
+        &answer.aws("r").body[..],
+        &br#"{"Entries":[{"EventId":"e-1"}],"FailedEntryCount":0}"#[..]
+    );
+}
