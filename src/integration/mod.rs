@@ -58,6 +58,8 @@ pub struct Scope<'a> {
     pub queues: &'a IndexMap<QueueName, QueueFacts>,
     /// `aws.region`.
     pub region: Option<&'a str>,
+    /// Whether `aws.endpoint` or `aws.endpoints.sqs` says where SQS is.
+    pub sqs_endpoint: bool,
 }
 
 /// What a send has to know about an embedded queue.

@@ -308,6 +308,16 @@ impl<'a, 'p> Compiler<'a, 'p> {
             .help("set `aws.region`, or `Region`; else it comes from AWS_REGION, the profile or the instance");
     }
 
+    /// Warns that the host in a queue's URL is not where the call will go.
+    pub(super) fn stray_host(&mut self) {
+        self.problems
+            .warning(
+                &self.at.key("QueueUrl"),
+                "the host in a queue's URL does not say where SQS is, so this call goes to AWS",
+            )
+            .help("set `aws.endpoint` or `aws.endpoints.sqs` to the address of the service");
+    }
+
     /// A text as an expression.
     pub(super) fn expression(&mut self, at: &ConfigPath, text: &Text) -> Option<Expression> {
         Expression::compile(text, at, &self.scope.mapping, self.problems)

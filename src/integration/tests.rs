@@ -37,9 +37,11 @@ fn try_compile(json: &str, region: Option<&str>) -> (Option<Integration>, Vec<St
             side: Side::Request,
             path_variables: &["id"],
             stage_variables: &stage_variables,
+            integration_fields: None,
         },
         queues: &queues,
         region,
+        sqs_endpoint: true,
     };
     let mut problems = Problems::default();
     let at = ConfigPath::root().key("integration");

@@ -39,6 +39,8 @@ pub struct Scope<'a> {
     pub path_variables: &'a [&'a str],
     /// The stage's variables; their values are put in at compile time.
     pub stage_variables: &'a IndexMap<String, String>,
+    /// The fields that `$integration.NAME` can name; `None` where that is not known, or where none can be named.
+    pub integration_fields: Option<&'a [&'a str]>,
 }
 
 /// Where a value comes from.

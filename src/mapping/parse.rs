@@ -152,7 +152,7 @@ fn source(
         Side::Request | Side::Response => shared_source(name, scope, at, problems),
     };
     let found = found.or_else(|| match scope.side {
-        Side::Response => response_source(name, at, problems),
+        Side::Response => response_source(name, scope, at, problems),
         _ => None,
     });
     let found = found.or_else(|| context_source(name, scope, at, problems));
@@ -210,7 +210,12 @@ fn shared_source(name: &str, scope: &Scope<'_>, at: &ConfigPath, problems: &mut 
     })
 }
 
-fn response_source(name: &str, at: &ConfigPath, problems: &mut Problems) -> Found {
+fn response_source(
+    name: &str,
+    scope: &Scope<'_>,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) -> Found {
     if let Some(header) = name.strip_prefix("response.header.") {
         return Some(header_name(header, at, problems).map(Source::ResponseHeader));
     }
@@ -218,6 +223,18 @@ fn response_source(name: &str, at: &ConfigPath, problems: &mut Problems) -> Foun
         .strip_prefix("integration.")
         .filter(|field| !field.is_empty())
     {
+        let known = scope.integration_fields.unwrap_or_default();
+        if scope.integration_fields.is_some() && !known.contains(&field) {
+            let problem = problems.error(
+                at,
+                format!("`${name}`: the answer of this integration has no such field"),
+            );
+            problem.help(match nearest(field, known.iter().copied()) {
+                Some(near) => format!("did you mean `$integration.{near}`?"),
+                None => format!("its fields are {}", known.join(", ")),
+            });
+            return Some(Err(()));
+        }
         return Some(Ok(Source::Integration(field.to_owned())));
     }
     let selector = after(name, "response.body")?;

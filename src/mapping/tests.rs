@@ -11,6 +11,7 @@ fn compile_text(text: Text, side: Side) -> Result<Expression, String> {
         side,
         path_variables: &["id", "proxy"],
         stage_variables: &stage_variables,
+        integration_fields: None,
     };
     let mut problems = Problems::default();
     Expression::compile(&text, &ConfigPath::root().key("p"), &scope, &mut problems)

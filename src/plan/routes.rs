@@ -115,6 +115,7 @@ impl Compiler<'_> {
             side: mapping::Side::Request,
             path_variables: &variables,
             stage_variables: self.stage_variables,
+            integration_fields: None,
         };
         let scope = Scope {
             mapping: request,
@@ -124,12 +125,21 @@ impl Compiler<'_> {
                 .aws
                 .as_ref()
                 .and_then(|aws| aws.region.as_deref()),
+            sqs_endpoint: self
+                .config
+                .aws
+                .as_ref()
+                .is_some_and(|aws| aws.endpoint.is_some() || aws.endpoints.sqs.is_some()),
         };
         let integration = route
             .integration
             .compile(&at.key("integration"), &scope, problems);
+        let fields: Option<Vec<&str>> = integration
+            .as_ref()
+            .map(|integration| integration.fields().collect());
         let response_scope = mapping::Scope {
             side: mapping::Side::Response,
+            integration_fields: fields.as_deref(),
             ..request
         };
         let response = ResponsePlan::compile(

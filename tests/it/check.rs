@@ -186,6 +186,10 @@ const FAULTS: &[(&str, &str)] = &[
         "queues: { q: {} }\nroutes: { 'POST /a': { integration: { SQS-SendMessage: { QueueUrl: 'queue:q', MessageBody: x, DelaySeconds: 901 } } } }",
         "900",
     ),
+    (
+        "routes: { 'GET /a': { integration: { Mock: {} }, response: { headers: { x-a: $integration.mesageId } } } }",
+        "did you mean `$integration.messageId`?",
+    ),
     ("a: b: c", "shop.yaml:1"),
     ("api: a\napi: b\n{R}", "twice"),
 ];

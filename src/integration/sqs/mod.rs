@@ -91,14 +91,20 @@ fn queue(bytes: Bytes) -> Result<Queue, Flaw> {
     }
 }
 
+/// Whether a host, with or without its port, is one of AWS's.
+fn is_aws_host(host: &str) -> bool {
+    let host = host.split(':').next().unwrap_or(host).to_ascii_lowercase();
+    let suffixes = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
+    suffixes.iter().any(|suffix| host.ends_with(suffix))
+}
+
 /// The region in the host of a queue's URL: `sqs.REGION.amazonaws.com`, `REGION.queue.amazonaws.com` (the old form),
 /// `queue.amazonaws.com` (older still: us-east-1), and those of private endpoints.
 fn region_of_host(host: &str) -> Option<String> {
-    let host = host.split(':').next()?.to_ascii_lowercase();
-    let ours = [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"];
-    if !ours.iter().any(|suffix| host.ends_with(suffix)) {
+    if !is_aws_host(host) {
         return None;
     }
+    let host = host.split(':').next()?.to_ascii_lowercase();
     if host == "queue.amazonaws.com" {
         return Some("us-east-1".to_owned());
     }
@@ -157,6 +163,12 @@ impl Address {
                 compiler.no_region();
             }
             _ => {}
+        }
+        if let Some(Queue::Aws { url, .. }) = address.queue.constant()
+            && !compiler.scope.sqs_endpoint
+            && !url.split('/').nth(2).is_some_and(is_aws_host)
+        {
+            compiler.stray_host();
         }
         Some(address)
     }
