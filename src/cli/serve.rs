@@ -33,7 +33,7 @@ pub struct Serve {
     files: Vec<PathBuf>,
     /// What the process log says, on standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,penstock::store=debug`
-    #[arg(long, env = "PENSTOCK_LOG", default_value = "info")]
+    #[arg(long, env = "PENSTOCK_LOG", default_value = "info,aws_config=error")]
     log_level: String,
     /// How lines of the process log look
     #[arg(long, env = "PENSTOCK_LOG_FORMAT", default_value = "text")]

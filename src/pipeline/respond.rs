@@ -157,8 +157,16 @@ pub(super) fn rendered(rendered: &Rendered) -> Answer {
     response
 }
 
-/// What every response carries: the request's id, and what CORS asks for.
+/// What every response carries: the request's id, and what CORS asks for; and no content where its status has none.
 pub(super) fn finish(plan: &Plan, call: &Call, response: &mut Answer) {
+    // These statuses have no content (RFC 9110, 15.3.5, 15.3.6, 15.4.5); HTTP/2 clients take it for an error.
+    if matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    ) {
+        *response.body_mut() = Full::default();
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(call.id.as_str()) {
         if plan.dialect == Dialect::Aws {
