@@ -195,11 +195,15 @@ impl Space {
         }
     }
 
+    /// Whether the file system has so little left that every free page of the database counts.
+    pub fn is_short(&self) -> bool {
+        self.free < self.min_free.saturating_add(2 * self.reserve)
+    }
+
     /// Sets the reserve aside (again), where there is room for it.
     pub fn keep_reserve(&mut self) {
         self.look();
-        let enough = self.min_free.saturating_add(2 * self.reserve);
-        if self.kept || self.refused_until.is_some() || self.free < enough {
+        if self.kept || self.refused_until.is_some() || self.is_short() {
             return;
         }
         let kept = OpenOptions::new()

@@ -241,15 +241,12 @@ impl Writer {
             vitals.file_bytes = self.space.file_bytes();
         }
         let just_refused = self.full_since.is_some_and(|at| at.elapsed() < 2 * TICK);
-        let full = room.is_full();
-        // Where the file system is short of room, every free page counts.
-        let by_disk = matches!(full, Some(FullReason::LowSpace { .. } | FullReason::Disk));
-        match full {
+        match room.is_full() {
             Some(reason) => self.set_health(Health::Full(reason)),
             None if just_refused => {}
             None => self.set_health(Health::Healthy),
         }
-        self.give_back(if by_disk { 0 } else { KEEP_PAGES });
+        self.give_back(if self.space.is_short() { 0 } else { KEEP_PAGES });
     }
 
     /// A send was refused for want of room.
