@@ -182,6 +182,11 @@ impl Space {
         FullReason::Disk
     }
 
+    /// Whether the reserve is set aside.
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+
     /// Gives the reserve back to the file system.
     pub fn give_back(&mut self) {
         self.kept = false;

@@ -14,7 +14,6 @@ const DIRECTORY: &str = "PENSTOCK_TEST_STORE";
 /// Not a test by itself: what the child does. It prints the id of each message that was acknowledged, and of each that
 /// may be deleted or surely is; refusals are part of the game.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a part of the tests below"]
 async fn child() {
     let Ok(directory) = std::env::var(DIRECTORY) else {
         return;
@@ -61,12 +60,7 @@ fn start(directory: &Path, through: &[&str]) -> std::io::Result<Child> {
         }
     };
     command
-        .args([
-            "--exact",
-            "store::tests::crash::child",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", "store::tests::crash::child", "--nocapture"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -187,6 +181,22 @@ async fn nothing_acknowledged_is_missing_when_syncs_and_writes_fail() {
     }
 }
 
+/// Writes into a folder until its file system holds not a byte more.
+fn fill(filler: &Path) {
+    let mut bytes = 1 << 20;
+    while bytes > 0 {
+        let more = vec![1; bytes];
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(filler)
+            .unwrap();
+        if std::io::Write::write_all(&mut file, &more).is_err() {
+            bytes /= 2;
+        }
+    }
+}
+
 /// A file system of its own, gone with the value.
 struct Tiny(tempfile::TempDir);
 
@@ -236,18 +246,7 @@ async fn a_disk_that_is_really_full_lets_itself_be_emptied_and_goes_on() {
         assert!(stored > 20, "{stored}");
         // What fills the rest is not ours.
         let filler = path.join("filler");
-        let mut bytes = 1 << 20;
-        while bytes > 0 {
-            let more = vec![1; bytes];
-            let mut file = fs::OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&filler)
-                .unwrap();
-            if std::io::Write::write_all(&mut file, &more).is_err() {
-                bytes /= 2;
-            }
-        }
+        fill(&filler);
         let mut deleted = 0;
         let mut refusals = 0;
         while deleted < stored && refusals < 100 {
@@ -278,5 +277,27 @@ async fn a_disk_that_is_really_full_lets_itself_be_emptied_and_goes_on() {
         }
         store.purge("q").await.unwrap();
     }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_was_filled_while_the_store_was_closed_lets_it_open_and_be_emptied() {
+    let Some(disk) = Tiny::mount("12m") else {
+        eprintln!("skipped: mounting a tiny file system needs root");
+        return;
+    };
+    let path = disk.0.path().join("store");
+    let clock = Clock::manual(START);
+    let store = Store::open(options(&path, &clock)).unwrap();
+    store.declare(vec![QueueSpec::new("q")]).await.unwrap();
+    store.send("q", message("kept")).await.unwrap();
+    assert!(path.join("reserve").exists());
+    store.close().await;
+    drop(store);
+    fill(&path.join("filler"));
+    let store = Store::open(options(&path, &clock)).unwrap();
+    let got = store.receive("q", Receive::default()).await.unwrap();
+    assert_eq!(got.len(), 1);
+    store.delete("q", &got[0].receipt_handle).await.unwrap();
     store.close().await;
 }
