@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, Exposition};
 use crate::authn::api_key::ApiKeys;
@@ -28,6 +29,9 @@ use crate::stack::Front;
 use crate::store::{DeclareError, Notice, OpenError, Options, Store};
 use crate::telemetry::metrics::Name;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
+
+/// How long past the drain deadline closing the store may take.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// How often opening a store that cannot be used is tried again.
 const REOPEN_EVERY: Duration = Duration::from_secs(2);
@@ -94,7 +98,6 @@ pub async fn serve(
     .map_err(StartError::AccessLog)?;
     let telemetry = Telemetry::new(metrics.clone(), log);
 
-    let opened = open_store(&blueprint.store).await?;
     let clients = Clients::new(blueprint.aws.clone());
     if blueprint
         .routes
@@ -103,7 +106,13 @@ pub async fn serve(
     {
         clients.warm();
     }
-    let targets = Arc::new(Targets::new(clients, opened.state.clone()));
+    let store_needed = blueprint.store.needed;
+    let before_opening = if store_needed {
+        StoreState::Unavailable("the store is being opened".to_owned())
+    } else {
+        StoreState::Absent
+    };
+    let targets = Arc::new(Targets::new(clients, before_opening));
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
@@ -114,34 +123,56 @@ pub async fn serve(
         Current::new(build(&blueprint, &shared)),
         telemetry.clone(),
     ));
-    let reopening = opened
-        .unavailable
-        .is_some()
-        .then(|| tokio::spawn(reopen(blueprint.store.clone(), targets.clone())));
 
-    let (drain_handle, drain) = DrainHandle::new();
-    let limits = ConnectionLimits {
-        header_timeout: blueprint.limits.header_timeout,
-        idle_timeout: blueprint.limits.idle_timeout,
-        connections: blueprint.limits.connections,
-        ..ConnectionLimits::default()
+    let admin_address = admin_bound.local_addr();
+    let stats: Vec<Arc<ListenStats>> = bound.iter().map(|_| Arc::default()).collect();
+    let named = bound
+        .iter()
+        .map(|bound| Name(bound.name().clone()))
+        .zip(stats.iter().cloned())
+        .collect();
+    // Asked while the store is being opened, it says that the gateway is not ready.
+    let admin = Admin {
+        gateway: gateway.clone(),
+        exposition: Exposition::new(&metrics, named, keys),
+        plan: plan_json,
+        store_needed,
     }
-    .above(
-        usize::try_from(blueprint.limits.head_bytes).unwrap_or(usize::MAX),
-        blueprint.limits.header_count,
-    );
-    let (_keep, limits) = watch::channel(limits);
+    .start(admin_bound)?;
+
     let mut started = Started {
         listeners: Vec::new(),
-        admin: admin_bound.local_addr(),
-        notices: opened.notices,
-        store_unavailable: opened.unavailable,
+        admin: admin_address,
+        notices: Vec::new(),
+        store_unavailable: None,
     };
+    let mut reopening = None;
+    if store_needed {
+        let opened = tokio::select! {
+            opened = open_store(&blueprint.store) => opened?,
+            // Connections that queue in the backlog are told by the kernel.
+            () = stop.asked() => return Ok(Ended::Drained),
+        };
+        match opened {
+            Ok((store, notices)) => {
+                started.notices = notices;
+                targets.set_store(StoreState::Open(store));
+            }
+            Err(reason) => {
+                targets.set_store(StoreState::Unavailable(reason.clone()));
+                started.store_unavailable = Some(reason);
+                reopening = Some(AbortOnDropHandle::new(tokio::spawn(reopen(
+                    blueprint.store.clone(),
+                    targets.clone(),
+                ))));
+            }
+        }
+    }
+
+    let (drain_handle, drain) = DrainHandle::new();
+    let (_keep, limits) = watch::channel(connection_limits(&blueprint));
     let mut listeners = JoinSet::new();
-    let mut stats = Vec::new();
-    for bound in bound {
-        let counted = Arc::new(ListenStats::default());
-        stats.push((Name(bound.name().clone()), counted.clone()));
+    for (bound, counted) in bound.into_iter().zip(stats) {
         started
             .listeners
             .push((bound.name().clone(), bound.local_addr()));
@@ -153,49 +184,65 @@ pub async fn serve(
             counted,
         ));
     }
-    let store_needed = blueprint.store.needed;
-    let exposition = Exposition::new(&metrics, stats, keys);
-    let admin = Admin {
-        gateway: gateway.clone(),
-        exposition,
-        plan: plan_json,
-        store_needed,
-    }
-    .start(admin_bound)?;
     announce(&started);
 
-    let ended = loop {
-        tokio::select! {
-            () = stop.asked() => break None,
-            Some(ended) = listeners.join_next() => {
-                // A listener ends only when it cannot even be registered with the runtime.
-                if let Ok(Err(error)) = ended {
-                    break Some(error);
-                }
-            }
-        }
+    // A listener that ends by itself has failed: its port is gone, so the gateway stops in good order.
+    let failed = tokio::select! {
+        () = stop.asked() => None,
+        Some(ended) = listeners.join_next() => Some(match ended {
+            Ok(Ok(_)) => io::Error::other("a listener has ended"),
+            Ok(Err(error)) => error,
+            Err(error) => io::Error::other(error),
+        }),
     };
-    if let Some(task) = reopening {
-        task.abort();
+    drop(reopening);
+    if let Some(error) = &failed {
+        tracing::error!(%error, "A listener has failed");
     }
-    if let Some(error) = ended {
-        return Err(StartError::Process(error));
-    }
+    let deadline = Instant::now() + blueprint.limits.drain;
     let ended = drain_all(
         &gateway,
         &drain_handle,
         listeners,
         &targets,
-        blueprint.limits.drain,
+        deadline,
         &mut stop,
     )
     .await;
     drop(admin);
     if let StoreState::Open(store) = targets.store_state() {
-        store.close().await;
+        close_store(&store, deadline, &mut stop).await;
     }
     drop(telemetry);
-    Ok(ended)
+    failed.map_or(Ok(ended), |error| Err(StartError::Process(error)))
+}
+
+fn connection_limits(blueprint: &Blueprint) -> ConnectionLimits {
+    let limits = &blueprint.limits;
+    ConnectionLimits {
+        header_timeout: limits.header_timeout,
+        idle_timeout: limits.idle_timeout,
+        connections: limits.connections,
+        ..ConnectionLimits::default()
+    }
+    .above(
+        usize::try_from(limits.head_bytes).unwrap_or(usize::MAX),
+        limits.header_count,
+    )
+}
+
+/// Closes the store, unless the disk hangs. Nothing acknowledged depends on it: a store that was not closed is
+/// recovered when it is opened again.
+async fn close_store(store: &Store, deadline: Instant, stop: &mut Stop) {
+    let given_up = tokio::select! {
+        () = store.close() => return,
+        () = tokio::time::sleep_until(deadline + CLOSING) => "the disk did not answer in time",
+        () = stop.asked() => "a second signal",
+    };
+    tracing::warn!(
+        reason = given_up,
+        "The store was left open; its log is read when it is opened again"
+    );
 }
 
 /// Finishes what is in flight, or cuts it off at the deadline or at a second signal.
@@ -204,10 +251,10 @@ async fn drain_all(
     handle: &DrainHandle,
     mut listeners: JoinSet<io::Result<Drained>>,
     targets: &Arc<Targets>,
-    within: Duration,
+    deadline: Instant,
     stop: &mut Stop,
 ) -> Ended {
-    let deadline = Instant::now() + within;
+    let within = deadline.saturating_duration_since(Instant::now());
     tracing::info!(
         within_seconds = within.as_secs_f64(),
         "Shutting down; a second signal ends it at once"
@@ -218,10 +265,12 @@ async fn drain_all(
     }
     handle.start(within);
     let mut requests = 0;
+    let mut at_once = false;
     loop {
         tokio::select! {
             () = stop.asked() => {
                 tracing::warn!("A second signal: ending at once");
+                at_once = true;
                 handle.cut_off();
             }
             ended = listeners.join_next() => match ended {
@@ -236,6 +285,7 @@ async fn drain_all(
     tokio::select! {
         () = gateway.calls.wait() => {}
         () = tokio::time::sleep_until(deadline) => {}
+        () = std::future::ready(()), if at_once => {}
         () = stop.asked() => {}
     }
     let calls = gateway.calls.len();
@@ -268,44 +318,31 @@ impl Stop {
     }
 }
 
-struct Opened {
-    state: StoreState,
-    notices: Vec<Notice>,
-    unavailable: Option<String>,
-}
-
-/// Opens the store if anything needs it. One that another process holds, or that a later version wrote, ends the
-/// start; one that the disk does not give leaves the gateway without it, and is tried again.
-async fn open_store(blueprint: &StoreBlueprint) -> Result<Opened, StartError> {
-    if !blueprint.needed {
-        return Ok(Opened {
-            state: StoreState::Absent,
-            notices: Vec::new(),
-            unavailable: None,
-        });
+/// Opens the store. One that another process holds, or that a later version wrote, ends the start; one that the disk
+/// does not give (`Ok(Err)`, with the reason) leaves the gateway without it, and is tried again.
+async fn open_store(
+    blueprint: &StoreBlueprint,
+) -> Result<Result<(Store, Vec<Notice>), String>, StartError> {
+    let error = match open_and_declare(blueprint, blueprint.wait).await {
+        Ok(opened) => return Ok(Ok(opened)),
+        Err(error) => error,
+    };
+    let passes = match &error {
+        StartError::Store(error) => matches!(
+            error,
+            OpenError::Corrupt { .. }
+                | OpenError::ReadOnly { .. }
+                | OpenError::Full { .. }
+                | OpenError::Io { .. }
+        ),
+        StartError::Queues(DeclareError::Store(error)) => error.is_transient(),
+        _ => false,
+    };
+    if !passes {
+        return Err(error);
     }
-    match open_and_declare(blueprint, blueprint.wait).await {
-        Ok((store, notices)) => Ok(Opened {
-            state: StoreState::Open(store),
-            notices,
-            unavailable: None,
-        }),
-        Err(StartError::Store(
-            error @ (OpenError::Corrupt { .. }
-            | OpenError::ReadOnly { .. }
-            | OpenError::Full { .. }
-            | OpenError::Io { .. }),
-        )) => {
-            tracing::error!(%error, "The store cannot be used; routes that need it answer 503");
-            let reason = error.to_string();
-            Ok(Opened {
-                state: StoreState::Unavailable(reason.clone()),
-                notices: Vec::new(),
-                unavailable: Some(reason),
-            })
-        }
-        Err(error) => Err(error),
-    }
+    tracing::error!(%error, "The store cannot be used; routes that need it answer 503");
+    Ok(Err(error.to_string()))
 }
 
 async fn open_and_declare(

@@ -187,7 +187,7 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
     );
     registry.register(
         "queue_fates",
-        "What became of a queue's messages: accepted + imported = depth + all others",
+        "What became of a queue's messages: accepted + imported = depth + deleted + forwarded + dead_lettered + expired + purged + damaged; duplicates are apart",
         fates,
     );
     registry.register_with_unit(
@@ -235,7 +235,7 @@ pub(super) fn queues_json(store: &Store) -> Value {
     let queue = |queue: &QueueStats| {
         let ledger: serde_json::Map<String, Value> = fates_of(queue)
             .into_iter()
-            .map(|(fate, count)| (fate.to_owned(), count.into()))
+            .map(|(fate, count)| (fate.replace("dead_lettered", "deadLettered"), count.into()))
             .collect();
         json!({
             "name": queue.name, "declared": queue.declared,

@@ -161,9 +161,11 @@ fn shown(explanation: &Explanation) -> String {
     for decision in &explanation.phases {
         let mark = if decision.passes { "passes" } else { "REFUSED" };
         text += &format!("{:<13} {mark:<8} {}\n", decision.phase, decision.detail);
-    }
-    for (name, value) in &explanation.variables {
-        text += &format!("{:<13} {name} = {value}\n", "");
+        if decision.phase == "route" {
+            for (name, value) in &explanation.variables {
+                text += &format!("{:<22} {name} = {value}\n", "");
+            }
+        }
     }
     if let Some(call) = &explanation.call {
         text += &format!("\n{call:#}\n");

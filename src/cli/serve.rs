@@ -1,7 +1,9 @@
 //! `penstock serve`: the gateway.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -31,7 +33,7 @@ pub struct Serve {
     files: Vec<PathBuf>,
     /// What the process log says, on standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,penstock::store=debug`
-    #[arg(long, env = "PENSTOCK_LOG", default_value = "info")]
+    #[arg(long, env = "PENSTOCK_LOG", default_value = "info,aws_config=error")]
     log_level: String,
     /// How lines of the process log look
     #[arg(long, env = "PENSTOCK_LOG_FORMAT", default_value = "text")]
@@ -59,9 +61,14 @@ impl Serve {
         };
         let described = blueprint.clone();
         let plan = plan_json(&blueprint);
-        match runtime.block_on(app::serve(blueprint, plan, |started| {
-            eprint!("{}", banner(&described, started))
-        })) {
+        let announce = |started: &Started| {
+            // A closed standard error is no reason not to serve.
+            let _ = std::io::stderr().write_all(banner(&described, started).as_bytes());
+        };
+        let ended = runtime.block_on(app::serve(blueprint, plan, announce));
+        // What hangs on a disk or in a name server does not keep the process.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        match ended {
             Ok(Ended::Drained) => {
                 tracing::info!("Stopped; everything in flight was finished");
                 Exit::Ok

@@ -44,7 +44,7 @@ pub struct RouteLimits {
     pub body: Option<ByteSize>,
     /// How long a body may take to arrive.
     pub body_timeout: Option<Span>,
-    /// How long a request may take from its head to its answer.
+    /// How long the target may take to answer, from the body's last byte on.
     pub timeout: Option<Span>,
 }
 

@@ -83,7 +83,7 @@ pub struct Limits {
     pub body_timeout: Option<Span>,
     /// How long a connection may stay idle before it is closed. Default: 60s.
     pub idle_timeout: Option<Span>,
-    /// How long a request may take from its head to its answer; a long poll's wait is added. Over it: 503.
+    /// How long the target may take to answer, from the body's last byte on; a long poll's wait is added. Over it: 503.
     /// Default: 10s.
     pub timeout: Option<Span>,
     /// Requests at once, over all listeners. Over it: 503. Default: 4096.

@@ -79,6 +79,9 @@ impl fmt::Display for ByteSize {
 pub struct Span(pub Duration);
 
 impl Span {
+    /// Longer ones are typing errors, and would overflow the clock.
+    pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
     pub const fn secs(seconds: u64) -> Span {
         Span(Duration::from_secs(seconds))
     }
@@ -120,6 +123,11 @@ impl FromStr for Span {
         }
         if text.trim().is_empty() {
             return Err(refused());
+        }
+        if total > Span::LONGEST.as_secs_f64() {
+            return Err(format!(
+                "{text:?} is too long; the longest duration is 366d"
+            ));
         }
         Duration::try_from_secs_f64(total)
             .map(Span)
@@ -318,6 +326,12 @@ mod tests {
         assert_eq!("0".parse(), Ok(Span(Duration::ZERO)));
         assert!("30".parse::<Span>().unwrap_err().contains("30s"));
         assert!("".parse::<Span>().is_err());
+        assert!(
+            "200000000000000d"
+                .parse::<Span>()
+                .unwrap_err()
+                .contains("366d")
+        );
         assert_eq!(Span::secs(345_600).to_string(), "4d");
         assert_eq!(Span(Duration::from_millis(1500)).to_string(), "1500ms");
     }

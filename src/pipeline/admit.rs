@@ -1,7 +1,7 @@
 //! What needs no route: whether the process takes requests, whether there is room, whether the head is one that can be
 //! served. Nothing of the body has been read.
 
-use http::{HeaderMap, Version};
+use http::Version;
 
 use super::Gateway;
 use super::rejection::Rejection;
@@ -22,6 +22,8 @@ pub enum AdmitError {
     TooManyHeaders { count: usize, limit: usize },
     #[error("a request needs exactly one Host header, and this one has {0}")]
     Hosts(usize),
+    #[error("the Host header names another host than :authority")]
+    HostsDiffer,
 }
 
 /// A place for the request, given back when it ends.
@@ -50,7 +52,7 @@ pub(super) fn head(plan: &Plan, call: &Call) -> Result<(), AdmitError> {
             limit: plan.head_bytes,
         });
     }
-    hosts(call.version, call.uri.authority().is_some(), &call.headers)
+    hosts(call)
 }
 
 /// The request line, and each header's name and value with what stands between them in HTTP/1.1.
@@ -69,13 +71,23 @@ fn head_size(call: &Call) -> u64 {
 }
 
 /// RFC 9112, 3.2: a request without exactly one `Host` is refused, but for HTTP/1.0 without any. HTTP/2 names the host
-/// in `:authority` (RFC 9113, 8.3.1).
-fn hosts(version: Version, authority: bool, headers: &HeaderMap) -> Result<(), AdmitError> {
-    let count = headers.get_all(http::header::HOST).iter().count();
-    let needed = version == Version::HTTP_11 || (version == Version::HTTP_2 && !authority);
+/// in `:authority`, and a `Host` beside it has to say the same (RFC 9113, 8.3.1).
+fn hosts(call: &Call) -> Result<(), AdmitError> {
+    let mut named = call.headers.get_all(http::header::HOST).iter();
+    let (first, more) = (named.next(), named.count());
+    let count = more + usize::from(first.is_some());
+    let authority = call.uri.authority();
+    let needed = call.version == Version::HTTP_11
+        || (call.version == Version::HTTP_2 && authority.is_none());
     if count > 1 || (count == 0 && needed) {
-        Err(AdmitError::Hosts(count))
-    } else {
-        Ok(())
+        return Err(AdmitError::Hosts(count));
     }
+    if let (Version::HTTP_2, Some(authority), Some(host)) = (call.version, authority, first)
+        && !host
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return Err(AdmitError::HostsDiffer);
+    }
+    Ok(())
 }

@@ -139,7 +139,10 @@ async fn life(
     x.passed(Phase::Verify);
     let record = map::record(&found, call, &payload, x)?;
     x.passed(Phase::Map);
-    let receipt = store::receipt(gateway, plan, &found, call, record, slot, x).await?;
+    let receipt = match store::receipt(gateway, plan, &found, record, slot, x).await {
+        Ok(receipt) => receipt,
+        Err(rejection) => return respond::refused(&found, call, &payload, rejection, x),
+    };
     x.passed(Phase::Store);
     respond::answered(&found, call, &payload, receipt, x)
 }

@@ -109,6 +109,22 @@ impl Rejection {
         })
     }
 
+    /// The service's own status, where a service refused.
+    pub(super) fn service_status(&self) -> Option<u16> {
+        match self {
+            Rejection::Target(error) => error.status,
+            _ => None,
+        }
+    }
+
+    /// The service's own answer, where a service refused.
+    pub(super) fn service_body(&self, call: &Call) -> Bytes {
+        match self {
+            Rejection::Target(error) => error.aws(&call.id).body,
+            _ => Bytes::new(),
+        }
+    }
+
     /// What the caller, the log and the metrics are told.
     pub(super) fn verdict(&self, call: &Call) -> Verdict {
         let (phase, code, status, aws) = self.place(call.id);
@@ -183,7 +199,7 @@ impl Rejection {
                     Message(status, "Request Header Fields Too Large"),
                 )
             }
-            Rejection::Admit(AdmitError::Hosts(_)) => (
+            Rejection::Admit(AdmitError::Hosts(_) | AdmitError::HostsDiffer) => (
                 Phase::Admit,
                 Code::Malformed,
                 StatusCode::BAD_REQUEST,

@@ -57,7 +57,7 @@ pub(super) fn answered(
     let (headers, body) = (response.headers().clone(), answer.aws(&call.id).body);
     let sources = ResponseSources {
         request,
-        receipt: &receipt,
+        receipt: Some(&receipt),
         headers: &headers,
         body: &body,
     };
@@ -73,6 +73,47 @@ pub(super) fn answered(
     }
     if let Some(mapping) = mapping {
         apply(mapping, &mut response, &sources);
+    }
+    Ok(response)
+}
+
+/// The answer to a request whose call has failed: the refusal, with what the route maps for the service's status. A
+/// failure stays one: no mapping makes it a success.
+pub(super) fn refused(
+    found: &Found<'_>,
+    call: &Call,
+    payload: &Payload,
+    rejection: Rejection,
+    x: &mut Exchange,
+) -> Result<Answer, Rejection> {
+    let route = &found.route;
+    let mapping = rejection
+        .service_status()
+        .and_then(|status| route.response.mappings.get(&status));
+    let Some(mapping) = mapping else {
+        return Err(rejection);
+    };
+    let verdict = rejection.verdict(call);
+    x.refuse(verdict.refusal());
+    let mut response = verdict.into_response(route.dialect, call);
+    let request = RequestSources {
+        call,
+        variables: &found.variables,
+        path: found.path,
+        body: payload.bytes(),
+        context: x,
+    };
+    let (headers, body) = (response.headers().clone(), rejection.service_body(call));
+    let sources = ResponseSources {
+        request,
+        receipt: None,
+        headers: &headers,
+        body: &body,
+    };
+    let refused = response.status();
+    apply(mapping, &mut response, &sources);
+    if response.status().as_u16() < 400 {
+        *response.status_mut() = refused;
     }
     Ok(response)
 }
@@ -116,8 +157,16 @@ pub(super) fn rendered(rendered: &Rendered) -> Answer {
     response
 }
 
-/// What every response carries: the request's id, and what CORS asks for.
+/// What every response carries: the request's id, and what CORS asks for; and no content where its status has none.
 pub(super) fn finish(plan: &Plan, call: &Call, response: &mut Answer) {
+    // These statuses have no content (RFC 9110, 15.3.5, 15.3.6, 15.4.5); HTTP/2 clients take it for an error.
+    if matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    ) {
+        *response.body_mut() = Full::default();
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(call.id.as_str()) {
         if plan.dialect == Dialect::Aws {
@@ -174,7 +223,8 @@ fn header_value(
 /// The values of a request and of its answer.
 struct ResponseSources<'r> {
     request: RequestSources<'r>,
-    receipt: &'r Receipt,
+    /// `None`: the target gave no success.
+    receipt: Option<&'r Receipt>,
     headers: &'r http::HeaderMap,
     body: &'r Bytes,
 }
@@ -183,7 +233,10 @@ impl Sources for ResponseSources<'_> {
     fn get(&self, source: &Source) -> Result<Option<Bytes>, String> {
         let owned = |value: Cow<'_, str>| Bytes::from(value.into_owned());
         Ok(match source {
-            Source::Integration(name) => self.receipt.answer.field(name).map(owned),
+            Source::Integration(name) => self
+                .receipt
+                .and_then(|receipt| receipt.answer.field(name))
+                .map(owned),
             Source::ResponseHeader(name) => self
                 .headers
                 .get(name)

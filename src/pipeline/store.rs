@@ -11,7 +11,6 @@ use super::rejection::Rejection;
 use super::route::Found;
 use crate::integration::{Answer, Request, TargetError};
 use crate::limit::Slot;
-use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::telemetry::Exchange;
 use crate::telemetry::Metrics;
@@ -30,19 +29,19 @@ struct Failed {
     facts: TargetFacts,
 }
 
-/// Makes the call, within the request's one deadline.
+/// Makes the call, within the one deadline that everything from here to the answer shares.
 pub(super) async fn receipt(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
     found: &Found<'_>,
-    call: &Call,
     request: Request,
     slot: Slot,
     x: &mut Exchange,
 ) -> Result<Receipt, Rejection> {
     let integration = &found.route.integration;
     let stores = integration.stores();
-    let deadline = Instant::from_std(call.arrived) + found.route.limits.timeout + request.wait();
+    // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
+    let deadline = Instant::now() + found.route.limits.timeout + request.wait();
     let making = Making {
         kind: integration.kind(),
         stores,
@@ -85,10 +84,12 @@ fn settle(
 ) -> Result<Receipt, Rejection> {
     match result {
         Ok(receipt) => {
-            x.answered(
-                receipt.facts.clone(),
-                stores && receipt.answer.failure().is_none(),
-            );
+            let failure = receipt.answer.failure();
+            x.answered(receipt.facts.clone(), stores && failure.is_none());
+            // Whatever status the dialect gives it, a failure is written down as one.
+            if let Some(failure) = failure {
+                x.refuse(failure.into());
+            }
             Ok(receipt)
         }
         Err(failed) => {

@@ -76,7 +76,7 @@ pub struct RouteLimits {
     /// Bytes.
     pub body: u64,
     pub body_timeout: Duration,
-    /// From the head to the answer, without the wait of a long poll.
+    /// From the body's last byte to the target's answer, without the wait of a long poll.
     pub timeout: Duration,
 }
 

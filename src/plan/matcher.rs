@@ -212,7 +212,11 @@ impl<T> Matcher<T> {
                 variables,
             });
         }
-        if let Some(route) = &self.default {
+        if let Some(route) = self
+            .default
+            .as_ref()
+            .filter(|_| METHODS.contains(&method.as_str()))
+        {
             return Ok(Match {
                 route,
                 variables: Variables::new(),
@@ -282,8 +286,12 @@ impl Path<'_> {
     }
 }
 
-/// The leaf that serves a method: a concrete one before `ANY`.
+/// The leaf that serves a method: a concrete one before `ANY`. A method that no route key can name (`TRACE`) is served
+/// by none.
 fn serving<'l, T>(leaves: &'l [Leaf<T>], method: &Method) -> Option<&'l Leaf<T>> {
+    if !METHODS.contains(&method.as_str()) {
+        return None;
+    }
     let concrete = leaves
         .iter()
         .find(|leaf| matches!(&leaf.method, MethodKey::One(one) if one == method));

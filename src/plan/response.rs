@@ -91,8 +91,19 @@ impl ResponsePlan {
             let at = at.key(status);
             match status.parse::<u16>() {
                 Ok(code @ 200..=599) => {
-                    plan.mappings
-                        .insert(code, mapping(changes, &at, scope, problems));
+                    let mapping = mapping(changes, &at, scope, problems);
+                    let success = mapping
+                        .status
+                        .as_ref()
+                        .and_then(Expression::constant)
+                        .filter(|status| *status < "400");
+                    if let Some(success) = success.filter(|_| code >= 400) {
+                        problems.error(
+                            &at.key("overwrite:statuscode"),
+                            format!("a failure ({code}) cannot be answered with {success}: a success means that the payload is durable"),
+                        );
+                    }
+                    plan.mappings.insert(code, mapping);
                 }
                 _ => {
                     problems

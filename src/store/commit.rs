@@ -20,7 +20,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Whether the commit must reach the disk before it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sync {
+pub(super) enum Durability {
     Durable,
     /// Synced with the next durable one.
     Later,
@@ -32,7 +32,7 @@ impl Writer {
     /// Runs one transaction. On an error nothing of it has happened, as far as the store can tell.
     pub fn transact<T>(
         &mut self,
-        sync: Sync,
+        sync: Durability,
         work: impl FnOnce(&mut Group<'_>, &mut Attempts) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let now = self.timeline.now();
@@ -45,7 +45,7 @@ impl Writer {
                 });
             }
         };
-        let durable = sync != Sync::Later;
+        let durable = sync != Durability::Later;
         let attempt = || -> rusqlite::Result<(T, Option<i64>)> {
             if self.syncs != durable {
                 // Not allowed within a transaction.
@@ -65,7 +65,7 @@ impl Writer {
             };
             let answer = work(&mut group, &mut self.attempts)?;
             let next_seq = group.next_seq;
-            let changed = sync == Sync::Barrier
+            let changed = sync == Durability::Barrier
                 || connection.total_changes() != before
                 || self.desks.values().any(|desk| desk.dirty);
             if changed {

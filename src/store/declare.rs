@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::clock::millis;
-use super::commit::Sync;
+use super::commit::Durability;
 use super::error::DeclareError;
 use super::group::Group;
 use super::queue::{Desk, Names, Queue};
@@ -29,7 +29,7 @@ impl Writer {
             .map(|desk| desk.queue.id)
             .collect();
         missing.sort_unstable();
-        let ids = self.transact(Sync::Durable, |group, _| {
+        let ids = self.transact(Durability::Durable, |group, _| {
             for id in &missing {
                 group
                     .connection

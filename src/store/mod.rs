@@ -17,7 +17,7 @@
 //!
 //! # The shape
 //!
-//! One thread writes ([`writer`](self)): it takes all that waits, runs one transaction, answers each caller after the
+//! One thread writes (`writer.rs`): it takes all that waits, runs one transaction, answers each caller after the
 //! commit. A second thread moves the log into the database beside it. Callers prepare what they can before their turn:
 //! ids, digests, checks. A long poll costs nothing while its queue is empty.
 //!
@@ -174,7 +174,15 @@ impl Store {
         let files = Files::within(&options.path);
         let mut space = Space::plan(&files, options.max_size, options.min_free)?;
         let lock = open::lock(&files, options.lock_wait)?;
-        let session = open::open(&files, space.sizes(), options.clock.wall_ms())?;
+        let wall = options.clock.wall_ms();
+        let session = match open::open(&files, space.sizes(), wall) {
+            // A disk that was filled meanwhile: what was set aside for this is enough to open, and to be emptied.
+            Err(OpenError::Full { .. } | OpenError::Io { .. }) if space.is_kept() => {
+                space.give_back();
+                open::open(&files, space.sizes(), wall)?
+            }
+            opened => opened?,
+        };
         let synced_commits = open::synced_commits(&files)?.unwrap_or(0);
         let sidecar = open::sidecar(&files)?;
         space.keep_reserve();
@@ -462,7 +470,14 @@ impl Store {
                 shared.meters.overloaded.inc();
                 refused(StoreError::Overloaded)
             }
-            Some(Err(TrySendError::Disconnected(_))) | None => refused(StoreError::Closed),
+            Some(Err(TrySendError::Disconnected(_))) | None => {
+                // Nobody closed it, so the writer has ended by a bug: loud, and never ready again.
+                if !shared.closing.is_cancelled() {
+                    *locked(&shared.health) =
+                        Health::Failed("the store's writer has ended".to_owned());
+                }
+                refused(StoreError::Closed)
+            }
         }
     }
 }

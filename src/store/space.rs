@@ -15,8 +15,6 @@ use super::open::{Files, Sizes};
 pub(super) const PAGE: u64 = 4096;
 /// The smallest `max_size`.
 pub(super) const SMALLEST: u64 = 1 << 20;
-/// How long a look at the file system's free space is good for.
-const LOOK: Duration = Duration::from_millis(200);
 /// How long sends stay refused after the disk refused a write.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -61,7 +59,8 @@ pub(super) struct Space {
     /// Sends stop at this many pages; the rest, up to the hard limit, is for receive and delete.
     send_pages: u64,
     free: u64,
-    looked: Option<Instant>,
+    /// Whether the reserve is set aside.
+    kept: bool,
     refused_until: Option<Instant>,
     /// Bytes in the write-ahead log, as last counted.
     pub log_bytes: u64,
@@ -90,7 +89,7 @@ impl Space {
             },
             send_pages: max_pages - (max_pages / 16).clamp(16, 4096),
             free: u64::MAX,
-            looked: None,
+            kept: files.reserve.exists(),
             refused_until: None,
             log_bytes: 0,
         })
@@ -105,10 +104,14 @@ impl Space {
         (self.sizes.log_bytes / 2).min(8 << 20)
     }
 
+    /// The size that the log should keep below: less where little is free, for its pages need room a second time.
+    pub fn log_limit(&self) -> u64 {
+        (self.free / 4).clamp(256 << 10, self.sizes.log_bytes)
+    }
+
     /// What a group that begins now may add.
     pub fn room(&mut self, connection: &Connection) -> rusqlite::Result<Room> {
-        let now = Instant::now();
-        self.look(now);
+        self.look();
         let over = FullReason::MaxSize {
             max_size: self.max_size,
         };
@@ -122,11 +125,22 @@ impl Space {
                 over: reason,
             })
         };
-        if self.refused_until.is_some_and(|until| now < until) {
+        if self
+            .refused_until
+            .is_some_and(|until| Instant::now() < until)
+        {
             return refused(FullReason::Disk);
         }
         self.refused_until = None;
-        if self.free < self.min_free {
+        // What is in the log must find room in the database too, and the reserve is not for sends.
+        let missing = if self.kept { 0 } else { self.reserve };
+        let by_disk = self
+            .free
+            .saturating_sub(self.min_free)
+            .saturating_add(free_pages(connection)? * PAGE)
+            .saturating_sub(self.log_bytes)
+            .saturating_sub(missing);
+        if self.free < self.min_free || by_disk == 0 {
             return refused(low);
         }
         if self.log_bytes >= 2 * self.sizes.log_bytes {
@@ -139,18 +153,13 @@ impl Space {
         if by_size == 0 {
             return refused(over);
         }
-        let by_disk = self.free - self.min_free;
         Ok(Room {
             left: Ok(by_size.min(by_disk)),
             over: if by_disk < by_size { low } else { over },
         })
     }
 
-    fn look(&mut self, now: Instant) {
-        if self.looked.is_some_and(|at| now - at < LOOK) {
-            return;
-        }
-        self.looked = Some(now);
+    fn look(&mut self) {
         match statvfs(&self.files.directory) {
             Ok(disk) => self.free = disk.f_bavail.saturating_mul(disk.f_frsize),
             Err(error) => {
@@ -169,7 +178,18 @@ impl Space {
             };
         }
         self.refused_until = Some(Instant::now() + PAUSE);
-        self.looked = None;
+        self.give_back();
+        FullReason::Disk
+    }
+
+    /// Whether the reserve is set aside.
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// Gives the reserve back to the file system.
+    pub fn give_back(&mut self) {
+        self.kept = false;
         match fs::remove_file(&self.files.reserve) {
             Ok(()) => tracing::warn!(
                 bytes = self.reserve,
@@ -178,25 +198,30 @@ impl Space {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(%error, "The store's reserve cannot be given back"),
         }
-        FullReason::Disk
+    }
+
+    /// Whether the file system has so little left that every free page of the database counts.
+    pub fn is_short(&self) -> bool {
+        self.free < self.min_free.saturating_add(2 * self.reserve)
     }
 
     /// Sets the reserve aside (again), where there is room for it.
     pub fn keep_reserve(&mut self) {
-        self.look(Instant::now());
-        let enough = self.min_free.saturating_add(2 * self.reserve);
-        if self.refused_until.is_some() || self.free < enough || self.files.reserve.exists() {
+        self.look();
+        if self.kept || self.refused_until.is_some() || self.is_short() {
             return;
         }
         let kept = OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(false)
             .open(&self.files.reserve)
             .and_then(|file| {
                 fallocate(&file, FallocateFlags::empty(), 0, self.reserve).map_err(io::Error::from)
             });
-        if let Err(error) = kept {
-            tracing::debug!(%error, "The store keeps no reserve");
+        match kept {
+            Ok(()) => self.kept = true,
+            Err(error) => tracing::debug!(%error, "The store keeps no reserve"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Tests of the store as a whole: what SQS's semantics ask, what survives, and what is refused.
 
+mod crash;
 mod faults;
 mod fifo;
 mod model;

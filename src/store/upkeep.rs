@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use rusqlite::ErrorCode;
+
 use super::checkpoint::{Mode, checkpoint};
-use super::commit::{FIRST_PAUSE, LONGEST_PAUSE, Sync};
+use super::commit::{Durability, FIRST_PAUSE, LONGEST_PAUSE};
 use super::error::{FullReason, OpenError, StoreError};
 use super::open::{self, Session};
 use super::queue::locked;
@@ -17,9 +19,9 @@ use super::writer::{LOG_PER_OPERATION, Link, Writer};
 const TICK: Duration = Duration::from_secs(1);
 /// Messages moved in one step of background work.
 const STEP: usize = 500;
-/// Free pages that an idle store gives back to the file system at a time.
-const GIVE_BACK: u64 = 256;
-/// Free pages that it keeps for what comes next.
+/// Free pages that a store gives back to the file system at a time.
+const GIVE_BACK: u64 = 4096;
+/// Free pages that it keeps for what comes next, as long as there is room.
 const KEEP_PAGES: u64 = 4096;
 
 impl Writer {
@@ -93,7 +95,7 @@ impl Writer {
         };
         let releases = std::mem::take(&mut self.releases);
         let mut purge = self.purges.front().map(|job| job.purge);
-        let outcome = self.transact(Sync::Later, |group, attempts| {
+        let outcome = self.transact(Durability::Later, |group, attempts| {
             for grip in &releases {
                 group.release(grip)?;
             }
@@ -137,7 +139,7 @@ impl Writer {
         let Some(job) = self.purges.pop_front() else {
             return;
         };
-        let synced = self.transact(Sync::Barrier, |_, _| Ok(()));
+        let synced = self.transact(Durability::Barrier, |_, _| Ok(()));
         let purged = self
             .desks
             .get(&job.purge.queue)
@@ -166,7 +168,7 @@ impl Writer {
 
     /// Keeps the log short: the thread beside does the bulk, and the rest is done here, where nobody writes meanwhile.
     fn tend_log(&mut self) {
-        let usual = self.space.sizes().log_bytes;
+        let usual = self.space.log_limit();
         let outpaced = self.space.log_bytes + self.uncounted >= usual + usual / 2;
         let finished = if outpaced {
             self.checkpointer.wait()
@@ -194,6 +196,10 @@ impl Writer {
                 if self.space.log_bytes >= usual / 2 {
                     self.checkpointer.ask();
                 }
+            }
+            // Commits may still find room in the log; the next tick tries again.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                self.space.give_back();
             }
             Err(error) => {
                 // As after a failed commit: what is in the log stays there.
@@ -240,7 +246,7 @@ impl Writer {
             None if just_refused => {}
             None => self.set_health(Health::Healthy),
         }
-        self.give_back();
+        self.give_back(if self.space.is_short() { 0 } else { KEEP_PAGES });
     }
 
     /// A send was refused for want of room.
@@ -250,16 +256,22 @@ impl Writer {
     }
 
     /// Lets the file shrink, a little each second, when most of it is empty; and moves the log when nothing happens.
-    fn give_back(&mut self) {
+    fn give_back(&mut self, keep: u64) {
         let Link::Up(connection) = &self.link else {
             return;
         };
         let shrunk = free_pages(connection).and_then(|free| {
-            if free <= KEEP_PAGES {
+            if free <= keep {
                 return Ok(());
             }
-            let pages = (free - KEEP_PAGES).min(16 * GIVE_BACK);
-            connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))
+            let pages = (free - keep).min(GIVE_BACK);
+            self.uncounted += pages * PAGE;
+            // Each step frees one page: it has to be stepped to its end.
+            let mut statement =
+                connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+            let mut steps = statement.query([])?;
+            while steps.next()?.is_some() {}
+            Ok(())
         });
         if let Err(error) = shrunk {
             self.failed(&error);

@@ -14,7 +14,7 @@ use rusqlite::config::DbConfig;
 use super::Shared;
 use super::checkpoint::{Checkpointer, Mode, checkpoint};
 use super::clock::Timeline;
-use super::commit::Sync;
+use super::commit::Durability;
 use super::error::StoreError;
 use super::group::Desks;
 use super::handle::Grip;
@@ -137,9 +137,9 @@ impl Writer {
     fn commit(&mut self, group: Vec<Job>) {
         let started = Instant::now();
         let sync = if group.iter().any(Job::is_durable) {
-            Sync::Durable
+            Durability::Durable
         } else {
-            Sync::Later
+            Durability::Later
         };
         let verdicts = self.transact(sync, |open, attempts| {
             group

@@ -4,15 +4,19 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::log_format::LogFormat;
 use super::metrics::Metrics;
 
-/// Entries that may wait; at about 500 bytes each this is some 16 MiB at the most.
+/// Entries that may wait.
 const WAITING: usize = 32_768;
+/// Bytes that may wait: a few hostile lines must not take what thousands of ordinary ones would.
+const WAITING_BYTES: usize = 16 << 20;
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +28,16 @@ pub enum Destination {
     None,
 }
 
-/// The access log. Dropping it writes what waits.
+/// How long the end of the process waits for a reader that does not read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The access log. Dropping it writes what waits, if somebody reads.
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
     sender: Option<SyncSender<String>>,
+    /// Bytes that wait for the writer.
+    waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
     metrics: Metrics,
 }
@@ -61,18 +70,21 @@ impl AccessLog {
             return Ok(AccessLog {
                 format,
                 sender: None,
+                waiting: Arc::default(),
                 thread: Mutex::new(None),
                 metrics,
             });
         };
         let (sender, receiver) = sync_channel(WAITING);
-        let counted = metrics.clone();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (counted, written) = (metrics.clone(), waiting.clone());
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(receiver, out, &counted))?;
+            .spawn(move || write_lines(receiver, out, &counted, &written))?;
         Ok(AccessLog {
             format,
             sender: Some(sender),
+            waiting,
             thread: Mutex::new(Some(thread)),
             metrics,
         })
@@ -91,7 +103,14 @@ impl AccessLog {
     /// Hands a line over, without its end.
     pub fn put(&self, line: String) {
         let Some(sender) = &self.sender else { return };
+        let size = line.capacity();
+        if self.waiting.fetch_add(size, Ordering::Relaxed) + size > WAITING_BYTES {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.metrics.log_dropped.inc();
+            return;
+        }
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(line) {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
             self.metrics.log_dropped.inc();
         }
     }
@@ -100,22 +119,37 @@ impl AccessLog {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.sender = None;
-        let thread = self.thread.get_mut().ok().and_then(Option::take);
-        if thread.is_some_and(|thread| thread.join().is_err()) {
+        let Some(thread) = self.thread.get_mut().ok().and_then(Option::take) else {
+            return;
+        };
+        let patience = Instant::now() + PATIENCE;
+        while !thread.is_finished() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !thread.is_finished() {
+            tracing::warn!("The access log's reader does not read; its last lines are lost");
+        } else if thread.join().is_err() {
             tracing::error!("The access log's writer has panicked");
         }
     }
 }
 
 /// Writes lines as they come; flushes whenever nothing waits.
-fn write_lines(lines: Receiver<String>, out: Box<dyn Write + Send>, metrics: &Metrics) {
+fn write_lines(
+    lines: Receiver<String>,
+    out: Box<dyn Write + Send>,
+    metrics: &Metrics,
+    waiting: &AtomicUsize,
+) {
     let mut out = BufWriter::with_capacity(64 << 10, out);
     let mut failing = false;
     while let Ok(first) = lines.recv() {
         let mut next = Some(first);
         while let Some(mut line) = next {
+            let size = line.capacity();
             line.push('\n');
             note(out.write_all(line.as_bytes()), &mut failing, metrics);
+            waiting.fetch_sub(size, Ordering::Relaxed);
             next = lines.try_recv().ok();
         }
         if let Err(error) = out.flush()
@@ -201,6 +235,27 @@ mod tests {
             100
         );
         assert_eq!(metrics.log_lines.get(), 100);
+    }
+
+    #[test]
+    fn large_lines_that_wait_are_bounded_by_their_bytes() {
+        let (go, stuck) = channel();
+        let metrics = Metrics::new();
+        let log = AccessLog::to(
+            Some(Box::new(Stuck(stuck))),
+            LogFormat::Json,
+            metrics.clone(),
+        )
+        .unwrap();
+        for _ in 0..40 {
+            log.put("x".repeat(1 << 20));
+        }
+        assert!(
+            metrics.log_dropped.get() >= 22,
+            "{}",
+            metrics.log_dropped.get()
+        );
+        drop(go);
     }
 
     #[test]

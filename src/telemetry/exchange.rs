@@ -294,7 +294,12 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let TicketState::Abandoned(facts) = std::mem::take(state) {
-            facts.end(Outcome::Gone, false);
+            facts.end_abandoned(Err(Refusal {
+                phase: Phase::Store,
+                code: Code::OutcomeUnknown,
+                status: 503,
+                cause: "the call was cut off at the drain deadline".to_owned(),
+            }));
         }
     }
 }
@@ -304,7 +309,8 @@ impl Facts {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.mark);
         self.mark = now;
-        self.phases[phase.index()] = Some(PhaseNote { status, took });
+        // A phase ends once: what refused in it has the say.
+        self.phases[phase.index()].get_or_insert(PhaseNote { status, took });
     }
 
     fn outcome(&self) -> Outcome {
@@ -327,8 +333,13 @@ impl Facts {
             }
             Err(refusal) => {
                 self.end_phase(Phase::Store, refusal.status);
+                // Gone means that nothing was stored; where that is not certain the request was refused.
+                let outcome = match refusal.code {
+                    Code::OutcomeUnknown => Outcome::Rejected,
+                    _ => Outcome::Gone,
+                };
                 self.refusal = Some(refusal);
-                self.end(Outcome::Gone, true);
+                self.end(outcome, false);
             }
         }
     }

@@ -104,7 +104,7 @@ pub struct QueueState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QueueFate {
     pub queue: Name,
-    /// `accepted`, `imported`, `deleted`, `forwarded`, `dead_lettered`, `expired`, `purged`, `damaged`.
+    /// `accepted`, `imported`, `deleted`, `forwarded`, `dead_lettered`, `expired`, `purged`, `damaged`, `duplicates`.
     pub fate: &'static str,
 }
 

@@ -2,12 +2,12 @@
 
 import http.client
 import random
-import shutil
-import subprocess
 import threading
 import time
+from urllib.parse import quote
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from support.fake_aws import Hang, LostReply, Usual, access_denied, refused_entry, throttled
 from support.gateway import config
@@ -244,11 +244,49 @@ def test_labels_do_not_grow_with_what_callers_send(server):
     assert len(series) < 4 * len(ROUTES), series
 
 
-def test_promtool_agrees(server):
-    promtool = shutil.which("promtool")
-    if not promtool:
-        pytest.skip("promtool (prometheus) is not installed")
+def test_the_official_parser_agrees(server):
     server.request("POST", "/messages", b"x")
-    ran = subprocess.run([promtool, "check", "metrics"], input=server.metrics().text, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
-    assert ran.returncode == 0, ran.stdout
+    server.request("GET", "/nowhere")
+    answer = server.admin("/metrics")
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert len(list(text_string_to_metric_families(answer.body.decode()))) > 10
+
+
+# ---- each queue's own ledger: accepted + imported = depth + what became of the rest ----
+
+FATES = ("deleted", "forwarded", "dead_lettered", "expired", "purged", "damaged")
+
+
+def queue_balances(metrics, queue):
+    def fate(name):
+        return metrics.value("penstock_queue_fates_total", queue=queue, fate=name)
+    depth = metrics.value("penstock_queue_messages", queue=queue)
+    assert fate("accepted") + fate("imported") == depth + sum(fate(name) for name in FATES), metrics.text
+    return {"depth": depth, "accepted": fate("accepted"), **{name: fate(name) for name in FATES}}
+
+
+def test_a_queue_s_ledger_balances_through_sends_deletes_purges_and_dead_letters(gateway):
+    def receive(queue, **more):
+        return {"integration": {"SQS-ReceiveMessage": {"QueueUrl": f"queue:{queue}", **more}}}
+    one = gateway(config({
+        "POST /messages": ROUTES["POST /messages"],
+        "GET /next": receive("orders", VisibilityTimeout=0),
+        "DELETE /messages/{handle}": {"integration": {"SQS-DeleteMessage": {
+            "QueueUrl": "queue:orders", "ReceiptHandle": "$request.path.handle"}}},
+        "POST /purge": {"integration": {"SQS-PurgeQueue": {"QueueUrl": "queue:orders"}}},
+    }, queues={"orders": {"redrive": {"to": "dead", "max_receive_count": 1}}, "dead": {}}))
+    for number in range(5):
+        assert one.request("POST", "/messages", str(number)).status == 202
+    (first,) = one.request("GET", "/next").json()["Messages"]
+    assert one.request("DELETE", "/messages/" + quote(first["ReceiptHandle"], safe="")).status == 200
+    one.request("GET", "/next")
+    one.request("GET", "/next")  # the one before has been received too often by now
+    eventually(lambda: queue_balances(one.metrics(), "orders")["dead_lettered"] >= 1, 10, "a dead letter")
+    one.request("POST", "/purge")
+    found = eventually(lambda: (q := queue_balances(one.metrics(), "orders"))["depth"] == 0 and q, 5, "an empty queue")
+    assert found["accepted"] == 5 and found["deleted"] == 1 and found["purged"] >= 1
+    dead = queue_balances(one.metrics(), "dead")
+    assert dead["depth"] == found["dead_lettered"]
+    assert one.stop() == 0
+    one.start()
+    assert queue_balances(one.metrics(), "orders") == found, "the ledger outlives the process"

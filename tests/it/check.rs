@@ -190,6 +190,10 @@ const FAULTS: &[(&str, &str)] = &[
         "routes: { 'GET /a': { integration: { Mock: {} }, response: { headers: { x-a: $integration.mesageId } } } }",
         "did you mean `$integration.messageId`?",
     ),
+    (
+        "routes: { 'GET /a': { integration: { Mock: {} }, response_parameters: { '500': { 'overwrite:statuscode': 200 } } } }",
+        "a failure (500) cannot be answered with 200",
+    ),
     ("a: b: c", "shop.yaml:1"),
     ("api: a\napi: b\n{R}", "twice"),
 ];

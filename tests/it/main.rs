@@ -5,4 +5,5 @@
 
 mod arrows;
 mod check;
+mod docs;
 mod generated;

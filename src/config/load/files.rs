@@ -12,10 +12,11 @@ use crate::model::problem::{Place, Problems, nearest};
 pub const MAX_FILE: u64 = 16 << 20;
 
 /// The endings of files that a directory is searched for.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+const ENDINGS: [&str; 2] = ["yaml", "yml"];
 
-/// The files that `paths` mean, each once: a file is itself; a directory is every `*.yaml`, `*.yml` and `*.json` right
-/// in it, sorted by name, hidden ones left out.
+/// The files that `paths` mean, each once: a file is itself; a directory is every `*.yaml` and `*.yml` right in it,
+/// sorted by name, hidden ones left out. JSON files are configuration only when they are named: a schema or data may
+/// well lie beside the YAML.
 pub fn files(paths: &[PathBuf], problems: &mut Problems) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut seen = Vec::new();
@@ -24,7 +25,7 @@ pub fn files(paths: &[PathBuf], problems: &mut Problems) -> Vec<PathBuf> {
             Ok(metadata) if metadata.is_dir() => match in_directory(path) {
                 Ok(listed) if listed.is_empty() => {
                     at_file(problems, path, "this directory holds no configuration file")
-                        .help("a configuration is a file that ends in .yaml, .yml or .json");
+                        .help("of a directory the files that end in .yaml or .yml are read; a JSON file is named itself");
                     continue;
                 }
                 Ok(listed) => listed,

@@ -120,6 +120,16 @@ fn a_concrete_method_wins_over_any_and_a_miss_names_what_is_allowed() {
 }
 
 #[test]
+fn a_method_that_no_route_key_can_name_is_served_by_none() {
+    let matcher = matcher(&["ANY /a", "$default"]);
+    assert_eq!(
+        route(&matcher, "TRACE /a"),
+        r#"miss ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]"#
+    );
+    assert_eq!(route(&matcher, "BREW /b"), "miss []");
+}
+
+#[test]
 fn the_same_requests_cannot_be_served_twice() {
     let mut matcher = matcher(&["GET /a/{x}", "$default"]);
     let twice = |matcher: &mut Matcher<String>, key: &str| {

@@ -332,3 +332,27 @@ async fn the_log_stays_short_under_a_steady_load() {
     assert!(log.len() <= 2 << 20, "{}", log.len());
     assert_eq!(store.stats().failed_groups, 0);
 }
+
+#[tokio::test]
+async fn an_emptied_store_gives_its_room_back() {
+    let t = Fixture::with_queue("q").await;
+    let body = "x".repeat(500_000);
+    for _ in 0..60 {
+        t.send("q", &body).await;
+    }
+    t.store.look().await.unwrap();
+    t.store.purge("q").await.unwrap();
+    let size = || {
+        let file = fs::metadata(t.directory.path().join("store.db")).unwrap();
+        file.len() >> 20
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        t.store.look().await.unwrap();
+        if t.store.stats().used_bytes < 1 << 20 && (1..20).contains(&size()) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} MiB", size());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -95,7 +95,7 @@ impl Ending<'_> {
             ("apiKeyId", Plain::ApiKeyId),
         ] {
             if let Some(value) = facts.early(plain) {
-                json.text(name, &value);
+                json.text(name, clipped(&value));
             }
         }
         json.text("outcome", self.outcome.name());
@@ -159,6 +159,13 @@ impl Ending<'_> {
         json.end();
         json.end();
     }
+}
+
+/// The most that one of the caller's values takes of a line, bytes.
+const CLIPPED: usize = 2_048;
+
+fn clipped(value: &str) -> &str {
+    &value[..value.floor_char_boundary(CLIPPED)]
 }
 
 /// Writes one line of JSON without building it first.

@@ -168,6 +168,45 @@ fn a_client_that_vanishes_from_a_call_that_fails_is_gone() {
 }
 
 #[test]
+fn a_vanished_client_whose_payload_may_be_stored_is_not_gone() {
+    for cut_off in [false, true] {
+        let fixture = Fixture::new();
+        let mut exchange = fixture.open();
+        let ticket = exchange.hand_over();
+        drop(exchange);
+        if !cut_off {
+            let unknown = Code::OutcomeUnknown;
+            ticket.done(Err(Refusal {
+                code: unknown,
+                ..refusal(Phase::Store)
+            }));
+        }
+        drop(ticket);
+        let lines = fixture.lines();
+        assert_eq!(
+            (&lines[0]["outcome"], &lines[0]["code"]),
+            (&"rejected".into(), &"outcome_unknown".into())
+        );
+        assert!(lines[0].get("answerLost").is_none());
+    }
+}
+
+#[test]
+fn a_failure_inside_a_success_counts_as_refused_whatever_the_status() {
+    let fixture = Fixture::new();
+    let mut exchange = fixture.open();
+    exchange.refuse(refusal(Phase::Store));
+    exchange.passed(Phase::Store);
+    exchange.close(Some(200), 10);
+    let lines = fixture.lines();
+    assert_eq!(
+        (&lines[0]["outcome"], &lines[0]["status"]),
+        (&"rejected".into(), &200.into())
+    );
+    assert_eq!(lines[0]["phases"]["store"]["status"], 503);
+}
+
+#[test]
 fn the_refusing_phase_holds_the_error_too() {
     let fixture = Fixture::new();
     let mut exchange = fixture.open();

@@ -46,8 +46,9 @@ fn a_directory_is_its_configuration_files_sorted_without_hidden_and_nested_ones(
             (".hidden.yaml", "nonsense"),
             ("more/d.yaml", "nonsense"),
             ("notes.txt", "nonsense"),
+            ("schema.json", "nonsense"),
         ],
-        &[".", "a.yaml"],
+        &[".", "a.yaml", "c.json"],
     );
     assert_eq!(lines, Vec::<String>::new());
     let sample = loaded.value.as_ref().unwrap();
@@ -183,7 +184,7 @@ fn what_is_no_text_file_is_said() {
     );
     assert_eq!(
         said("empty"),
-        "empty:1:1: error: this directory holds no configuration file; a configuration is a file that ends in .yaml, .yml or .json"
+        "empty:1:1: error: this directory holds no configuration file; of a directory the files that end in .yaml or .yml are read; a JSON file is named itself"
     );
     assert_eq!(
         said("nowhere/shop.yaml"),
