@@ -297,8 +297,9 @@ def test_the_aws_cli_reads_the_message_back(gateway, ministack):
     body = TEXTS["quotes, newlines, emoji"]
     assert one.request("POST", "/messages", body).status == 202
     read = subprocess.run(
-        [str(AWS_CLI), "sqs", "receive-message", "--queue-url", queue, "--output", "json"],
-        env=environment(AWS_ENDPOINT_URL=ministack.url, AWS_DEFAULT_REGION=REGION), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        [str(AWS_CLI), "sqs", "receive-message", "--queue-url", queue, "--output", "json",
+         "--endpoint-url", ministack.url, "--region", REGION],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert read.returncode == 0, read.stderr
     (message,) = json.loads(read.stdout)["Messages"]
     assert message["Body"].encode() == body
