@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::answer::{Answered, NativeAnswer, Rendered};
+use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, MapError, Param, optional, text};
 use super::refusal::{Lost, Service, TargetError};
 use super::{Called, Effect, Kind, OwnKeys, Targets, within};
@@ -205,7 +208,31 @@ impl Configuration {
 
 impl Answered for Configuration {
     fn native(&self) -> NativeAnswer {
-        NativeAnswer::Raw(self.rendered())
+        // Without content nothing is new: the version says so.
+        let (text, encoding) = match self
+            .content
+            .as_deref()
+            .map(|bytes| (bytes, std::str::from_utf8(bytes)))
+        {
+            None => (None, None),
+            Some((_, Ok(text))) => (Some(text.to_owned()), None),
+            Some((bytes, Err(_))) => (Some(BASE64.encode(bytes)), Some("base64")),
+        };
+        NativeAnswer::Fields(object([
+            ("Content", text.map(Value::from)),
+            ("ContentEncoding", encoding.map(Value::from)),
+            (
+                "ContentType",
+                self.content
+                    .as_ref()
+                    .and(self.content_type.as_deref())
+                    .map(Value::from),
+            ),
+            (
+                "ConfigurationVersion",
+                self.version.as_deref().map(Value::from),
+            ),
+        ]))
     }
     fn aws(&self, _: &str) -> Rendered {
         self.rendered()
@@ -243,6 +270,35 @@ mod tests {
             problems(r#"{"AppConfig-GetConfiguration": {"Region": "us-east-1"}}"#).len(),
             4
         );
+    }
+
+    #[test]
+    fn the_native_answer_speaks_the_service_s_own_names() {
+        let output = |content: &[u8]| {
+            GetConfigurationOutput::builder()
+                .content(Blob::new(content))
+                .content_type("text/plain")
+                .configuration_version("3")
+                .build()
+        };
+        let native = |content: &[u8], asked: Option<&str>| match Configuration::from(
+            output(content),
+            asked.map(str::to_owned),
+        )
+        .native()
+        {
+            NativeAnswer::Fields(fields) => Value::from(fields).to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            native(b"on", None),
+            r#"{"Content":"on","ContentType":"text/plain","ConfigurationVersion":"3"}"#
+        );
+        assert_eq!(
+            native(b"\xff", None),
+            r#"{"Content":"/w==","ContentEncoding":"base64","ContentType":"text/plain","ConfigurationVersion":"3"}"#
+        );
+        assert_eq!(native(b"", Some("3")), r#"{"ConfigurationVersion":"3"}"#);
     }
 
     #[test]

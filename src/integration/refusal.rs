@@ -293,6 +293,9 @@ impl TargetError {
     /// The response in the aws dialect: the service's own where it answered with an error, else what the vendor's
     /// gateway says.
     pub fn aws(&self, id: &RequestId) -> Rendered {
+        if self.class == Class::Limit {
+            return Rendered::message(413, "Request Entity Too Large");
+        }
         let codeless = self.code.starts_with("HTTP") && self.body.is_none();
         let errors = if codeless { 400..=499 } else { 400..=599 };
         let status = self.status.filter(|status| errors.contains(status));

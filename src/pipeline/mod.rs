@@ -91,6 +91,9 @@ pub async fn handle(
     let mut response = lived.unwrap_or_else(|rejection| {
         let verdict = rejection.verdict(&call);
         exchange.refuse(verdict.refusal());
+        if rejection.client_left() {
+            exchange.client_left();
+        }
         verdict.into_response(plan.dialect, &call)
     });
     respond::finish(&plan, &call, &mut response);
@@ -101,7 +104,8 @@ pub async fn handle(
     response
 }
 
-/// `admit → route → cors → throttle → authenticate → authorize → receive → verify → map → store → respond`.
+/// `admit → route → cors → throttle → authenticate → authorize → receive → verify → map → store → respond`. A phase in
+/// which a route has nothing to decide is not noted as having run.
 async fn life(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
@@ -126,17 +130,19 @@ async fn life(
     };
     let route = &found.route;
     throttle::route(route)?;
-    x.passed(Phase::Throttle);
+    if route.throttle.is_some() {
+        x.passed(Phase::Throttle);
+    }
     let caller = authenticate::caller(route, call)?;
     x.identified(caller.api_key_id().map(Arc::from));
-    x.passed(Phase::Authenticate);
+    if !route.authenticators.is_empty() {
+        x.passed(Phase::Authenticate);
+    }
     let permit = authorize::permit(&caller)?;
-    x.passed(Phase::Authorize);
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
     let payload = verify::payload(permit, body);
-    x.passed(Phase::Verify);
     let record = map::record(&found, call, &payload, x)?;
     x.passed(Phase::Map);
     let receipt = match store::receipt(gateway, plan, &found, record, slot, x).await {
@@ -144,5 +150,5 @@ async fn life(
         Err(rejection) => return respond::refused(&found, call, &payload, rejection, x),
     };
     x.passed(Phase::Store);
-    respond::answered(&found, call, &payload, receipt, x)
+    respond::answered(plan, &found, call, &payload, receipt, x)
 }

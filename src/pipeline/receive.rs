@@ -1,10 +1,13 @@
 //! The body, within its limits of size and time. A body whose declared length is over the limit is refused before a
 //! byte of it is asked for, so no `100 Continue` goes out either.
 
+use std::error::Error;
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Version;
 use http::header::CONTENT_LENGTH;
 use http_body::Body;
 use http_body_util::BodyExt as _;
@@ -22,13 +25,16 @@ pub enum BodyError {
     Timeout(Duration),
     #[error("the body cannot be read: {0}")]
     Malformed(String),
+    /// Nobody is there to be answered, most likely.
+    #[error("the client left before its body was whole")]
+    Left,
 }
 
 /// All of the body.
 pub(super) async fn body<B>(route: &Route, call: &Call, body: B) -> Result<Bytes, Rejection>
 where
     B: Body<Data = Bytes>,
-    B::Error: std::error::Error,
+    B::Error: Error + 'static,
 {
     let limits = route.limits;
     let declared = call
@@ -39,7 +45,9 @@ where
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let collected = tokio::time::timeout(limits.body_timeout, collect(body, limits.body)).await;
+    let whole = call.version != Version::HTTP_2;
+    let collected = collect(body, limits.body, whole);
+    let collected = tokio::time::timeout(limits.body_timeout, collected).await;
     collected
         .unwrap_or(Err(BodyError::Timeout(limits.body_timeout)))
         .map_err(Rejection::Body)
@@ -55,11 +63,12 @@ pub(super) fn check_size(route: &Route, size: u64) -> Result<(), BodyError> {
     }
 }
 
-/// Joins the frames. A body that came in one frame is passed on without a copy.
-async fn collect<B>(body: B, limit: u64) -> Result<Bytes, BodyError>
+/// Joins the frames. A body that came in one frame is passed on without a copy. `end_is_end`: the end of the frames is
+/// the end of the body. On HTTP/2 it is not: hyper also ends them for a stream that was reset without an error.
+async fn collect<B>(body: B, limit: u64, end_is_end: bool) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
-    B::Error: std::error::Error,
+    B::Error: Error + 'static,
 {
     let expected = body.size_hint().exact();
     let mut body = pin!(body);
@@ -67,7 +76,7 @@ where
     let mut joined: Option<BytesMut> = None;
     let mut size: u64 = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| BodyError::Malformed(causes(&error)))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -88,11 +97,30 @@ where
             }
         }
     }
+    if !end_is_end && !body.is_end_stream() {
+        return Err(BodyError::Left);
+    }
     Ok(joined.map_or(first, BytesMut::freeze))
 }
 
+/// Whether a body that cannot be read was sent wrong, or broke off.
+fn broken(error: &(dyn Error + 'static)) -> BodyError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(
+            io,
+            Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
+        ) {
+            return BodyError::Left;
+        }
+        cause = error.source();
+    }
+    BodyError::Malformed(causes(error))
+}
+
 /// An error and what caused it, on one line.
-fn causes(error: &dyn std::error::Error) -> String {
+fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -109,6 +109,11 @@ impl Rejection {
         })
     }
 
+    /// Whether nobody is there to be told.
+    pub(super) fn client_left(&self) -> bool {
+        matches!(self, Rejection::Body(BodyError::Left))
+    }
+
     /// The service's own status, where a service refused.
     pub(super) fn service_status(&self) -> Option<u16> {
         match self {
@@ -255,7 +260,7 @@ impl Rejection {
                     Message(status, "Request Timeout"),
                 )
             }
-            Rejection::Body(BodyError::Malformed(_)) => (
+            Rejection::Body(BodyError::Malformed(_) | BodyError::Left) => (
                 Phase::Receive,
                 Code::Malformed,
                 StatusCode::BAD_REQUEST,

@@ -27,6 +27,7 @@ const VENDOR_REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid")
 /// The answer to a request whose call has succeeded. In the native dialect a success that hides a failure (an entry
 /// that was refused, a workflow that failed) is a refusal; in the other it is answered as the service answered it.
 pub(super) fn answered(
+    plan: &Plan,
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
@@ -41,6 +42,18 @@ pub(super) fn answered(
         (Dialect::Native, None) => native(call, answer.native(), receipt.facts.durability),
         (Dialect::Aws, _) => rendered(&answer.aws(&call.id)),
     };
+    if plan.cors.is_some() {
+        // Where CORS is configured, what a target says of it does not go out (reference, 9.3).
+        let own: Vec<HeaderName> = response
+            .headers()
+            .keys()
+            .filter(|name| name.as_str().starts_with("access-control-"))
+            .cloned()
+            .collect();
+        for name in own {
+            response.headers_mut().remove(name);
+        }
+    }
     let plan = &route.response;
     let mapping = plan.mappings.get(&answer.service_status());
     if plan.status.is_none() && plan.headers.is_empty() && mapping.is_none() {

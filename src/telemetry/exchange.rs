@@ -96,6 +96,7 @@ struct Facts {
     target: Option<TargetFacts>,
     stored: bool,
     replayed: bool,
+    left: bool,
 }
 
 /// All that is known of one request. See the module's text.
@@ -182,6 +183,7 @@ impl Exchange {
             target: None,
             stored: false,
             replayed: false,
+            left: false,
         };
         Exchange {
             facts: Some(Box::new(facts)),
@@ -234,6 +236,11 @@ impl Exchange {
         self.with(|facts| facts.target = Some(target));
     }
 
+    /// The client went away in the middle of its request; the answer is for nobody, most likely.
+    pub fn client_left(&mut self) {
+        self.with(|facts| facts.left = true);
+    }
+
     /// A call that stores begins. What it comes to is written down even when the request vanishes meanwhile.
     pub fn hand_over(&mut self) -> Arc<Ticket> {
         let ticket = Arc::new(Ticket::default());
@@ -245,7 +252,7 @@ impl Exchange {
     pub fn close(mut self, status: Option<u16>, response_bytes: u64) {
         self.ticket = None;
         if let Some(mut facts) = self.facts.take() {
-            facts.status = status;
+            facts.status = status.filter(|_| !facts.left);
             facts.response_bytes = response_bytes;
             if facts.refusal.is_none() {
                 facts.end_phase(Phase::Respond, status.unwrap_or(0));
@@ -316,6 +323,7 @@ impl Facts {
     fn outcome(&self) -> Outcome {
         match (&self.refusal, self.stored, self.replayed) {
             (_, true, _) => Outcome::Stored,
+            _ if self.left => Outcome::Gone,
             (Some(_), false, _) => Outcome::Rejected,
             (None, false, true) => Outcome::Replayed,
             (None, false, false) => Outcome::Answered,

@@ -32,7 +32,13 @@ pub(super) async fn send(
     };
     let store = open_store(targets)?;
     let sending = store.send(&queue.0, message);
-    let sent = by(deadline, Lost::MayHaveHappened, sending).await?;
+    let sent = by(deadline, Lost::MayHaveHappened, sending).await;
+    let sent = sent.map_err(|mut error| {
+        if error.class == Class::Limit {
+            error.message = format!("queue:{queue}: {}", error.message);
+        }
+        error
+    })?;
     Ok(Sent {
         message_id: sent.message_id,
         md5_of_body: sent.md5_of_body,
