@@ -118,8 +118,8 @@ async fn life(
     let found = route::matching(plan, call);
     if let Ok(found) = &found {
         x.routed(found.route.facts.clone());
+        x.passed(Phase::Route);
     }
-    x.passed(Phase::Route);
     if let Some(answer) = cors::preflight(plan, call, &found) {
         x.passed(Phase::Cors);
         return Ok(answer);
