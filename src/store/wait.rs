@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::clock::millis;
@@ -109,12 +110,17 @@ impl Store {
             visibility: millis(visibility),
             attempt_id: request.attempt_id.clone(),
         };
-        self.ask(|reply| Job::Receive {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job::Receive {
             queue: queue.id,
             want,
             reply,
-        })
-        .await
+        })?;
+        let mut claim = Claim {
+            store: self,
+            answer,
+        };
+        (&mut claim.answer).await.unwrap_or(Err(StoreError::Closed))
     }
 
     fn sealed(&self, taken: Vec<Taken>) -> Vec<Delivery> {
@@ -125,5 +131,32 @@ impl Store {
                 ..taken.delivery
             })
             .collect()
+    }
+}
+
+/// A receive that waits for its answer. A caller that goes away while the answer is on its way gives the messages back:
+/// the writer sees only those whose caller has gone before it answers.
+struct Claim<'s> {
+    store: &'s Store,
+    answer: oneshot::Receiver<Result<Found, StoreError>>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        // Empty when the answer was taken, or has not come and never will.
+        let Ok(Ok(found)) = self.answer.try_recv() else {
+            return;
+        };
+        for taken in found.taken {
+            let (reply, _) = oneshot::channel();
+            let back = Job::ChangeVisibility {
+                grip: taken.grip,
+                visibility: 0,
+                reply,
+            };
+            // If not even this fits, the message comes back with its visibility timeout.
+            let _ = self.store.submit(back);
+        }
     }
 }
