@@ -28,6 +28,9 @@ pub enum Destination {
     None,
 }
 
+/// How long lines gather before they are written, while there are any.
+const GULP: Duration = Duration::from_millis(5);
+
 /// How long the end of the process waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -134,7 +137,8 @@ impl Drop for AccessLog {
     }
 }
 
-/// Writes lines as they come; flushes whenever nothing waits.
+/// Writes lines in gulps: what has come is written and flushed, then the thread sleeps a little before it looks again.
+/// While lines keep coming nobody has to wake it, which would cost a request more than forming its line.
 fn write_lines(
     lines: Receiver<String>,
     out: Box<dyn Write + Send>,
@@ -145,18 +149,22 @@ fn write_lines(
     let mut failing = false;
     while let Ok(first) = lines.recv() {
         let mut next = Some(first);
-        while let Some(mut line) = next {
-            let size = line.capacity();
-            line.push('\n');
-            note(out.write_all(line.as_bytes()), &mut failing, metrics);
-            waiting.fetch_sub(size, Ordering::Relaxed);
+        while next.is_some() {
+            while let Some(mut line) = next {
+                let size = line.capacity();
+                line.push('\n');
+                note(out.write_all(line.as_bytes()), &mut failing, metrics);
+                waiting.fetch_sub(size, Ordering::Relaxed);
+                next = lines.try_recv().ok();
+            }
+            if let Err(error) = out.flush()
+                && !failing
+            {
+                failing = true;
+                tracing::warn!(%error, "The access log cannot be flushed");
+            }
+            std::thread::sleep(GULP);
             next = lines.try_recv().ok();
-        }
-        if let Err(error) = out.flush()
-            && !failing
-        {
-            failing = true;
-            tracing::warn!(%error, "The access log cannot be flushed");
         }
     }
 }
