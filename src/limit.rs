@@ -62,7 +62,10 @@ impl Bucket {
                 spec: self.spec,
             });
         };
-        limiter.check().map_err(|not_until| Empty {
+        // A thread that was stopped between reading the clock and taking its token would find the bucket ahead of its
+        // time; asked again, with the time as it is now, the bucket says what is true.
+        let taken = limiter.check().or_else(|_| limiter.check());
+        taken.map_err(|not_until| Empty {
             wait: Some(not_until.wait_time_from(self.clock.now())),
             spec: self.spec,
         })
