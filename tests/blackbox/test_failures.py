@@ -308,3 +308,37 @@ def test_secrets_stay_out_of_the_logs(gateway, fake):
     for _ in range(4):
         post(one, "SQS-SendMessage")
     assert "very-secret-value" not in one.logs() + one.stdout_path.read_text()
+
+
+@pytest.mark.parametrize("dialect", ["native", "aws"])
+def test_response_parameters_apply_to_a_failed_integration_s_status(gateway, fake, dialect):
+    """Reference 3.6: a backend's 500 reaches the client as 403 plus a header; the log keeps the integration's own."""
+    route = {
+        "integration": {"Kinesis-PutRecord": {"StreamName": "s", "Data": "$request.body", "PartitionKey": "k"}},
+        "response_parameters": {
+            "500": {"append:header.x-request": "$context.requestId", "overwrite:statuscode": "403"},
+            "404": {"append:header.x-error": "$stageVariables.environmentId"},
+        },
+    }
+    one = gateway(config({"POST /k": route}, responses=dialect, stage_variables={"environmentId": "blue"},
+                         aws={"region": "us-east-1", "endpoint": fake.url}))
+    fake.always("Kinesis-PutRecord", server_error(500))
+    answer = one.request("POST", "/k", b"x")
+    assert answer.status == 403 and answer.headers["x-request"] == answer.headers["x-request-id"]
+    fake.always("Kinesis-PutRecord", error("ResourceNotFoundException", "no", 404))
+    answer = one.request("POST", "/k", b"x")
+    assert answer.status == (502 if dialect == "native" else 404) and answer.headers["x-error"] == "blue"
+    assert one.metrics().value("penstock_requests_total", outcome="rejected", code="outcome_unknown") == 1
+
+
+@pytest.mark.parametrize("operation", ["Kinesis-PutRecord", "StepFunctions-StartExecution", "EventBridge-PutEvents", "SQS-SendMessage"])
+@pytest.mark.parametrize("reply", [Reply(200, b"{}", {"content-type": "application/x-amz-json-1.1"}), Reply(200, b"<html>welcome</html>", {"content-type": "text/html"})],
+                         ids=["an answer without an id", "a captive portal"])
+def test_a_200_that_proves_nothing_is_no_success(gateway, fake, operation, reply):
+    for dialect in ("native", "aws"):
+        one = gateway(config(routes(), responses=dialect, aws={"region": "us-east-1", "endpoint": fake.url}, limits={"timeout": "2s"}))
+        fake.always(operation, reply)
+        answer = post(one, operation)
+        assert answer.status >= 500, answer
+        if dialect == "native":
+            assert answer.code == "outcome_unknown" and "retry-after" in answer.headers

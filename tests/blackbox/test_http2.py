@@ -262,3 +262,13 @@ def test_h2load_gets_nothing_but_successes(server):
                          stdout=subprocess.PIPE, text=True, timeout=120)
     assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in ran.stdout, ran.stdout
     assert "status codes: 2000 2xx" in ran.stdout, ran.stdout
+
+
+def test_a_host_that_differs_from_the_authority_is_malformed(server):
+    """RFC 9113, 8.3.1."""
+    with Http2(server.address, careful=False) as two:
+        stream = two.begin("POST", "/messages", [("host", "elsewhere.example")], end=False)
+        two.data(stream, b"smuggled")
+        assert two.response(stream).status == 400
+    assert stored(server) == []
+    assert_well(server)

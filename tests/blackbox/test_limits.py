@@ -277,3 +277,15 @@ def test_every_route_has_its_own_copy_of_the_default_bucket(gateway):
     one = gateway(config(routes, throttle={"rate": 0.001, "burst": 2}))
     for path in ("/a", "/b"):
         assert [one.request("GET", path).status for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_body_slower_than_the_target_s_timeout_is_stored_once_and_acknowledged(gateway):
+    """The time that a caller takes to send is not the target's: it has limits of its own."""
+    one = limited(gateway, body_timeout="10s", timeout="1s")
+    with one.raw() as raw:
+        raw.send("POST /messages HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nsl")
+        time.sleep(1.5)
+        raw.send("ow")
+        assert raw.read_response().status == 202
+    assert [message["Body"] for message in one.request("GET", "/next").json()["Messages"]] == ["slow"]
+    assert one.request("GET", "/next").json()["Messages"] == []

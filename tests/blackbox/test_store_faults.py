@@ -288,3 +288,19 @@ def test_no_store_is_opened_where_no_route_needs_one(gateway, tmp_path):
     one = gateway(config({"GET /mock": {"integration": {"Mock": {"body": "fine"}}}}, store={"path": str(tmp_path / "file" / "data")}))
     assert one.request("GET", "/mock").body == b"fine"
     assert one.admin("/readyz").status == 200
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_the_routes_that_need_no_store(gateway, tiny_disk):
+    filler = tiny_disk / "filler"
+    with open(filler, "wb") as file:
+        try:
+            while True:
+                file.write(b"x" * 65536)
+                file.flush()
+        except OSError:
+            pass
+    one = gateway(document(tiny_disk / "data"))
+    assert one.request("GET", "/mock").status == 200
+    assert_refused(one.request("POST", "/messages", b"x"), ("store_unavailable", "store_full"))
+    filler.unlink()
+    eventually(lambda: one.request("POST", "/messages", b"after").status == 202, 30, "a 202 after space came back")
