@@ -95,7 +95,7 @@ impl Admin {
         }
         let (used, limit) = plan.slots.used();
         // Earlier than requests are refused, so that a load balancer can look elsewhere first.
-        if used * 10 >= limit * 9 && limit >= 10 {
+        if used * 10 >= limit * 9 {
             obstacles.push(format!(
                 "{used} of {limit} places for requests in flight are taken"
             ));

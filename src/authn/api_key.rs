@@ -183,6 +183,9 @@ impl ApiKeys {
     }
 
     fn find(&self, key: &[u8]) -> Result<Arc<str>, Refused> {
+        if key.is_empty() {
+            return Err(Refused::Missing);
+        }
         match self.by_hash.get(&hash_of(key)) {
             Some(entry) if entry.enabled => Ok(entry.id.clone()),
             Some(entry) => Err(Refused::Disabled(entry.id.clone())),
@@ -219,7 +222,7 @@ impl ApiKeyAuthenticator {
                 KeySource::Query(name) => {
                     if let Some(value) = call.query(name) {
                         self.keys.from_query.fetch_add(1, Ordering::Relaxed);
-                        return self.keys.find(value.as_bytes());
+                        return self.keys.find(&value);
                     }
                 }
             }
@@ -265,6 +268,10 @@ mod tests {
             Ok("acme")
         );
         assert_eq!(header.authenticate(&call("/", &[])), Err(Refused::Missing));
+        assert_eq!(
+            header.authenticate(&call("/", &[""])),
+            Err(Refused::Missing)
+        );
         assert_eq!(
             header.authenticate(&call("/", &["bad"])),
             Err(Refused::Unknown)

@@ -80,10 +80,13 @@ impl Spec {
 }
 
 impl Authenticator {
-    /// Adds to the caller what this authorizer proves.
+    /// Adds to the caller what this authorizer proves. Of several that each prove a key, the first gives the principal.
     pub fn authenticate(&self, call: &Call, caller: &mut Caller) -> Result<(), AuthnError> {
         match self {
-            Authenticator::ApiKey(keys) => caller.api_key = Some(keys.authenticate(call)?),
+            Authenticator::ApiKey(keys) => {
+                let key = keys.authenticate(call)?;
+                caller.api_key.get_or_insert(key);
+            }
         }
         Ok(())
     }

@@ -85,6 +85,17 @@ impl Serve {
     }
 
     fn install_log(&self) -> Result<(), String> {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        let bare = |part: &str| {
+            !part.contains(['=', ':', '['])
+                && !levels.contains(&part.trim().to_ascii_lowercase().as_str())
+        };
+        if let Some(stranger) = self.log_level.split(',').find(|part| bare(part)) {
+            return Err(format!(
+                "--log-level {stranger:?} is no level; allowed: {}",
+                levels.join(", ")
+            ));
+        }
         let filter = EnvFilter::try_new(&self.log_level)
             .map_err(|error| format!("--log-level {:?}: {error}", self.log_level))?;
         let log = tracing_subscriber::fmt()

@@ -259,13 +259,18 @@ fn context_source(
         }
         return Some(Err(()));
     };
-    if scope.side == Side::Request && !found.known_before_the_answer() {
+    let (known, place) = match scope.side {
+        Side::Request => (found.known_before_the_answer(), "the target has answered"),
+        Side::Response => (found.known_in_the_response(), "the response is on its way"),
+        Side::Log => (true, ""),
+    };
+    if !known {
         problems
-            .error(
-                at,
-                format!("`${name}` is not known before the target has answered"),
-            )
-            .help("it can stand in `access_log.format` and in the route's `response`");
+            .error(at, format!("`${name}` is not known before {place}"))
+            .help(match found.known_in_the_response() {
+                true => "it can stand in `access_log.format` and in the route's `response`",
+                false => "it can stand in `access_log.format`",
+            });
         return Some(Err(()));
     }
     Some(Ok(Source::Context(found)))

@@ -217,7 +217,12 @@ fn the_response_side_knows_the_target_s_answer() {
         expression.references().next().unwrap().source,
         Source::Integration("messageId".into())
     );
-    assert!(compile_text(Text::written("$context.status"), Side::Response).is_ok());
+    assert!(compile_text(Text::written("$context.integration.status"), Side::Response).is_ok());
+    let refusal = compile_text(Text::written("$context.status"), Side::Response).unwrap_err();
+    assert!(
+        refusal.contains("is not known before the response is on its way"),
+        "{refusal}"
+    );
     assert!(compile_text(Text::written("$request.header.a"), Side::Log).is_err());
 }
 

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use http::header::{COOKIE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use percent_encoding::percent_decode_str;
 
 use super::peer::Peer;
@@ -27,8 +28,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call from a request's head; mints its id and notes the time.
-    pub fn new(head: Parts, peer: Arc<Peer>) -> Call {
+    /// A call from a request's head; mints its id and notes the time. What HTTP/2 says in its own way is put as
+    /// HTTP/1.1 says it: `:authority` is a `Host` (RFC 9113, 8.3.1), cookie crumbs are one `Cookie` (8.2.3).
+    pub fn new(mut head: Parts, peer: Arc<Peer>) -> Call {
+        if head.version == Version::HTTP_2 {
+            as_in_http_1(&mut head);
+        }
         Call {
             id: RequestId::mint(),
             peer,
@@ -65,18 +70,19 @@ impl Call {
         }))
     }
 
-    /// The values of a query parameter joined by `,`; names are case-sensitive, `+` is a space (reference, 1.4).
-    pub fn query(&self, name: &str) -> Option<String> {
-        let mut joined: Option<String> = None;
+    /// The values of a query parameter joined by `,`; names are case-sensitive, `+` is a space (reference, 1.4). The
+    /// values are bytes: what was encoded need not be UTF-8.
+    pub fn query(&self, name: &str) -> Option<Vec<u8>> {
+        let mut joined: Option<Vec<u8>> = None;
         for pair in self.raw_query()?.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if form_decoded(key) == name {
+            if form_decoded(key) == name.as_bytes() {
                 let value = form_decoded(value);
                 match &mut joined {
-                    None => joined = Some(value.into_owned()),
-                    Some(text) => {
-                        text.push(',');
-                        text.push_str(&value);
+                    None => joined = Some(value),
+                    Some(values) => {
+                        values.push(b',');
+                        values.extend(value);
                     }
                 }
             }
@@ -110,13 +116,30 @@ impl Call {
     }
 }
 
-/// A piece of a query, decoded: `%XX` once, `+` to a space. Bytes that are not UTF-8 are replaced.
-pub fn form_decoded(piece: &str) -> Cow<'_, str> {
-    if piece.contains('+') {
-        let spaced = piece.replace('+', " ");
-        return Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned());
+fn as_in_http_1(head: &mut Parts) {
+    let authority = head
+        .uri
+        .authority()
+        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let (Some(authority), false) = (authority, head.headers.contains_key(HOST)) {
+        head.headers.insert(HOST, authority);
     }
-    percent_decode_str(piece).decode_utf8_lossy()
+    if head.headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<&[u8]> = head
+            .headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            head.headers.insert(COOKIE, cookie);
+        }
+    }
+}
+
+/// A piece of a query, decoded: `%XX` once, `+` to a space.
+fn form_decoded(piece: &str) -> Vec<u8> {
+    percent_decode_str(&piece.replace('+', " ")).collect()
 }
 
 #[cfg(test)]
@@ -142,10 +165,11 @@ mod tests {
 
     #[test]
     fn repeated_query_names_are_joined_and_plus_is_a_space() {
-        let call = call("/p?a=1&b=x+y&a=2%2B3&A=4&flag", &[]);
-        assert_eq!(call.query("a").as_deref(), Some("1,2+3"));
-        assert_eq!(call.query("b").as_deref(), Some("x y"));
-        assert_eq!(call.query("flag").as_deref(), Some(""));
+        let call = call("/p?a=1&b=x+y&a=2%2B3&A=4&flag&raw=%FF%00", &[]);
+        assert_eq!(call.query("raw").as_deref(), Some(&[0xff, 0][..]));
+        assert_eq!(call.query("a").as_deref(), Some(&b"1,2+3"[..]));
+        assert_eq!(call.query("b").as_deref(), Some(&b"x y"[..]));
+        assert_eq!(call.query("flag").as_deref(), Some(&b""[..]));
         assert_eq!(call.query("c"), None);
     }
 
@@ -157,6 +181,24 @@ mod tests {
             Some("1,2")
         );
         assert_eq!(call.header(&HeaderName::from_static("x-b")), None);
+    }
+
+    #[test]
+    fn what_http_2_says_in_its_own_way_is_put_as_http_1_says_it() {
+        let request = http::Request::builder()
+            .version(Version::HTTP_2)
+            .uri("http://shop.example:8080/p")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2");
+        let any = "127.0.0.1:1".parse().unwrap();
+        let peer = Arc::new(Peer {
+            remote: any,
+            local: any,
+            listener: "public".into(),
+        });
+        let call = Call::new(request.body(()).unwrap().into_parts().0, peer);
+        assert_eq!(call.header(&HOST).as_deref(), Some("shop.example:8080"));
+        assert_eq!(call.header(&COOKIE).as_deref(), Some("a=1; b=2"));
     }
 
     #[test]

@@ -150,6 +150,21 @@ impl ContextVariable {
         }
     }
 
+    /// Whether the value is known when the response's headers are made.
+    pub fn known_in_the_response(&self) -> bool {
+        match self {
+            ContextVariable::Plain(
+                Plain::IntegrationStatus
+                | Plain::IntegrationLatency
+                | Plain::IntegrationRequestId
+                | Plain::MessageId
+                | Plain::Durability,
+            ) => true,
+            ContextVariable::Phase(phase, _) => *phase < Phase::Respond,
+            other => other.known_before_the_answer(),
+        }
+    }
+
     /// Every name without a parameter, for the nearest spelling.
     pub fn names() -> impl Iterator<Item = &'static str> {
         Plain::NAMES.iter().copied()

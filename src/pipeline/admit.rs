@@ -22,6 +22,8 @@ pub enum AdmitError {
     TooManyHeaders { count: usize, limit: usize },
     #[error("a request needs exactly one Host header, and this one has {0}")]
     Hosts(usize),
+    #[error("the only transfer coding that is understood is one `chunked`")]
+    Coding,
     #[error("the Host header names another host than :authority")]
     HostsDiffer,
 }
@@ -52,6 +54,7 @@ pub(super) fn head(plan: &Plan, call: &Call) -> Result<(), AdmitError> {
             limit: plan.head_bytes,
         });
     }
+    transfer_coding(call)?;
     hosts(call)
 }
 
@@ -68,6 +71,22 @@ fn head_size(call: &Call) -> u64 {
         .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
         .sum();
     (line + headers) as u64
+}
+
+/// A body in a coding that nobody here undoes would be stored as what it is not (RFC 9112, 6.1).
+fn transfer_coding(call: &Call) -> Result<(), AdmitError> {
+    let mut codings = call.headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let chunked = |value: &http::HeaderValue| {
+        value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    };
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if chunked(only) => Ok(()),
+        _ => Err(AdmitError::Coding),
+    }
 }
 
 /// RFC 9112, 3.2: a request without exactly one `Host` is refused, but for HTTP/1.0 without any. HTTP/2 names the host

@@ -103,15 +103,27 @@ where
     Ok(joined.map_or(first, BytesMut::freeze))
 }
 
+/// Whether a connection is gone, rather than its words wrong.
+fn ended(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
 /// Whether a body that cannot be read was sent wrong, or broke off.
 fn broken(error: &(dyn Error + 'static)) -> BodyError {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(
-            io,
-            Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
-        ) {
+        let h2 = error.downcast_ref::<h2::Error>();
+        let reset = h2.is_some_and(|error| {
+            error.is_io()
+                || error.is_go_away()
+                || (error.is_remote() && error.reason() == Some(h2::Reason::CANCEL))
+        });
+        if reset || io.is_some_and(ended) {
             return BodyError::Left;
         }
         cause = error.source();

@@ -204,7 +204,9 @@ impl Rejection {
                     Message(status, "Request Header Fields Too Large"),
                 )
             }
-            Rejection::Admit(AdmitError::Hosts(_) | AdmitError::HostsDiffer) => (
+            Rejection::Admit(
+                AdmitError::Hosts(_) | AdmitError::HostsDiffer | AdmitError::Coding,
+            ) => (
                 Phase::Admit,
                 Code::Malformed,
                 StatusCode::BAD_REQUEST,

@@ -194,6 +194,11 @@ fn api_keys(config: &Config, exposed: bool, problems: &mut Problems) -> Vec<([u8
                         .error(&at, format!("this is the hash of the key `{other}` too"))
                         .help("give each its own key");
                 }
+                if hash == hash_of(b"") {
+                    problems
+                        .error(&at, "this is the hash of nothing at all: the key was empty when it was hashed")
+                        .help("make a key first, then hash it");
+                }
                 if exposed && key.enabled && hash == hash_of(DEMO_KEY.as_bytes()) {
                     problems.warning(&at, "this is the demo key of the quickstart, which everyone knows, and a listener is not loopback").help("make a key of your own");
                 }

@@ -212,11 +212,7 @@ impl<T> Matcher<T> {
                 variables,
             });
         }
-        if let Some(route) = self
-            .default
-            .as_ref()
-            .filter(|_| METHODS.contains(&method.as_str()))
-        {
+        if let Some(route) = &self.default {
             return Ok(Match {
                 route,
                 variables: Variables::new(),
@@ -286,8 +282,8 @@ impl Path<'_> {
     }
 }
 
-/// The leaf that serves a method: a concrete one before `ANY`. A method that no route key can name (`TRACE`) is served
-/// by none.
+/// The leaf that serves a method: a concrete one before `ANY`. A method that no route key can name (`TRACE`) is left
+/// to `$default`.
 fn serving<'l, T>(leaves: &'l [Leaf<T>], method: &Method) -> Option<&'l Leaf<T>> {
     if !METHODS.contains(&method.as_str()) {
         return None;

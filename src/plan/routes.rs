@@ -182,6 +182,11 @@ impl Compiler<'_> {
             return Vec::new();
         };
         let at = at.key("authorizer");
+        if names.0.is_empty() {
+            problems
+                .error(&at, "the list is empty, which would let everyone pass")
+                .help("name an authorizer, or write `authorizer: none` if that is meant");
+        }
         let mut specs = Vec::new();
         for name in &names.0 {
             if name == "none" {

@@ -177,7 +177,9 @@ impl Store {
         let wall = options.clock.wall_ms();
         let session = match open::open(&files, space.sizes(), wall) {
             // A disk that was filled meanwhile: what was set aside for this is enough to open, and to be emptied.
-            Err(OpenError::Full { .. } | OpenError::Io { .. }) if space.is_kept() => {
+            Err(OpenError::Full { .. } | OpenError::Io { .. })
+                if space.is_kept() && space.is_full() =>
+            {
                 space.give_back();
                 open::open(&files, space.sizes(), wall)?
             }

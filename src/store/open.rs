@@ -356,9 +356,9 @@ fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
 
 /// The number of the last synced commit that the sidecar knows; `None` if there is no sidecar yet.
 pub(super) fn synced_commits(files: &Files) -> Result<Option<i64>, OpenError> {
-    match fs::read_to_string(&files.commits) {
-        Ok(text) => {
-            let number = text.trim().parse().ok();
+    match fs::read(&files.commits) {
+        Ok(bytes) => {
+            let number = String::from_utf8_lossy(&bytes).trim().parse().ok();
             if number.is_none() {
                 tracing::warn!(file = %files.commits.display(), "The commit sidecar is not readable; a shortened log would go unnoticed this time");
             }

@@ -187,6 +187,12 @@ impl Space {
         self.kept
     }
 
+    /// Whether the file system has next to nothing left, by a look just now.
+    pub fn is_full(&mut self) -> bool {
+        self.look();
+        self.is_short()
+    }
+
     /// Gives the reserve back to the file system.
     pub fn give_back(&mut self) {
         self.kept = false;

@@ -2,7 +2,7 @@
 //! it; what does not fit is dropped and counted.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -27,6 +27,9 @@ pub enum Destination {
     File(PathBuf),
     None,
 }
+
+/// The most that is written at once, about; a gulp that fails is lost whole, and counted.
+const GULP_BYTES: usize = 256 << 10;
 
 /// How long lines gather before they are written, while there are any.
 const GULP: Duration = Duration::from_millis(5);
@@ -141,48 +144,50 @@ impl Drop for AccessLog {
 /// While lines keep coming nobody has to wake it, which would cost a request more than forming its line.
 fn write_lines(
     lines: Receiver<String>,
-    out: Box<dyn Write + Send>,
+    mut out: Box<dyn Write + Send>,
     metrics: &Metrics,
     waiting: &AtomicUsize,
 ) {
-    let mut out = BufWriter::with_capacity(64 << 10, out);
+    let mut gulp = String::new();
     let mut failing = false;
     while let Ok(first) = lines.recv() {
         let mut next = Some(first);
         while next.is_some() {
-            while let Some(mut line) = next {
-                let size = line.capacity();
-                line.push('\n');
-                note(out.write_all(line.as_bytes()), &mut failing, metrics);
-                waiting.fetch_sub(size, Ordering::Relaxed);
-                next = lines.try_recv().ok();
+            gulp.clear();
+            let mut count = 0;
+            while let Some(line) = next {
+                waiting.fetch_sub(line.capacity(), Ordering::Relaxed);
+                gulp.push_str(&line);
+                gulp.push('\n');
+                count += 1;
+                next = if gulp.len() < GULP_BYTES {
+                    lines.try_recv().ok()
+                } else {
+                    None
+                };
             }
-            if let Err(error) = out.flush()
-                && !failing
-            {
-                failing = true;
-                tracing::warn!(%error, "The access log cannot be flushed");
-            }
+            let written = out.write_all(gulp.as_bytes()).and_then(|()| out.flush());
+            note(written, count, &mut failing, metrics);
             std::thread::sleep(GULP);
             next = lines.try_recv().ok();
         }
     }
 }
 
-/// Counts a line as written or dropped; says once when writing begins to fail, and once when it works again.
-fn note(written: io::Result<()>, failing: &mut bool, metrics: &Metrics) {
+/// Counts lines as written or dropped; says once when writing begins to fail, and once when it works again.
+fn note(written: io::Result<()>, lines: u64, failing: &mut bool, metrics: &Metrics) {
     match written {
         Ok(()) => {
             if std::mem::take(failing) {
                 tracing::info!("The access log can be written again");
             }
-            metrics.log_lines.inc();
+            metrics.log_lines.inc_by(lines);
         }
         Err(error) => {
             if !std::mem::replace(failing, true) {
                 tracing::warn!(%error, "The access log cannot be written; its lines are dropped");
             }
-            metrics.log_dropped.inc();
+            metrics.log_dropped.inc_by(lines);
         }
     }
 }

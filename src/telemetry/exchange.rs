@@ -497,6 +497,20 @@ impl ContextSource for Exchange {
             ContextVariable::Plain(Plain::Durability) => {
                 facts.target.as_ref()?.durability.map(Cow::Borrowed)
             }
+            ContextVariable::Plain(Plain::IntegrationStatus) => facts
+                .target
+                .as_ref()?
+                .status
+                .map(|status| status.to_string().into()),
+            ContextVariable::Plain(Plain::IntegrationLatency) => {
+                Some(millis(facts.target.as_ref()?.latency).into())
+            }
+            ContextVariable::Plain(Plain::IntegrationRequestId) => facts
+                .target
+                .as_ref()?
+                .request_id
+                .as_deref()
+                .map(Cow::Borrowed),
             ContextVariable::Plain(plain) => facts.early(*plain),
             ContextVariable::Phase(phase, fact) => facts.phase(*phase, *fact),
             ContextVariable::Claim(_)

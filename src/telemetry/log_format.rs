@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::context::{ContextSource, ContextVariable};
+use crate::model::context::{ContextSource, ContextVariable, Plain};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::{Piece, Text};
@@ -81,6 +81,19 @@ impl Template {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Variable(variable) => match source.context(variable) {
+                    // This one brings its own quotes, so what is escaped is what stands between them.
+                    Some(value)
+                        if *variable == ContextVariable::Plain(Plain::ErrorMessageString) =>
+                    {
+                        out.push('"');
+                        escape(out, value.trim_matches('"'), true);
+                        out.push('"');
+                    }
+                    None if self.json
+                        && *variable == ContextVariable::Plain(Plain::ErrorMessageString) =>
+                    {
+                        out.push_str("\"-\"")
+                    }
                     Some(value) if !value.is_empty() => escape(out, &value, self.json),
                     _ => out.push('-'),
                 },
@@ -151,7 +164,6 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::model::context::Plain;
 
     struct Fixed;
 
@@ -160,6 +172,7 @@ mod tests {
             match variable {
                 ContextVariable::Plain(Plain::Status) => Some("202".into()),
                 ContextVariable::Plain(Plain::UserAgent) => Some("a\"b\nc".into()),
+                ContextVariable::Plain(Plain::ErrorMessageString) => Some("\"a \"b\"".into()),
                 ContextVariable::Plain(Plain::RouteKey) => Some("POST /orders".into()),
                 _ => None,
             }
@@ -190,6 +203,14 @@ mod tests {
         assert_eq!(
             line(r#"{"ua":"$context.identity.userAgent"}"#),
             r#"{"ua":"a\"b\u000ac"}"#
+        );
+    }
+
+    #[test]
+    fn an_error_s_message_string_brings_its_own_quotes() {
+        assert_eq!(
+            line(r#"{"e":$context.error.messageString}"#),
+            r#"{"e":"a \"b"}"#
         );
     }
 

@@ -120,8 +120,12 @@ fn a_concrete_method_wins_over_any_and_a_miss_names_what_is_allowed() {
 }
 
 #[test]
-fn a_method_that_no_route_key_can_name_is_served_by_none() {
-    let matcher = matcher(&["ANY /a", "$default"]);
+fn a_method_that_no_route_key_can_name_is_left_to_the_default_route() {
+    assert_eq!(
+        route(&matcher(&["ANY /a", "$default"]), "TRACE /a"),
+        "$default"
+    );
+    let matcher = matcher(&["ANY /a"]);
     assert_eq!(
         route(&matcher, "TRACE /a"),
         r#"miss ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]"#
