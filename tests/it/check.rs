@@ -194,6 +194,14 @@ const FAULTS: &[(&str, &str)] = &[
         "routes: { 'GET /a': { integration: { Mock: {} }, response_parameters: { '500': { 'overwrite:statuscode': 200 } } } }",
         "a failure (500) cannot be answered with 200",
     ),
+    (
+        "routes: { 'GET /a': { authorizer: [], integration: { Mock: {} } } }",
+        "the list is empty",
+    ),
+    (
+        "api_keys: { k: { hash: 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' } }\n{R}",
+        "the hash of nothing at all",
+    ),
     ("a: b: c", "shop.yaml:1"),
     ("api: a\napi: b\n{R}", "twice"),
 ];
