@@ -5,8 +5,8 @@ use std::any::Any;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
 use tokio::task::JoinError;
 
@@ -372,6 +372,12 @@ impl Verdict {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(after));
+        }
+        // What is malformed may end elsewhere than it says: nothing behind it is read as a request.
+        if self.code == Code::Malformed && call.version < Version::HTTP_2 {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let native_only = [
             HeaderName::from_static("ratelimit"),
