@@ -4,6 +4,7 @@
 //!
 //! What went wrong in a call becomes a [`CallError`], once, in `error.rs`.
 
+mod check;
 mod credentials;
 mod error;
 mod http;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::check::check;
 use self::credentials::State;
 pub use self::error::{CallError, Refusal};
 

@@ -162,6 +162,7 @@ impl Kind for PutEvents {
         let detail = compiler.required("Detail", &self.detail, detail);
         let detail_type = compiler.required("DetailType", &self.detail_type, text::<1, 128>);
         let source = compiler.required("Source", &self.source, source);
+        compiler.static_json("Detail", &detail, Value::is_object, "a JSON object");
         Some(Compiled {
             time: compiler.optional("Time", &self.time, time),
             event_bus_name: compiler.optional(

@@ -21,6 +21,7 @@ use super::refusal::{Lost, Service, TargetError};
 use super::shape::{Shape, TextList};
 use crate::mapping::{Expression, Sources};
 use crate::model::request_id::RequestId;
+use crate::model::text::{Piece, Text};
 
 /// An integration: what people write (`Self`), what a plan keeps (`Compiled`), what is sent (`Request`), what comes
 /// back (`Answer`). Compiling and mapping never open a socket.
@@ -153,9 +154,19 @@ impl NameList {
     ) -> Option<NameList> {
         match &list.as_ref()?.0 {
             Shape::Map(_) => None, // nothing of that type exists
-            Shape::Text(text) => compiler
-                .optional(name, &Some(text.clone()), names)
-                .map(NameList::One),
+            Shape::Text(text) => match json_items(text) {
+                Some(texts) => {
+                    let at = compiler.at.key(name);
+                    let expressions = texts
+                        .iter()
+                        .filter_map(|text| compiler.expression(&at, text))
+                        .collect();
+                    Some(NameList::Each(name, expressions))
+                }
+                None => compiler
+                    .optional(name, &Some(text.clone()), names)
+                    .map(NameList::One),
+            },
             Shape::List(texts) => {
                 let at = compiler.at.key(name);
                 let expressions = texts
@@ -192,6 +203,15 @@ impl NameList {
             }
         }
     }
+}
+
+/// The texts of a JSON array that stands there as written, so that what a request puts into one of them stays in it.
+fn json_items(text: &Text) -> Option<Vec<Text>> {
+    let [Piece::Written(json)] = text.0.as_slice() else {
+        return None;
+    };
+    let items: Vec<String> = serde_json::from_str(json).ok()?;
+    Some(items.into_iter().map(Text::written).collect())
 }
 
 /// Runs a call of the SDK until the deadline. The call comes in a box: its future is over 5 KB.

@@ -304,6 +304,24 @@ impl<'a, 'p> Compiler<'a, 'p> {
         }
     }
 
+    /// Notes a static value that is not the JSON that the service takes; `what` names that.
+    pub(super) fn static_json(
+        &mut self,
+        name: &str,
+        param: &Option<Param<String>>,
+        fits: fn(&serde_json::Value) -> bool,
+        what: &str,
+    ) {
+        let text = param.as_ref().and_then(Param::constant);
+        if text.is_some_and(|text| !serde_json::from_str(text).is_ok_and(|value| fits(&value))) {
+            self.error(
+                name,
+                format!("the static text is not {what}"),
+                "write `$request.body` to send the request's body, or JSON text with `${…}` inside",
+            );
+        }
+    }
+
     /// `Region`, for a call whose other parameters do not name one.
     pub(super) fn region(&mut self, text: &Option<Text>) -> Option<Param<String>> {
         let found = self.optional("Region", text, region);

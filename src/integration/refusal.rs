@@ -67,7 +67,7 @@ pub enum Class {
 
 /// A call that did not do what it was to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {code}: {message}", service.name())]
+#[error("{}: {code}: {message}", self.refuser())]
 pub struct TargetError {
     pub class: Class,
     pub service: Service,
@@ -83,6 +83,8 @@ pub struct TargetError {
     body: Option<Box<(String, Bytes)>>,
     /// The service failed, and may have carried the call out all the same.
     may_have_happened: bool,
+    /// An embedded queue refused, in its service's place.
+    embedded: bool,
 }
 
 /// What a lost answer means for a call.
@@ -111,6 +113,7 @@ impl TargetError {
             request_id: None,
             body: None,
             may_have_happened: false,
+            embedded: false,
         }
     }
 
@@ -201,6 +204,23 @@ impl TargetError {
             may_have_happened: class == Class::Unavailable
                 && lost == Lost::MayHaveHappened
                 && refusal.status != 503,
+            embedded: false,
+        }
+    }
+
+    /// Of an embedded queue, not of the service that it stands for.
+    pub(super) fn of_embedded_queue(self) -> TargetError {
+        TargetError {
+            embedded: true,
+            ..self
+        }
+    }
+
+    /// Who refused, for messages.
+    fn refuser(&self) -> &'static str {
+        match self.embedded {
+            true => "the embedded queue",
+            false => self.service.name(),
         }
     }
 
@@ -264,7 +284,7 @@ impl TargetError {
 
     /// What the caller may read: the service and its code; its words only where they are about the caller's record.
     pub fn detail(&self) -> String {
-        let service = self.service.name();
+        let service = self.refuser();
         match self.class {
             Class::Failed => format!("the workflow failed: {}", self.code),
             Class::Record if !self.message.is_empty() => {

@@ -1,7 +1,7 @@
 //! Values that people may write in more than one shape: a text, a list of texts, a map.
 //!
-//! The loader hands over a text that was partly substituted as a list of pairs (literal?, text), under the name
-//! [`TEXT_TOKEN`]; a list of texts is a list too. The first item tells them apart.
+//! The loader hands over a text as a list of pairs (literal?, text), under the names [`TEXT_TOKEN`] and
+//! [`TEXTS_TOKEN`]; under the latter a list of texts is a list too. The items tell them apart.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::model::text::{Piece, TEXT_TOKEN, Text};
+use crate::model::text::{Piece, TEXT_TOKEN, TEXTS_TOKEN, Text};
 
 /// A text, a list of texts, or a map from names.
 #[derive(Clone, Debug)]
@@ -40,12 +40,10 @@ impl<'de> Deserialize<'de> for Never {
 }
 
 impl<'de> Deserialize<'de> for TextList {
-    /// Asks for anything, not for a text in pieces, because the loader takes no list for one. So a single text counts
-    /// as written, also where it was substituted; each text of a list keeps its pieces.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expects = "a text or a list of texts";
         deserializer
-            .deserialize_any(Shapes(expects, PhantomData))
+            .deserialize_newtype_struct(TEXTS_TOKEN, Shapes(expects, PhantomData))
             .map(TextList)
     }
 }

@@ -21,7 +21,8 @@ impl Sources for Fixed<'_> {
     }
 }
 
-fn try_compile(json: &str, region: Option<&str>) -> (Option<Integration>, Vec<String>) {
+/// What is compiled, and what is wrong with it or may be.
+pub(super) fn try_compile(json: &str, region: Option<&str>) -> (Option<Integration>, Vec<String>) {
     let config: IntegrationConfig = serde_json::from_str(json).unwrap();
     let stage_variables = IndexMap::new();
     let facts = |fifo, content_based_deduplication| QueueFacts {

@@ -64,11 +64,8 @@ fn interpolated(
                 .help("write `${request.header.x}`, or `$${` for a literal `${`");
             return;
         };
-        let (name, default) = match inner[..end].split_once(":-") {
-            Some((name, default)) => (name, Some(default.to_owned())),
-            None => (&inner[..end], None),
-        };
-        parts.extend(part(name, default, at, scope, problems));
+        let (name, default) = split_default(&inner[..end]);
+        parts.extend(part(name, default.map(str::to_owned), at, scope, problems));
         rest = &inner[end + 1..];
     }
     if !rest.is_empty() {
@@ -78,20 +75,42 @@ fn interpolated(
 
 /// The `}` that ends an interpolation; one inside quotes (`['a}b']`) does not count.
 fn closing_brace(inner: &str) -> Option<usize> {
+    outside_quotes(inner)
+        .find(|(at, _)| inner[*at..].starts_with('}'))
+        .map(|(at, _)| at)
+}
+
+/// The name and the default after `:-`; one inside brackets (`['a:-b']`) does not count.
+fn split_default(inner: &str) -> (&str, Option<&str>) {
+    outside_quotes(inner)
+        .find(|(at, in_brackets)| !in_brackets && inner[*at..].starts_with(":-"))
+        .map_or((inner, None), |(at, _)| {
+            (&inner[..at], Some(&inner[at + 2..]))
+        })
+}
+
+/// Where the characters stand that are not inside the quotes of `['…']`, and whether those are inside brackets.
+fn outside_quotes(inner: &str) -> impl Iterator<Item = (usize, bool)> + '_ {
     let mut quote = None;
     let mut bracket = false;
-    for (at, c) in inner.char_indices() {
+    inner.char_indices().filter_map(move |(at, c)| {
         match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') if bracket => quote = Some(c),
+            (Some(open), c) => {
+                if c == open {
+                    quote = None;
+                }
+                return None;
+            }
+            (None, '\'' | '"') if bracket => {
+                quote = Some(c);
+                return None;
+            }
             (None, '[') => bracket = true,
             (None, ']') => bracket = false,
-            (None, '}') => return Some(at),
             _ => {}
         }
-    }
-    None
+        Some((at, bracket))
+    })
 }
 
 fn part(
@@ -128,6 +147,14 @@ fn stage_variable(
         .or(default)
     {
         Some(value) => Some(Part::Literal(value)),
+        None if scope.stage_variables.contains_key(name) => {
+            problems
+                .error(at, format!("the stage variable `{name}` is empty"))
+                .help(format!(
+                    "give it a value, or a default: `${{stageVariables.{name}:-text}}`"
+                ));
+            None
+        }
         None => {
             let problem =
                 problems.error(at, format!("the stage variable `{name}` is not declared"));

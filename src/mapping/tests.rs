@@ -6,7 +6,10 @@ use super::*;
 use crate::model::text::Piece;
 
 fn compile_text(text: Text, side: Side) -> Result<Expression, String> {
-    let stage_variables = IndexMap::from([("tier".to_owned(), "gold".to_owned())]);
+    let stage_variables = IndexMap::from([
+        ("tier".to_owned(), "gold".to_owned()),
+        ("empty".to_owned(), String::new()),
+    ]);
     let scope = Scope {
         side,
         path_variables: &["id", "proxy"],
@@ -191,6 +194,30 @@ fn what_is_no_expression_is_refused_when_compiled() {
         let refusal = compile(expression).unwrap_err();
         assert!(refusal.contains(reason), "{expression}: {refusal}");
     }
+}
+
+#[test]
+fn a_default_begins_outside_of_quotes_and_brackets() {
+    let body = br#"{"a:-b":"found","c}":""}"#;
+    for (expression, value) in [
+        ("${request.body['a:-b']:-d}", "found"),
+        ("${request.body['a:-c']:-d}", "d"),
+        (r#"${request.body["c}"]:-x:-y}"#, "x:-y"),
+        ("<${request.header.none:-[d]}>", "<[d]>"),
+    ] {
+        assert_eq!(resolve(expression, body).unwrap(), value, "{expression}");
+    }
+}
+
+#[test]
+fn an_empty_stage_variable_is_said_to_be_empty() {
+    let refusal = compile("$stageVariables.empty").unwrap_err();
+    assert_eq!(
+        refusal,
+        "error: p: the stage variable `empty` is empty; give it a value, or a default: `${stageVariables.empty:-text}`"
+    );
+    let kept = compile("${stageVariables.empty:-d}").unwrap();
+    assert_eq!(kept.constant(), Some("d"));
 }
 
 #[test]

@@ -10,6 +10,9 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 /// The newtype name under which the loader hands over pieces instead of one joined string.
 pub const TEXT_TOKEN: &str = "$penstock::Text";
 
+/// The same, for a type that takes a list as well: it tells pieces from items itself.
+pub const TEXTS_TOKEN: &str = "$penstock::Texts";
+
 /// One piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Piece {

@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, Visitor};
 use super::access::{Choice, Entries, Items, Pieces, kept};
 use super::fault::{Fault, list, quote, wanted};
 use super::tree::{Entry, Kind, Node, Reading, Scalar};
-use crate::model::text::{Piece, TEXT_TOKEN};
+use crate::model::text::{Piece, TEXT_TOKEN, TEXTS_TOKEN};
 
 /// Reads values from a node.
 #[derive(Clone, Copy)]
@@ -228,13 +228,13 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     /// Under [`TEXT_TOKEN`] a scalar is handed over as its pieces, with its text as written, and a mapping as a
-    /// mapping, for types that take either.
+    /// mapping, for types that take either; under [`TEXTS_TOKEN`] a list as a list, too.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        if name != TEXT_TOKEN {
+        if name != TEXT_TOKEN && name != TEXTS_TOKEN {
             return visitor.visit_newtype_struct(self);
         }
         match &self.0.kind {
@@ -244,6 +244,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
                 Err(Fault::form("nothing", &wanted(&visitor))
                     .with_help("write \"\" for an empty text"))
             }
+            Kind::Sequence(items) if name == TEXTS_TOKEN => visit_items(items, visitor),
             Kind::Sequence(_) => Err(Fault::form("a list", &wanted(&visitor))),
         }
     }

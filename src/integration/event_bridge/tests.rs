@@ -19,6 +19,41 @@ fn every_parameter_stands_in_the_one_entry() {
 }
 
 #[test]
+fn one_text_says_the_resources_and_a_value_stays_in_its_place() {
+    let of = |resources: &str| {
+        let text = format!(
+            r#"{{"EventBridge-PutEvents": {{"Detail": "$request.body", "DetailType": "t", "Source": "s", "Resources": {resources}}}}}"#
+        );
+        let request = map(&compile(&text), br#"{"a":"x\",\"y","b":"n"}"#).unwrap();
+        serde_json::to_value(&request).unwrap()["EventBridge-PutEvents"]["Entries"][0]["Resources"]
+            .clone()
+    };
+    assert_eq!(
+        of(r#""arn:${request.header.x-a},arn:b""#),
+        serde_json::json!(["arn:alpha", "arn:b"])
+    );
+    assert_eq!(
+        of(r#""[\"arn:${request.body.a}\", \"${request.header.x-none:-d}\"]""#),
+        serde_json::json!(["arn:x\",\"y", "d"])
+    );
+}
+
+#[test]
+fn a_static_detail_has_to_be_a_json_object() {
+    for detail in ["hello", "[1]", r#"{\"a\":}"#] {
+        let text = format!(
+            r#"{{"EventBridge-PutEvents": {{"Detail": "{detail}", "DetailType": "t", "Source": "s"}}}}"#
+        );
+        assert_eq!(
+            problems(&text),
+            [
+                "error: integration.EventBridge-PutEvents.Detail: the static text is not a JSON object; write `$request.body` to send the request's body, or JSON text with `${…}` inside"
+            ]
+        );
+    }
+}
+
+#[test]
 fn times_are_iso_or_epoch_seconds() {
     let of = |text: &'static str| time(Bytes::from_static(text.as_bytes()));
     assert_eq!(

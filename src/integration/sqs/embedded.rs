@@ -95,8 +95,10 @@ pub(super) async fn purge(
 }
 
 fn open_store(targets: &Targets) -> Result<Store, TargetError> {
-    let absent =
-        |reason| TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason);
+    let absent = |reason| {
+        TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason)
+            .of_embedded_queue()
+    };
     match targets.store_state() {
         StoreState::Open(store) => Ok(store),
         StoreState::Absent => Err(absent("no embedded store is configured".to_owned())),
@@ -116,14 +118,16 @@ async fn by<T>(
 ) -> Result<T, TargetError> {
     match tokio::time::timeout_at(deadline, call).await {
         Ok(done) => done.map_err(refusal),
-        Err(_) => Err(TargetError::timed_out(Service::Sqs, lost)),
+        Err(_) => Err(TargetError::timed_out(Service::Sqs, lost).of_embedded_queue()),
     }
 }
 
 /// What the store's refusal means, in SQS's own codes where SQS has one.
 fn refusal(error: StoreError) -> TargetError {
     let message = error.to_string();
-    let of = |class, code: &str| TargetError::new(class, Service::Sqs, code, message.clone());
+    let of = |class, code: &str| {
+        TargetError::new(class, Service::Sqs, code, message.clone()).of_embedded_queue()
+    };
     match error {
         StoreError::UnknownQueue(_) => {
             of(Class::Setup, "AWS.SimpleQueueService.NonExistentQueue").answered(400)

@@ -175,6 +175,21 @@ impl Address {
             }
             _ => {}
         }
+        if let Some(Queue::Aws {
+            region: Some(of_url),
+            ..
+        }) = address.queue.constant()
+            && let Some(asked) = address.region.as_ref().and_then(Param::constant)
+            && asked != of_url
+        {
+            compiler
+                .problems
+                .warning(
+                    &compiler.at.key("Region"),
+                    "`Region` is not the region in the queue's URL, which is the one that is called",
+                )
+                .help("leave `Region` out");
+        }
         if let Some(Queue::Aws { url, .. }) = address.queue.constant()
             && !compiler.scope.sqs_endpoint
             && !url.split('/').nth(2).is_some_and(is_aws_host)

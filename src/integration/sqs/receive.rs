@@ -308,14 +308,28 @@ fn message(from: aws_sdk_sqs::types::Message) -> Result<Message, TargetError> {
 }
 
 impl Message {
-    /// The message in the service's JSON names; a base64 body says so in `BodyEncoding`.
+    /// The attributes as they are delivered, and their digest: a base64 body says so in one of its own.
+    fn delivered(&self) -> (Cow<'_, Attributes>, Option<Cow<'_, str>>) {
+        if !self.base64 {
+            let md5 = self.md5_of_attributes.as_deref().map(Cow::Borrowed);
+            return (Cow::Borrowed(&self.attributes), md5);
+        }
+        let mut attributes = self.attributes.clone();
+        attributes.insert(ENCODING.to_owned(), base64_marker());
+        let md5 = md5_of_attributes(&attributes).map(Cow::Owned);
+        (Cow::Owned(attributes), md5)
+    }
+
+    /// The message in the service's JSON names; a base64 body says so in `BodyEncoding` as well.
     fn json(&self) -> Value {
+        let (attributes, md5_of_attributes) = self.delivered();
         let system: Map<String, Value> = self
             .system_attributes
             .iter()
             .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
             .collect();
-        let attributes = serde_json::to_value(&self.attributes).unwrap_or_default(); // maps of text: cannot fail
+        let any = !attributes.is_empty();
+        let attributes = serde_json::to_value(&attributes).unwrap_or_default(); // maps of text: cannot fail
         Value::Object(object([
             ("MessageId", Some(Value::from(self.message_id.as_str()))),
             (
@@ -331,25 +345,15 @@ impl Message {
             ),
             (
                 "MD5OfMessageAttributes",
-                self.md5_of_attributes.as_deref().map(Value::from),
+                md5_of_attributes.as_deref().map(Value::from),
             ),
-            (
-                "MessageAttributes",
-                (!self.attributes.is_empty()).then_some(attributes),
-            ),
+            ("MessageAttributes", any.then_some(attributes)),
         ]))
     }
 
-    /// The message in XML; a base64 body says so in an attribute of its own.
+    /// The message in XML.
     fn xml(&self, document: &mut xml::Document) {
-        let mut attributes = Cow::Borrowed(&self.attributes);
-        let mut md5_of_attributes_now = self.md5_of_attributes.clone();
-        if self.base64 {
-            attributes
-                .to_mut()
-                .insert(ENCODING.to_owned(), base64_marker());
-            md5_of_attributes_now = md5_of_attributes(&attributes);
-        }
+        let (attributes, md5_of_attributes) = self.delivered();
         document.text("MessageId", &self.message_id);
         document.text("ReceiptHandle", &self.receipt_handle);
         document.text("MD5OfBody", &self.md5_of_body);
@@ -360,7 +364,7 @@ impl Message {
                 attribute.text("Value", value);
             });
         }
-        document.text_if_any("MD5OfMessageAttributes", md5_of_attributes_now.as_deref());
+        document.text_if_any("MD5OfMessageAttributes", md5_of_attributes.as_deref());
         for (name, attribute) in attributes.iter() {
             document.nested("MessageAttribute", |element| {
                 element.text("Name", name);

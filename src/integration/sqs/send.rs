@@ -283,7 +283,7 @@ impl Compiled {
             Queue::Aws { .. } if self.encode.is_none() => for_sqs(body).err(),
             _ => None,
         };
-        let wrong = wrong.or_else(|| within_limit(body.len()).err());
+        let wrong = wrong.or_else(|| within_limit(queue, body.len()).err());
         if let Some(wrong) = wrong {
             let shown = config
                 .message_body
@@ -311,16 +311,19 @@ impl Request {
             .iter()
             .map(|(name, value)| value.size(name))
             .sum();
-        within_limit(self.body.0.len() + attributes)
+        within_limit(&self.queue, self.body.0.len() + attributes)
     }
 }
 
-fn within_limit(size: usize) -> Result<(), MapError> {
+fn within_limit(queue: &Queue, size: usize) -> Result<(), MapError> {
     if size <= MESSAGE_BYTES {
         return Ok(());
     }
     Err(MapError::Limit {
-        target: "SQS",
+        target: match queue {
+            Queue::Embedded(_) => "the embedded queue",
+            Queue::Aws { .. } => "SQS",
+        },
         parameter: "MessageBody".to_owned(),
         limit: format!("{size} bytes with attributes, at most {MESSAGE_BYTES} (1 MiB) are allowed"),
     })

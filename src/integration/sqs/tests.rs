@@ -9,7 +9,7 @@ use super::send::Sent;
 use super::{Queue, fifo_id, queue};
 use crate::integration::answer::{Answered, NativeAnswer};
 use crate::integration::parameter::Flaw;
-use crate::integration::tests::{compile, json, map, problems};
+use crate::integration::tests::{compile, json, map, problems, try_compile};
 use crate::model::message::{Attribute, AttributeValue, Attributes};
 
 const AWS: &str = "https://sqs.eu-west-1.amazonaws.com/111122223333/orders";
@@ -251,7 +251,7 @@ fn a_message_is_at_most_1_mib_with_its_attributes() {
         (refused.status(), refused.to_string().as_str()),
         (
             413,
-            "MessageBody is over a limit of SQS: 1048577 bytes with attributes, at most 1048576 (1 MiB) are allowed"
+            "MessageBody is over a limit of the embedded queue: 1048577 bytes with attributes, at most 1048576 (1 MiB) are allowed"
         )
     );
     let attributed = compile(&send("queue:orders", r#","MessageAttributes":{"a":"x"}"#));
@@ -329,7 +329,7 @@ fn static_values_are_checked_against_the_limits() {
         r#"{{"SQS-SendMessage":{{"QueueUrl":"queue:orders","MessageBody":"{}"}}}}"#,
         "x".repeat(1_048_577)
     );
-    assert!(problems(&big)[0].contains("MessageBody is over a limit of SQS"));
+    assert!(problems(&big)[0].contains("MessageBody is over a limit of the embedded queue"));
 }
 
 fn message(body: &str, base64: bool) -> Message {
@@ -414,6 +414,38 @@ fn received_messages_are_answered_in_xml_and_in_json() {
 }
 
 #[test]
+fn a_region_beside_the_url_of_another_one_is_a_warning() {
+    let warnings = |region: &str| {
+        let url = "https://sqs.eu-west-1.amazonaws.com/1/orders";
+        let text =
+            format!(r#"{{"SQS-PurgeQueue": {{"QueueUrl": "{url}", "Region": "{region}"}}}}"#);
+        try_compile(&text, None).1
+    };
+    assert_eq!(warnings("eu-west-1"), [""; 0]);
+    assert_eq!(
+        warnings("us-east-1"),
+        [
+            "warning: integration.SQS-PurgeQueue.Region: `Region` is not the region in the queue's URL, which is the one that is called; leave `Region` out"
+        ]
+    );
+}
+
+#[test]
+fn the_names_of_a_receive_can_come_out_of_the_request() {
+    let receive = compile(
+        r#"{"SQS-ReceiveMessage": {"QueueUrl": "queue:orders", "AttributeNames": "${request.querystring.q:-All}",
+        "MessageAttributeNames": "[\"x-${request.header.x-a}\", \"${request.querystring.none:-d}\"]"}}"#,
+    );
+    let call: serde_json::Value = serde_json::from_str(&json(&receive, b"")).unwrap();
+    let call = &call["SQS-ReceiveMessage"];
+    assert_eq!(call["AttributeNames"], serde_json::json!(["query"]));
+    assert_eq!(
+        call["MessageAttributeNames"],
+        serde_json::json!(["x-alpha", "d"])
+    );
+}
+
+#[test]
 fn a_base64_body_says_so_in_both_dialects() {
     let received = Received {
         messages: vec![message("/wA=", true)],
@@ -422,7 +454,9 @@ fn a_base64_body_says_so_in_both_dialects() {
         panic!("fields");
     };
     assert_eq!(fields["Messages"][0]["BodyEncoding"], "base64");
-    assert!(fields["Messages"][0]["MessageAttributes"]["penstock-encoding"].is_null());
+    let marker = &fields["Messages"][0]["MessageAttributes"]["penstock-encoding"];
+    assert_eq!(marker["StringValue"], "base64");
+    assert!(fields["Messages"][0]["MD5OfMessageAttributes"].is_string());
     let xml = xml(&received);
     assert!(xml.contains("<Body>/wA=</Body>"));
     assert!(xml.contains("<Name>penstock-encoding</Name><Value><StringValue>base64</StringValue><DataType>String</DataType></Value>"));

@@ -79,9 +79,11 @@ impl Kind for StartExecution {
 
     fn compile(&self, _: &OwnKeys, compiler: &mut Compiler<'_, '_>) -> Option<Compiled> {
         let machine = compiler.required("StateMachineArn", &self.state_machine_arn, arn);
+        let input = compiler.optional("Input", &self.input, input);
+        compiler.static_json("Input", &input, |_| true, "JSON");
         Some(Compiled {
             name: compiler.optional("Name", &self.name, name),
-            input: compiler.optional("Input", &self.input, input),
+            input,
             region: compiler.optional(
                 "Region",
                 &self.region,
@@ -178,7 +180,7 @@ impl Answered for Started {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::integration::tests::{compile, map, problems};
+    use crate::integration::tests::{compile, map, problems, try_compile};
 
     const ARN: &str = "arn:aws:states:eu-west-1:111122223333:stateMachine:flow";
 
@@ -245,6 +247,28 @@ mod tests {
                 "error: integration.StepFunctions-StartExecution.Name: \"a b\" holds ' ', which an execution's name cannot; allowed: letters, digits, `-` and `_`",
             ]
         );
+    }
+
+    #[test]
+    fn a_static_input_has_to_be_json() {
+        let of = |tag: &str, input: &str| {
+            let text =
+                format!(r#"{{"{tag}": {{"StateMachineArn": "{ARN}", "Input": "{input}"}}}}"#);
+            try_compile(&text, None).1
+        };
+        for tag in [
+            "StepFunctions-StartExecution",
+            "StepFunctions-StartSyncExecution",
+        ] {
+            assert_eq!(of(tag, "[1]"), [""; 0]);
+            assert_eq!(of(tag, "${request.body}"), [""; 0]);
+            assert_eq!(
+                of(tag, "hello"),
+                [format!(
+                    "error: integration.{tag}.Input: the static text is not JSON; write `$request.body` to send the request's body, or JSON text with `${{…}}` inside"
+                )]
+            );
+        }
     }
 
     #[test]

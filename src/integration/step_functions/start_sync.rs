@@ -95,9 +95,11 @@ impl Kind for StartSyncExecution {
 
     fn compile(&self, _: &OwnKeys, compiler: &mut Compiler<'_, '_>) -> Option<Compiled> {
         let machine = compiler.required("StateMachineArn", &self.state_machine_arn, arn);
+        let input = compiler.optional("Input", &self.input, input);
+        compiler.static_json("Input", &input, |_| true, "JSON");
         Some(Compiled {
             name: compiler.optional("Name", &self.name, name),
-            input: compiler.optional("Input", &self.input, input),
+            input,
             region: compiler.optional(
                 "Region",
                 &self.region,

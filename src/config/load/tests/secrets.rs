@@ -281,6 +281,49 @@ fn a_type_that_takes_text_or_a_mapping_asks_for_pieces_and_gets_either() {
     assert_eq!(typed["DataType"], Text::written("7"));
 }
 
+#[test]
+fn a_list_of_texts_can_be_one_text_in_pieces_or_a_list_of_them() {
+    let load = |resources: &str| {
+        let text = format!(
+            "EventBridge-PutEvents: {{ Detail: $request.body, DetailType: t, Source: s, Resources: {resources} }}\n"
+        );
+        let path = "shop.yaml".into();
+        let loaded = load_texts::<crate::integration::IntegrationConfig>(
+            vec![SourceFile { path, text }],
+            &environment(&[("S", "x")]),
+        );
+        let shown = format!("{:?}", loaded.value);
+        (lines(&loaded), shown)
+    };
+    for (resources, pieces) in [
+        (
+            "\"arn:${request.header.x:-none}\"",
+            r#"Text(Text([Written("arn:${request.header.x:-none}")]))"#,
+        ),
+        (
+            "'[\"arn:${request.header.x}\"]'",
+            r#"Text(Text([Written("[\"arn:${request.header.x}\"]")]))"#,
+        ),
+        (
+            "\"${env:S}-$request.path\"",
+            r#"Text(Text([Literal("x"), Written("-$request.path")]))"#,
+        ),
+        (
+            "[\"${request.path}\", a]",
+            r#"List([Text([Written("${request.path}")]), Text([Written("a")])])"#,
+        ),
+    ] {
+        let (problems, shown) = load(resources);
+        assert_eq!(problems, [""; 0], "{resources}");
+        assert!(shown.contains(pieces), "{resources}: {shown}");
+    }
+    let (problems, _) = load("{ a: b }");
+    assert!(
+        problems[0].contains("expected a text or a list of texts"),
+        "{problems:?}"
+    );
+}
+
 const FULL: &str = r#"api: ${env:S}
 stage_variables: { a: "x${env:S}y", b: '${env:S}' }
 limits: { body: 1MiB, timeout: 10s, in_flight: 5, strict: true }

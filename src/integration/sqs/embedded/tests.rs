@@ -169,6 +169,10 @@ async fn what_the_store_refuses_has_a_code_and_a_status() {
             (reason, status),
             "{error}"
         );
+        assert!(!error.detail().contains("SQS "), "{}", error.detail());
+        if status != 413 {
+            assert!(error.detail().starts_with("the embedded queue "));
+        }
         let aws = error.aws(&RequestId::mint());
         // A limit is the gateway's own refusal, in both dialects; the rest is said as SQS says it.
         assert_eq!(aws.status, if status == 413 { 413 } else { 400 });
