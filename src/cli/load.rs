@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::config::load::{ProcessEnvironment, load};
+use crate::model::path::ConfigPath;
 use crate::model::problem::{Problem, Problems, Severity};
 use crate::plan::Blueprint;
 use crate::plan::compile::{Origin, compile};
@@ -43,6 +44,12 @@ pub fn compiled(paths: &[PathBuf]) -> Compiled {
     found
         .0
         .retain(|problem| !loaded.sources.refused(&problem.path));
+    if config.routes.is_empty() && loaded.sources.refused_within("routes") {
+        let routes = ConfigPath::root().key("routes");
+        found.0.retain(|problem| problem.path != routes);
+    }
+    // Checks across values show what they refuse, and do not know what came from outside.
+    loaded.sources.conceal(&mut found);
     problems.0.extend(found.0);
     loaded.sources.locate(&mut problems);
     let blueprint = blueprint.filter(|_| !problems.has_errors());

@@ -175,11 +175,13 @@ impl<T: FromStr<Err = String>> Visitor<'_> for FromText<T> {
     }
 }
 
+/// `$read` is `deserialize_any` where a number is one however it is spelled, `deserialize_str` where the spelling is
+/// the value: the name `1.0` is not the name `1`.
 macro_rules! text_value {
-    ($type:ident, $what:literal, $schema:expr) => {
+    ($type:ident, $read:ident, $what:literal, $schema:expr) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(FromText(std::marker::PhantomData, $what))
+                deserializer.$read(FromText(std::marker::PhantomData, $what))
             }
         }
         impl JsonSchema for $type {
@@ -195,6 +197,7 @@ macro_rules! text_value {
 
 text_value!(
     ByteSize,
+    deserialize_any,
     "a size such as 256KiB or 1MiB",
     json_schema!({
         "description": "A size: a number of bytes, or a number with a unit (KiB, MiB, GiB; decimal KB, MB, GB).",
@@ -203,6 +206,7 @@ text_value!(
 );
 text_value!(
     Span,
+    deserialize_any,
     "a duration such as 30s or 10m",
     json_schema!({
         "description": "A duration with its unit: 500ms, 30s, 10m, 24h, 4d; parts may be joined (1h30m).",
@@ -250,6 +254,7 @@ impl FromStr for StageName {
 
 text_value!(
     StageName,
+    deserialize_str,
     "a stage name",
     json_schema!({
         "description": "Letters, digits, - and _, up to 128 characters, or $default, which adds no prefix to paths.",
@@ -297,6 +302,7 @@ impl fmt::Display for QueueName {
 
 text_value!(
     QueueName,
+    deserialize_str,
     "a queue name",
     json_schema!({
         "description": "Letters, digits, - and _, up to 80 characters; a FIFO queue's name ends in .fifo.",

@@ -301,6 +301,82 @@ fn a_value_from_the_environment_is_never_shown() {
 }
 
 #[test]
+fn checks_across_values_show_nothing_from_the_environment_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = [
+        "listeners: { public: { bind: '${env:X}' } }",
+        "admin: { bind: '${env:X}' }",
+        "cors: { allow_origins: ['${env:X}'] }",
+        "cors: { allow_origins: ['*'], allow_methods: ['${env:X}'] }",
+        "authorizers: { a: { api_key: { from: ['${env:X}'] } } }",
+        "routes: { 'GET /a': { authorizer: '${env:X}', integration: { Mock: {} } } }",
+    ];
+    for text in texts {
+        let route = "routes: { 'GET /a': { integration: { Mock: {} } } }\n";
+        let rest = if text.starts_with("routes") {
+            ""
+        } else {
+            route
+        };
+        fs::write(folder.path().join("shop.yaml"), format!("{text}\n{rest}")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_penstock"))
+            .args(["check", "shop.yaml"])
+            .env("X", "Hunter2-the\tsecret")
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(output.status.code(), Some(1), "{text}: {said}");
+        assert!(!said.to_lowercase().contains("hunter2"), "{text}: {said}");
+    }
+}
+
+#[test]
+fn routes_that_were_all_refused_are_not_said_to_be_missing() {
+    for text in [
+        "routes: { 'FETCH /a': { integration: { Mock: {} } } }",
+        "ruotes: { 'GET /a': { integration: { Mock: {} } } }",
+    ] {
+        let (lines, _) = check(text);
+        assert_eq!(
+            lines.last().map(String::as_str),
+            Some("1 error, 0 warnings"),
+            "{lines:#?}"
+        );
+    }
+    let (lines, _) = check("api: shop\nroutes: {}\n");
+    assert!(lines[0].contains("there is no route"), "{lines:#?}");
+}
+
+#[test]
+fn a_stage_is_named_as_it_is_spelled_and_null_is_the_default_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |stage: &str| {
+        let route = "routes: { 'GET /a': { integration: { Mock: {} } } }";
+        fs::write(
+            folder.path().join("shop.yaml"),
+            format!("stage: {stage}\n{route}\n"),
+        )
+        .unwrap();
+        let output = penstock(&["routes", "--json", "shop.yaml"], folder.path());
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8(said).unwrap()
+    };
+    for stage in ["0x10", "1e3", "007", "1", "true"] {
+        let shown = format!("\"stage\": \"{stage}\"");
+        assert!(said(stage).contains(&shown), "{stage}: {}", said(stage));
+    }
+    assert!(said("1.0").contains("\"1.0\" is not a stage name"));
+    for stage in ["", "null", "~", "$default"] {
+        assert!(said(stage).contains("\"stage\": \"$default\""), "{stage}");
+    }
+}
+
+#[test]
 fn programs_read_the_problems_as_json() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("shop.yaml"), "throtle: 1\n").unwrap();

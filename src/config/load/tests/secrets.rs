@@ -356,3 +356,40 @@ proptest! {
         prop_assert!(loaded.value.is_some() || loaded.problems.has_errors());
     }
 }
+
+#[test]
+fn what_came_from_outside_is_struck_out_of_problems_that_are_found_later() {
+    let variables = [
+        ("LONG", "hunter2 \"the\tsecret\""),
+        ("SHORT", "hunter2"),
+        ("TINY", "the"),
+        ("NAME", "Ünïque-Key"),
+    ];
+    let loaded = sample(
+        "api: ${env:LONG}\nstage: a${env:SHORT}b\nstage_variables: { a: '${env:TINY}', b: '${env:NAME}' }\n",
+        &variables,
+    );
+    let mut found = Problems::default();
+    let long = variables[0].1;
+    let path = ConfigPath::root().key("api");
+    found.error(
+        &path,
+        format!("{long:?} and {long} are refused, ahunter2b too"),
+    );
+    found
+        .error(&path, "the name ünïque-key")
+        .help("write HUNTER2");
+    found.error(&path, "nothing to hide");
+    loaded.sources.conceal(&mut found);
+    let said: Vec<String> = found.0.iter().map(|p| p.to_string()).collect();
+    assert_eq!(
+        said,
+        [
+            "error: api: \"…\" and … are refused, a…b too",
+            // only ASCII letters are compared in any case
+            "error: api: the name ünïque-key; write …",
+            "error: api: nothing to hide",
+        ]
+    );
+    assert!(!format!("{:?}", loaded.sources).contains("hunter2"));
+}
