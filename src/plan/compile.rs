@@ -61,6 +61,8 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
             )
             .help("bind it to 127.0.0.1, or keep the port from strangers");
     }
+    let aws = aws_settings(config);
+    aws::check(&aws, &root.key("aws"), problems);
     let store = store(config, origin, queues, &routes, problems);
     let limits = limits(config, dialect, problems);
     if problems.errors() > before {
@@ -74,7 +76,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         trailing_slash: config.trailing_slash.unwrap_or_default(),
         listeners,
         admin,
-        aws: aws_settings(config),
+        aws,
         store,
         cors,
         limits,

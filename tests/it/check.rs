@@ -202,6 +202,13 @@ const FAULTS: &[(&str, &str)] = &[
         "api_keys: { k: { hash: 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' } }\n{R}",
         "the hash of nothing at all",
     ),
+    ("aws: { endpoint: nonsense }\n{R}", "aws.endpoint"),
+    ("aws: { endpoint: '' }\n{R}", "aws.endpoint"),
+    ("aws: { region: 'US EAST!' }\n{R}", "aws.region"),
+    (
+        "aws: { assume_role: { arn: not-an-arn } }\n{R}",
+        "aws.assume_role.arn",
+    ),
     ("a: b: c", "shop.yaml:1"),
     ("api: a\napi: b\n{R}", "twice"),
 ];
