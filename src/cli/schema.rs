@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Exit, print};
-use crate::config::{reference, schema};
+use crate::config::{described, reference, schema};
 
 /// Print the JSON Schema of a route file, for editors and validators
 #[derive(Debug, Args)]
@@ -15,11 +15,10 @@ pub struct Schema {
 
 impl Schema {
     pub fn run(&self) -> Exit {
-        let schema = schema();
         print(&if self.markdown {
-            reference::markdown(&schema)
+            reference::markdown(&described())
         } else {
-            format!("{schema:#}\n")
+            format!("{:#}\n", schema())
         });
         Exit::Ok
     }

@@ -3,8 +3,10 @@
 
 mod listener;
 pub mod load;
+mod off;
 pub mod reference;
 mod route;
+mod schema;
 mod service;
 mod stage;
 
@@ -16,8 +18,11 @@ use crate::authn::AuthorizerConfig;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
 
+use off::OrOff;
+
 pub use listener::{Admin, Listener};
-pub use route::{OneOrMany, Response, Route, RouteLimits};
+pub use route::{Ack, OneOrMany, Response, Route, RouteLimits};
+pub use schema::{described, schema};
 pub use service::{AssumeRole, Aws, Endpoints, Queue, Redrive, StoreConfig};
 pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
 
@@ -51,9 +56,13 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.
     pub queues: IndexMap<QueueName, Queue>,
-    /// Cross-origin resource sharing, for every route.
+    /// Cross-origin resource sharing, for every route; `false` for none. Default: none.
+    #[serde(deserialize_with = "off::unless_off")]
+    #[schemars(with = "Option<OrOff<Cors>>")]
     pub cors: Option<Cors>,
-    /// The token bucket that every route gets a copy of. Default: none.
+    /// The token bucket that every route gets a copy of; `false` for none. Default: none.
+    #[serde(deserialize_with = "off::unless_off")]
+    #[schemars(with = "Option<OrOff<Throttle>>")]
     pub throttle: Option<Throttle>,
     /// Limits of size, time and number.
     pub limits: Limits,
@@ -63,15 +72,8 @@ pub struct Config {
     pub api_keys: IndexMap<String, ApiKey>,
     /// The routes: `METHOD /path`, `ANY /path`, `METHOD /path/{name}`, `METHOD /path/{rest+}`, `$default`.
     pub routes: IndexMap<RouteKey, Route>,
-    /// One line for each request. Default: JSON to standard output.
+    /// One line for each request; `false` for none. Default: JSON to standard output.
+    #[serde(deserialize_with = "off::access_log")]
+    #[schemars(with = "Option<OrOff<AccessLog>>")]
     pub access_log: Option<AccessLog>,
-}
-
-/// The JSON Schema of a route file, as `penstock schema` prints it and `config/schema.json` holds it.
-pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Config).to_value();
-    if let Some(object) = schema.as_object_mut() {
-        object.insert("title".to_owned(), "Penstock route file".into());
-    }
-    schema
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::off::{self, OrOff};
 use super::stage::Throttle;
 use crate::integration::IntegrationConfig;
 use crate::model::text::Text;
@@ -16,15 +17,17 @@ use crate::model::value::{ByteSize, Span};
 pub struct Route {
     /// Who may come in: one authorizer, or a list that must all let the caller pass, in order. Default: anyone.
     pub authorizer: Option<OneOrMany>,
-    /// The route's own token bucket, in place of the default one; `false` for none.
-    #[serde(default, deserialize_with = "bucket_or_false")]
-    #[schemars(with = "Option<BucketOrFalse>")]
+    /// The route's own token bucket, in place of the default one; `false` or `none` for no bucket.
+    #[serde(default, deserialize_with = "off::or_off")]
+    #[schemars(with = "Option<OrOff<Throttle>>")]
     pub throttle: Option<Option<Throttle>>,
     /// The route's own limits.
     #[serde(default)]
     pub limits: RouteLimits,
     /// Where the payload goes: a service's call with its own parameter names, each a mapping expression.
     pub integration: IntegrationConfig,
+    /// What has the payload when the answer is 2xx: `target`, the only one in this version. Default: `target`.
+    pub ack: Option<Ack>,
     /// What a success answers, where the dialect's own answer is not what callers want.
     pub response: Option<Response>,
     /// The vendor's response mapping: by the integration's status, `append:header.NAME`, `overwrite:header.NAME`,
@@ -108,37 +111,22 @@ impl JsonSchema for OneOrMany {
     }
 }
 
-/// A bucket, or `false` for none.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[allow(dead_code, reason = "only its schema is used")]
-enum BucketOrFalse {
-    Bucket(Throttle),
-    Off(bool),
+/// What an answer of 2xx says about the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub enum Ack {
+    /// The target has it.
+    #[default]
+    Target,
 }
 
-/// `Some(None)`: `false` was written.
-fn bucket_or_false<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<Throttle>>, D::Error> {
-    struct Bucket;
-    impl<'de> Visitor<'de> for Bucket {
-        type Value = Option<Throttle>;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a bucket (`{ rate: 100, burst: 200 }`) or `false`")
-        }
-        fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
-            if value {
-                Err(E::custom(
-                    "found `true`, expected a bucket (`{ rate: 100, burst: 200 }`) or `false`",
-                ))
-            } else {
-                Ok(None)
-            }
-        }
-        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            Throttle::deserialize(de::value::MapAccessDeserializer::new(map)).map(Some)
+impl<'de> Deserialize<'de> for Ack {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "target" => Ok(Ack::Target),
+            other => Err(de::Error::custom(format_args!(
+                "found {other:?}, expected `target`: `spool` and `target-or-spool` are not supported in this version"
+            ))),
         }
     }
-    deserializer.deserialize_any(Bucket).map(Some)
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use penstock::config::{reference, schema};
+use penstock::config::{described, reference, schema};
 
 fn same(file: &str, generated: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -25,5 +25,5 @@ fn the_schema_in_the_tree_is_the_one_that_the_types_generate() {
 
 #[test]
 fn the_configuration_reference_in_the_tree_is_the_one_that_the_types_generate() {
-    same("docs/configuration.md", &reference::markdown(&schema()));
+    same("docs/configuration.md", &reference::markdown(&described()));
 }

@@ -1,0 +1,189 @@
+//! Parts that can be switched off: `false` or `none` in place of their mapping.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::stage::{AccessLog, Cors, Throttle};
+
+/// A part that can be switched off.
+pub(super) trait Switched<'de>: Deserialize<'de> {
+    /// What may be written, for a message.
+    const FORMS: &'static str;
+    /// Why a list is refused.
+    const LIST: &'static str = "found a list";
+}
+
+impl Switched<'_> for Throttle {
+    const FORMS: &'static str = "a bucket (`{ rate: 100, burst: 200 }`) or `false`";
+    const LIST: &'static str = "a list of buckets is not supported in this version";
+}
+
+impl Switched<'_> for Cors {
+    const FORMS: &'static str = "a mapping (`{ allow_origins: [\"*\"] }`) or `false`";
+}
+
+impl Switched<'_> for AccessLog {
+    const FORMS: &'static str = "a mapping (`{ path: stdout, format: json }`) or `false`";
+}
+
+/// `None`: nothing was written; `Some(None)`: it is off.
+pub(super) fn or_off<'de, T: Switched<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    deserializer.deserialize_any(Switch(PhantomData))
+}
+
+/// The same for a part that is off when nothing was written.
+pub(super) fn unless_off<'de, T: Switched<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    or_off(deserializer).map(Option::flatten)
+}
+
+/// The access log, which is on when nothing was written: off is the path `none`.
+pub(super) fn access_log<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<AccessLog>, D::Error> {
+    let written = or_off(deserializer)?;
+    Ok(written.map(|log: Option<AccessLog>| {
+        log.unwrap_or_else(|| AccessLog {
+            path: Some("none".to_owned()),
+            format: None,
+        })
+    }))
+}
+
+struct Switch<T>(PhantomData<T>);
+
+impl<'de, T: Switched<'de>> Visitor<'de> for Switch<T> {
+    type Value = Option<Option<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::FORMS)
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
+        if on {
+            return Err(E::invalid_value(de::Unexpected::Bool(on), &self));
+        }
+        Ok(Some(None))
+    }
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+        match word {
+            "none" | "false" => Ok(Some(None)),
+            _ => Err(E::invalid_type(de::Unexpected::Str(word), &self)),
+        }
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
+        Err(de::Error::custom(format_args!(
+            "{}, expected {}",
+            T::LIST,
+            T::FORMS
+        )))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(de::value::MapAccessDeserializer::new(map)).map(|part| Some(Some(part)))
+    }
+}
+
+/// The schema of a part that can be switched off.
+pub(super) struct OrOff<T>(PhantomData<T>);
+
+impl<T: JsonSchema> JsonSchema for OrOff<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}OrOff", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [generator.subschema_for::<T>(), { "enum": [false, "none"] }] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::{Loaded, SourceFile, load_texts};
+    use super::super::{Ack, Config};
+    use std::collections::BTreeMap;
+
+    fn read(text: &str) -> Loaded<Config> {
+        let file = SourceFile {
+            path: "shop.yaml".into(),
+            text: text.to_owned(),
+        };
+        let variables = BTreeMap::from([("OFF".to_owned(), "false".to_owned())]);
+        load_texts(vec![file], &variables)
+    }
+
+    #[test]
+    fn false_and_none_switch_a_part_off() {
+        for off in ["false", "none", "'${env:OFF}'"] {
+            let loaded = read(&format!(
+                "throttle: {off}\ncors: {off}\naccess_log: {off}\n\
+                 routes: {{ GET /a: {{ throttle: {off}, integration: {{ Mock: {{}} }} }} }}\n"
+            ));
+            assert!(loaded.problems.0.is_empty(), "{:?}", loaded.problems);
+            let config = loaded.value.unwrap();
+            assert!(config.throttle.is_none() && config.cors.is_none());
+            assert_eq!(config.access_log.unwrap().path.as_deref(), Some("none"));
+            assert_eq!(config.routes[0].throttle, Some(None));
+        }
+    }
+
+    #[test]
+    fn null_is_as_good_as_nothing() {
+        let loaded = read(
+            "throttle: ~\ncors:\naccess_log: null\n\
+             routes: { GET /a: { throttle: null, ack: null, integration: { Mock: {} } } }\n",
+        );
+        assert!(loaded.problems.0.is_empty(), "{:?}", loaded.problems);
+        let config = loaded.value.unwrap();
+        assert!(config.access_log.is_none());
+        assert_eq!(config.routes[0].throttle, None);
+    }
+
+    #[test]
+    fn true_and_lists_are_refused() {
+        for (text, said) in [
+            ("throttle: true", "found true, expected a bucket"),
+            ("cors: true", "found true, expected a mapping"),
+            ("access_log: true", "found true, expected a mapping"),
+            ("access_log: stdout", "found \"stdout\", expected a mapping"),
+            ("throttle: 5", "found 5, expected a bucket"),
+            ("cors: ['*']", "found a list, expected a mapping"),
+            (
+                "throttle: [{ rate: 1 }]",
+                "a list of buckets is not supported in this version",
+            ),
+        ] {
+            let problems = read(text).problems.0;
+            assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+            assert!(problems[0].message.contains(said), "{}", problems[0]);
+        }
+    }
+
+    #[test]
+    fn the_target_is_the_only_acknowledgement() {
+        let route = |ack: &str| {
+            read(&format!(
+                "routes: {{ GET /a: {{ ack: {ack}, integration: {{ Mock: {{}} }} }} }}"
+            ))
+        };
+        assert_eq!(
+            route("target").value.unwrap().routes[0].ack,
+            Some(Ack::Target)
+        );
+        for ack in ["spool", "target-or-spool", "both"] {
+            let problems = route(ack).problems.0;
+            let said = "`spool` and `target-or-spool` are not supported in this version";
+            assert!(problems[0].message.contains(said), "{problems:?}");
+        }
+    }
+}
