@@ -25,7 +25,7 @@ enum LogFormat {
     Json,
 }
 
-/// Run the gateway until SIGTERM or SIGINT; what is in flight is finished first
+/// Run the gateway until SIGTERM, SIGINT or SIGHUP; what is in flight is finished first
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Route files, or folders of them

@@ -48,7 +48,7 @@ class Background:
         return self.answer
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["SIGTERM", "SIGINT", "SIGHUP"])
 def test_what_is_in_flight_is_finished_and_the_exit_code_is_0(gateway, fake, number):
     fake.always("SQS-SendMessage", Usual(after=1.5))
     one = serving(gateway, fake)
