@@ -51,6 +51,17 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         .admin
         .as_ref()
         .map_or_else(|| "127.0.0.1:9901".to_owned(), |admin| admin.bind.clone());
+    let taken = listeners
+        .iter()
+        .find(|listener| listener.bind == admin && !admin.ends_with(":0"));
+    if let Some(listener) = taken {
+        problems
+            .error(
+                &root.key("listeners").key(&*listener.name).key("bind"),
+                "this is the address of the admin listener too",
+            )
+            .help("give one of them another port");
+    }
     if check_bind(&admin, &root.key("admin").key("bind"), problems)
         .is_some_and(|ip| !ip.is_loopback())
     {

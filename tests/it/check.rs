@@ -202,6 +202,10 @@ const FAULTS: &[(&str, &str)] = &[
         "api_keys: { k: { hash: 'sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' } }\n{R}",
         "the hash of nothing at all",
     ),
+    (
+        "listeners: { a: { bind: '127.0.0.1:9901' } }\n{R}",
+        "the address of the admin listener too",
+    ),
     ("aws: { endpoint: nonsense }\n{R}", "aws.endpoint"),
     ("aws: { endpoint: '' }\n{R}", "aws.endpoint"),
     ("aws: { region: 'US EAST!' }\n{R}", "aws.region"),
