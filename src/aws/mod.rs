@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_types::region::Region;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -32,36 +34,43 @@ pub const FIRST_CREDENTIALS_WAIT: Duration = Duration::from_secs(1);
 /// Clients for more regions than this are made anew for each call: a region can come out of a request.
 const KEPT_REGIONS: usize = 64;
 
-/// Where AWS is and who calls it; the `aws` section.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How AWS is reached. Credentials come from the SDK's own chain (environment, profile, SSO, container, instance).
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Aws")]
 pub struct Settings {
-    /// The region where nothing else says one; else the SDK's own chain (`AWS_REGION`, the profile, the instance).
+    /// The region of calls that do not name one. Default: the SDK's own chain.
     pub region: Option<String>,
-    /// One address for every service, STS included: an emulator.
+    /// Every service at one address: an emulator.
     pub endpoint: Option<String>,
-    /// Addresses by service; each wins over `endpoint`.
+    /// Services at addresses of their own: PrivateLink.
     pub endpoints: Endpoints,
-    /// The role that calls the targets; else the credentials of the SDK's own chain.
+    /// A role to assume for every call.
     pub assume_role: Option<AssumeRole>,
 }
 
 /// Addresses by service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
 pub struct Endpoints {
     pub sqs: Option<String>,
     pub kinesis: Option<String>,
     pub eventbridge: Option<String>,
     pub stepfunctions: Option<String>,
     pub appconfig: Option<String>,
+    /// For `assume_role`.
     pub sts: Option<String>,
 }
 
-/// The role that calls the targets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A role to assume.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
 pub struct AssumeRole {
+    /// The role's ARN.
     pub arn: String,
+    /// The external id that the role's trust policy asks for.
     pub external_id: Option<String>,
-    /// `penstock` where none is given.
+    /// Default: `penstock`.
     pub session_name: Option<String>,
 }
 

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::authn::AuthorizerConfig;
+use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
 
@@ -23,7 +24,7 @@ use off::OrOff;
 pub use listener::{Admin, Listener};
 pub use route::{Ack, OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
-pub use service::{AssumeRole, Aws, Endpoints, Queue, Redrive, StoreConfig};
+pub use service::{Queue, Redrive, StoreConfig};
 pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
 
 /// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
@@ -51,7 +52,7 @@ pub struct Config {
     /// The admin listener: health, metrics, the plan. Default: 127.0.0.1:9901.
     pub admin: Option<Admin>,
     /// How AWS is reached.
-    pub aws: Option<Aws>,
+    pub aws: Option<aws::Settings>,
     /// The embedded durable store.
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.

@@ -1,48 +1,9 @@
-//! What routes write to: AWS, and the embedded store with its queues.
+//! What routes write to: the embedded store with its queues. AWS has its settings in `aws`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::model::value::{ByteSize, QueueName, Span};
-
-/// How AWS is reached. Credentials come from the SDK's own chain (environment, profile, SSO, container, instance).
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Aws {
-    /// The region of calls that do not name one. Default: the SDK's own chain.
-    pub region: Option<String>,
-    /// Every service at one address: an emulator.
-    pub endpoint: Option<String>,
-    /// Services at addresses of their own: PrivateLink.
-    pub endpoints: Endpoints,
-    /// A role to assume for every call.
-    pub assume_role: Option<AssumeRole>,
-}
-
-/// Addresses by service.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Endpoints {
-    pub sqs: Option<String>,
-    pub kinesis: Option<String>,
-    pub eventbridge: Option<String>,
-    pub stepfunctions: Option<String>,
-    pub appconfig: Option<String>,
-    /// For `assume_role`.
-    pub sts: Option<String>,
-}
-
-/// A role to assume.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AssumeRole {
-    /// The role's ARN.
-    pub arn: String,
-    /// The external id that the role's trust policy asks for.
-    pub external_id: Option<String>,
-    /// Default: `penstock`.
-    pub session_name: Option<String>,
-}
 
 /// The embedded durable store.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -72,7 +72,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
             )
             .help("bind it to 127.0.0.1, or keep the port from strangers");
     }
-    let aws = aws_settings(config);
+    let aws = config.aws.clone().unwrap_or_default();
     aws::check(&aws, &root.key("aws"), problems);
     let store = store(config, origin, queues, &routes, problems);
     let limits = limits(config, dialect, problems);
@@ -477,27 +477,6 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
         in_flight: written.in_flight.unwrap_or(4_096),
         connections: written.connections.unwrap_or(16_384),
         drain: written.drain.unwrap_or(Span::secs(30)).0,
-    }
-}
-
-fn aws_settings(config: &Config) -> aws::Settings {
-    let written = config.aws.clone().unwrap_or_default();
-    aws::Settings {
-        region: written.region,
-        endpoint: written.endpoint,
-        endpoints: aws::Endpoints {
-            sqs: written.endpoints.sqs,
-            kinesis: written.endpoints.kinesis,
-            eventbridge: written.endpoints.eventbridge,
-            stepfunctions: written.endpoints.stepfunctions,
-            appconfig: written.endpoints.appconfig,
-            sts: written.endpoints.sts,
-        },
-        assume_role: written.assume_role.map(|role| aws::AssumeRole {
-            arn: role.arn,
-            external_id: role.external_id,
-            session_name: role.session_name,
-        }),
     }
 }
 

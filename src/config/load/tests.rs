@@ -1,5 +1,4 @@
 //! Loading as a user meets it: files in, problems out, each as the line that `check` prints.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -78,7 +77,7 @@ struct Route {
 }
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is used")]
 enum Integration {
     #[serde(rename = "SQS-SendMessage")]
     Send(Send),

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
@@ -16,7 +14,6 @@ use crate::model::value::{ByteSize, Span};
 /// It has a second paragraph.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
-#[allow(dead_code)]
 struct Sample {
     /// The name. Default: the file's name.
     api: Option<String>,
@@ -44,7 +41,6 @@ enum Dialect {
 /// Limits in general.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
-#[allow(dead_code)]
 struct Limits {
     /// The largest body. Default: 1MiB.
     body: Option<ByteSize>,
@@ -59,7 +55,7 @@ struct Limits {
 /// A token bucket.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is used")]
 struct Bucket {
     /// Tokens a second.
     rate: f64,
@@ -68,7 +64,7 @@ struct Bucket {
 /// Where requests go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is used")]
 struct Route {
     /// The route's own bucket.
     throttle: Option<Bucket>,
@@ -88,7 +84,7 @@ struct Route {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is used")]
 enum Integration {
     /// Sends a message.
     #[serde(rename = "SQS-SendMessage")]
@@ -100,7 +96,7 @@ enum Integration {
 /// The parameters of SendMessage.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is used")]
 struct Send {
     /// The queue's URL.
     queue_url: Text,
@@ -108,7 +104,7 @@ struct Send {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is used")]
 enum BucketOrFalse {
     Bucket(Bucket),
     Off(bool),
@@ -117,14 +113,13 @@ enum BucketOrFalse {
 /// A name, or a list of names.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "only its shape is used")]
 enum Names {
     One(String),
     Many(Vec<String>),
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[allow(dead_code)]
 #[serde(rename_all = "UPPERCASE")]
 enum Method {
     Get,

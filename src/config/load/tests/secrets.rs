@@ -175,7 +175,7 @@ routes:
 fn a_type_that_talks_about_its_parts_does_not_show_them() {
     #[derive(Debug, Deserialize)]
     #[serde(try_from = "Raw")]
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "only its shape is used")]
     struct Checked(Raw);
     #[derive(Debug, Deserialize)]
     struct Raw {
