@@ -4,7 +4,7 @@
 //!
 //! Modules stand in reading order. What people write is `config`; what the gateway runs is `plan`; the life of a
 //! request is `listen`, `stack`, `pipeline`; the closed families of kinds are `authn` and `integration`; what is kept
-//! is kept by `store`.
+//! is kept by `store`, what is on its way to a target is with `forward`, and `sqs_api` lets others consume.
 //!
 //! A request lives `listen → admit → route → cors → throttle(route) → authenticate → authorize → throttle(caller) →
 //! receive → verify → map → store → respond → log`. The phases carry these names in the access log, metrics, traces
@@ -15,8 +15,8 @@
 //! `a ← b` means that b may use a and everything before a; nothing points back (`tests/it/arrows.rs` checks it):
 //!
 //! ```text
-//! model ← mapping ← telemetry ← store, limit, aws, listen ← authn, integration ← config ← plan ← pipeline ← stack
-//!       ← admin ← app ← cli
+//! model ← mapping ← telemetry ← store, limit, aws, listen ← authn, integration ← forward, sqs_api ← config ← plan
+//!       ← pipeline ← stack ← admin ← app ← drill ← cli
 //! ```
 
 // vocabulary: plain values, no input or output
@@ -34,6 +34,10 @@ pub mod store;
 pub mod authn;
 pub mod integration;
 
+// from the store to targets and to consumers
+pub mod forward;
+pub mod sqs_api;
+
 // from what people write to what the gateway runs
 pub mod config;
 pub mod plan;
@@ -46,3 +50,4 @@ pub mod stack;
 pub mod admin;
 pub mod app;
 pub mod cli;
+pub mod drill;

@@ -159,6 +159,27 @@ impl Integration {
         self.0.compiled.touches_store()
     }
 
+    /// Why records cannot be spooled, where they cannot.
+    pub fn refuses_spool(&self) -> Option<&'static str> {
+        match self.0.compiled.effect() {
+            Effect::Reads => Some("it reads, and a read cannot be answered later"),
+            Effect::Acts => Some("it changes what is there and stores no record"),
+            Effect::Stores if self.target_label().starts_with("queue:") => {
+                Some("an embedded queue is on the same disk as the spool")
+            }
+            Effect::Stores => None,
+        }
+    }
+
+    /// What keeps records of this integration in order, if anything of them does.
+    pub fn order_key(&self) -> OrderKey {
+        match &self.0.compiled {
+            Compiled::SqsSendMessage(compiled) => sqs::SendMessage::order_key(compiled),
+            Compiled::KinesisPutRecord(_) => OrderKey::PartitionKey,
+            _ => OrderKey::None,
+        }
+    }
+
     /// Whether a call can go to AWS, so that credentials will be needed.
     pub fn touches_aws(&self) -> bool {
         match self.service() {
@@ -178,6 +199,16 @@ impl Integration {
     pub fn map(&self, sources: &dyn Sources, id: &RequestId) -> Result<Request, MapError> {
         self.0.compiled.map(sources, id).map(Request)
     }
+}
+
+/// What records carry that can keep them in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderKey {
+    None,
+    /// The message group of a FIFO queue, which always keeps its order.
+    Group,
+    /// Kinesis: kept unless the route says otherwise.
+    PartitionKey,
 }
 
 /// The exact call, with the service's own parameter names, tagged with the integration's: as `penstock explain` prints

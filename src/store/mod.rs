@@ -38,16 +38,21 @@ mod declare;
 mod error;
 mod group;
 mod handle;
+mod idempotency;
 mod job;
+mod manage;
 mod message;
 mod open;
+mod peek;
 mod queue;
 mod receive;
+mod redrive;
 mod schema;
 mod send;
 mod settle;
 mod space;
 mod spec;
+mod spool;
 mod stats;
 mod upkeep;
 mod wait;
@@ -70,8 +75,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use clock::Clock;
 pub use error::{DeclareError, FullReason, OpenError, StoreError};
+pub use idempotency::{Kept, Known, NewKey, Once, Reservation};
+pub use manage::{Extra, ManageError, QueueFacts, Tags};
 pub use message::{Delivery, NewMessage, Receive, Sent};
+pub use peek::{Death, Peeked, Standing};
+pub use redrive::{MoveError, MoveState, MoveTask, NewMove};
 pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
+pub use spool::{
+    NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
+};
 pub use stats::{Health, Ledger, Meters, QueueStats, StoreStats};
 
 use checkpoint::Checkpointer;

@@ -264,6 +264,15 @@ pub(super) fn reopen(files: &Files, sizes: Sizes) -> Result<Session, OpenError> 
         });
     }
     schema::set_up(&connection, sizes.max_pages, sizes.log_bytes).map_err(refused)?;
+    if version < schema::VERSION {
+        let upgrade =
+            rusqlite::Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)
+                .and_then(|transaction| {
+                    schema::upgrade(&transaction, version)?;
+                    transaction.commit()
+                });
+        upgrade.map_err(refused)?;
+    }
     let state = read_state(&connection).map_err(refused)?;
     let queues = read_queues(&connection).map_err(refused)?;
     Ok(Session {

@@ -7,11 +7,11 @@
 use rusqlite::{Connection, Transaction};
 
 /// The format that this version writes, in `user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// `PNST`, in `application_id`: what `file(1)` and we know the file by.
 pub(super) const APPLICATION_ID: i64 = 0x504E_5354;
 
-const TABLES: &str = "
+const TABLES: &str = r#"
 -- one row: what outlives the process beside the messages
 CREATE TABLE state (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
@@ -40,6 +40,13 @@ CREATE TABLE queue (
     redrive_to          TEXT,
     max_receive_count   INTEGER,
     created_at          INTEGER NOT NULL,
+    modified_at         INTEGER NOT NULL DEFAULT 0,
+    -- 0: a queue; 1: a target's spool; 2: what a target refused
+    role                INTEGER NOT NULL DEFAULT 0,
+    -- 0: the configuration; 1: its users, while the gateway ran
+    origin              INTEGER NOT NULL DEFAULT 0,
+    -- JSON: what SQS keeps for a queue and nothing here acts on
+    extra               TEXT,
     accepted            INTEGER NOT NULL DEFAULT 0,
     imported            INTEGER NOT NULL DEFAULT 0,
     deleted             INTEGER NOT NULL DEFAULT 0,
@@ -122,7 +129,73 @@ CREATE TABLE damaged (
     seq         INTEGER NOT NULL,
     queue, id, sent_at, group_id, deduplication_id, attributes, system_attributes, checksum, body
 );
-";
+"#;
+
+/// What version 2 added: spools, idempotency keys, queues made by their users, tasks that move messages.
+const ADDED_BY_2: &str = r#"
+-- a queue's tags
+CREATE TABLE tag (
+    queue   INTEGER NOT NULL,
+    key     TEXT    NOT NULL,
+    value   TEXT    NOT NULL,
+    PRIMARY KEY (queue, key)
+) WITHOUT ROWID;
+-- how a spooled record became a dead letter
+CREATE TABLE death (
+    seq                 INTEGER PRIMARY KEY,
+    code                TEXT    NOT NULL,
+    detail              TEXT    NOT NULL,
+    attempts            INTEGER NOT NULL,
+    first_attempt_at    INTEGER NOT NULL,
+    last_attempt_at     INTEGER NOT NULL
+);
+-- messages on their way out of a dead-letter queue
+CREATE TABLE move_task (
+    id              INTEGER PRIMARY KEY,
+    handle          TEXT    NOT NULL UNIQUE,
+    source          INTEGER NOT NULL,
+    destination     INTEGER,
+    max_per_second  INTEGER,
+    state           INTEGER NOT NULL,
+    below           INTEGER NOT NULL,
+    at_lane         INTEGER NOT NULL,
+    at_seq          INTEGER NOT NULL,
+    only_these      TEXT,
+    moved           INTEGER NOT NULL,
+    to_move         INTEGER NOT NULL,
+    failure         TEXT,
+    started_at      INTEGER NOT NULL
+);
+-- idempotency keys; state 0: in flight until fence_at, 1: done, with the answer until expires_at (steady times)
+CREATE TABLE idempotency (
+    key         BLOB    PRIMARY KEY,
+    fingerprint BLOB    NOT NULL,
+    state       INTEGER NOT NULL,
+    token       INTEGER NOT NULL,
+    fence_at    INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    request_id  TEXT    NOT NULL,
+    receipt     BLOB,
+    response    BLOB
+) WITHOUT ROWID;
+CREATE INDEX idempotency_expiry ON idempotency (expires_at);
+"#;
+
+/// Brings a file of an earlier version up to this one.
+pub(super) fn upgrade(transaction: &Transaction<'_>, from: i64) -> rusqlite::Result<()> {
+    if from < 2 {
+        for column in [
+            "modified_at INTEGER NOT NULL DEFAULT 0",
+            "role INTEGER NOT NULL DEFAULT 0",
+            "origin INTEGER NOT NULL DEFAULT 0",
+            "extra TEXT",
+        ] {
+            transaction.execute_batch(&format!("ALTER TABLE queue ADD COLUMN {column}"))?;
+        }
+        transaction.execute_batch(ADDED_BY_2)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)
+}
 
 /// Writes the tables of a new file.
 pub(super) fn create(
@@ -131,6 +204,7 @@ pub(super) fn create(
     wall: i64,
 ) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(ADDED_BY_2)?;
     transaction.execute(
         "INSERT INTO state (id, commits, next_seq, wall, steady, boot, boot_id, handle_key, created_at)
          VALUES (1, 0, 1, ?1, ?1, 0, '', ?2, ?1)",

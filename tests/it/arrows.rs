@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in order: each may use those before it, and itself.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 19] = [
     "model",
     "mapping",
     "telemetry",
@@ -15,12 +15,15 @@ const ORDER: [&str; 16] = [
     "listen",
     "authn",
     "integration",
+    "forward",
+    "sqs_api",
     "config",
     "plan",
     "pipeline",
     "stack",
     "admin",
     "app",
+    "drill",
     "cli",
 ];
 

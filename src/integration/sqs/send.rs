@@ -14,7 +14,9 @@ use super::{Address, MESSAGE_BYTES, Queue, embedded, fifo_id};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
 use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional};
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
-use crate::integration::{Called, Effect, Encode, Kind, OwnKeys, Payload, Targets, within, xml};
+use crate::integration::{
+    Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, Targets, within, xml,
+};
 use crate::mapping::Sources;
 use crate::model::message::{
     Attribute, AttributeValue, Attributes, md5_of_attributes, md5_of_body, sqs_text,
@@ -227,6 +229,21 @@ impl Kind for SendMessage {
                 .await
                 .map(Called::by_us),
             Queue::Aws { url, .. } => send(request, url, targets, deadline).await,
+        }
+    }
+}
+
+impl SendMessage {
+    /// A queue that each request names may be FIFO: what is mapped for a group counts.
+    pub(in crate::integration) fn order_key(compiled: &Compiled) -> OrderKey {
+        let fifo = match compiled.address.queue.constant() {
+            Some(queue) => queue.is_fifo(),
+            None => compiled.group_id.is_some(),
+        };
+        if fifo {
+            OrderKey::Group
+        } else {
+            OrderKey::None
         }
     }
 }
