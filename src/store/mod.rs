@@ -62,7 +62,7 @@ mod writer;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -281,6 +281,11 @@ impl Store {
             }
         });
         Ok(store)
+    }
+
+    /// Whether there is a store in a directory, or what is left of one.
+    pub fn exists(path: &Path) -> bool {
+        Files::within(path).database.exists()
     }
 
     /// Creates queues and changes their settings, all or nothing. Queues of the file that are not named keep their
