@@ -7,7 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use super::error::StoreError;
+use super::manage::{Extra, Tags};
+use super::open::QueueRow;
 use super::spec::QueueSpec;
 use super::stats::Counters;
 
@@ -16,12 +20,58 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a queue is for; the column `role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Queue = 0,
+    /// Records on their way to a target.
+    Spool = 1,
+    /// Records that a target refused.
+    DeadLetters = 2,
+    /// Removed; its messages are going.
+    Removed = 3,
+    /// Removed and empty; its number is not given again.
+    Spent = 4,
+}
+
+impl Role {
+    /// The role of a column; `None` for a number that nobody writes.
+    pub fn read(number: i64) -> Option<Role> {
+        [
+            Role::Queue,
+            Role::Spool,
+            Role::DeadLetters,
+            Role::Removed,
+            Role::Spent,
+        ]
+        .into_iter()
+        .find(|role| *role as i64 == number)
+    }
+}
+
+/// What only those ask for who manage queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Made by its users while the gateway ran, not by the configuration.
+    pub by_users: bool,
+    pub extra: Extra,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// Milliseconds since 1970.
+    pub modified_at: i64,
+}
+
 /// A queue, shared between callers and the writer.
 pub(super) struct Queue {
     pub id: i64,
     pub name: Arc<str>,
+    pub role: Role,
     pub spec: ArcSwap<QueueSpec>,
     pub declared: AtomicBool,
+    pub facts: ArcSwap<Facts>,
+    pub tags: ArcSwap<Tags>,
+    /// The queue is no more: long polls on it end.
+    pub removed: CancellationToken,
     /// As of the last commit.
     pub counters: Mutex<Counters>,
     /// One permit for each message that became visible while somebody waited.
@@ -30,15 +80,37 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub fn new(id: i64, spec: QueueSpec, declared: bool, counters: Counters) -> Queue {
+    /// A queue as its row has it.
+    pub fn new(row: QueueRow) -> Queue {
         Queue {
-            id,
-            name: spec.name.as_str().into(),
-            spec: ArcSwap::from_pointee(spec),
-            declared: AtomicBool::new(declared),
-            counters: Mutex::new(counters),
+            id: row.id,
+            name: row.spec.name.as_str().into(),
+            role: row.role,
+            spec: ArcSwap::from_pointee(row.spec),
+            declared: AtomicBool::new(row.declared),
+            facts: ArcSwap::from_pointee(row.facts),
+            tags: ArcSwap::from_pointee(row.tags),
+            removed: CancellationToken::new(),
+            counters: Mutex::new(row.counters),
             arrivals: Notify::new(),
             waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// What a freshly opened file says counts.
+    pub fn become_as(&self, row: QueueRow) {
+        self.spec.store(Arc::new(row.spec));
+        self.declared.store(row.declared, Ordering::Relaxed);
+        self.facts.store(Arc::new(row.facts));
+        self.tags.store(Arc::new(row.tags));
+        *locked(&self.counters) = row.counters;
+    }
+
+    /// Puts the name into an error of the writer's about a queue that it no longer knows.
+    pub fn named(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::UnknownQueue(_) => StoreError::UnknownQueue(self.name.to_string()),
+            error => error,
         }
     }
 
