@@ -7,11 +7,10 @@ use super::clock::millis;
 use super::commit::Durability;
 use super::error::DeclareError;
 use super::group::Group;
-use super::manage::{Extra, Tags};
-use super::open::QueueRow;
-use super::queue::{Desk, Facts, Names, Queue, Role};
+use super::manage::Extra;
+use super::queue::{Desk, Facts, Names, Queue};
 use super::spec::{Notice, QueueSpec, check_all};
-use super::stats::Counters;
+use super::stats::{Counters, Role};
 use super::writer::Writer;
 
 impl Writer {
@@ -93,15 +92,8 @@ impl Writer {
             queue.facts.store(Arc::new(facts));
             return;
         }
-        let queue = Arc::new(Queue::new(QueueRow {
-            id: entry.id,
-            role: Role::Queue,
-            declared,
-            spec,
-            facts,
-            tags: Tags::new(),
-            counters: Counters::default(),
-        }));
+        let queue = Arc::new(Queue::new(entry.id, spec, declared, Counters::default()));
+        queue.facts.store(Arc::new(facts));
         self.desks.insert(entry.id, Desk::new(queue.clone()));
         self.shared.names.rcu(|names| {
             let mut next: Names = names.as_ref().clone();

@@ -17,8 +17,9 @@ use super::commit::Durability;
 use super::error::{DeclareError, StoreError};
 use super::group::Group;
 use super::open::QueueRow;
-use super::queue::{Desk, Names, Queue, Role};
+use super::queue::{Desk, Names, Queue};
 use super::spec::{QueueSpec, check_all};
+use super::stats::Role;
 use super::writer::{LOG_PER_OPERATION, Writer};
 
 /// The most tags of a queue (SQS).
@@ -93,13 +94,13 @@ impl Store {
     /// # Errors
     /// [`ManageError::Declared`] while the configuration declares the queue.
     pub async fn delete_queue(&self, queue: &str) -> Result<(), ManageError> {
-        let queue = self.users_queue(queue)?;
+        let queue = self.queue(queue)?;
         self.order(move |writer| writer.remove_queue(&queue)).await
     }
 
     /// The queue, if it exists. Spools are none.
     pub fn queue_facts(&self, queue: &str) -> Option<QueueFacts> {
-        let queue = self.users_queue(queue).ok()?;
+        let queue = self.queue(queue).ok()?;
         let facts = queue.facts.load();
         Some(QueueFacts {
             spec: queue.spec.load().as_ref().clone(),
@@ -124,7 +125,7 @@ impl Store {
 
     /// The queue's tags.
     pub fn tags(&self, queue: &str) -> Result<Tags, StoreError> {
-        Ok(self.users_queue(queue)?.tags.load().as_ref().clone())
+        Ok(self.queue(queue)?.tags.load().as_ref().clone())
     }
 
     /// Removes and adds tags; up to 50 a queue, keys of 1 to 128 and values of up to 256 characters.
@@ -134,7 +135,7 @@ impl Store {
         set: Tags,
         removed: Vec<String>,
     ) -> Result<(), StoreError> {
-        let queue = self.users_queue(queue)?;
+        let queue = self.queue(queue)?;
         self.order(move |writer| {
             let mut tags = queue.tags.load().as_ref().clone();
             tags.retain(|key, _| !removed.contains(key));
@@ -148,14 +149,6 @@ impl Store {
             Ok(())
         })
         .await
-    }
-
-    /// The queue of that name, unless it is the gateway's own.
-    pub(super) fn users_queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
-        self.queue(name)
-            .ok()
-            .filter(|queue| queue.role == Role::Queue)
-            .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
     }
 }
 
@@ -338,24 +331,15 @@ impl Writer {
     /// The queues as a freshly opened file has them. What it says counts, also about what was asked while it failed.
     pub fn take_over(&mut self, rows: Vec<QueueRow>) {
         let mut before = std::mem::take(&mut self.desks);
-        self.removals.clear();
         let mut names = Names::new();
         for row in rows {
-            match row.role {
-                Role::Removed => {
-                    self.removals.push_back(row.id);
-                    continue;
-                }
-                Role::Spent => continue,
-                Role::Queue | Role::Spool | Role::DeadLetters => {}
-            }
             let desk = match before.remove(&row.id) {
                 Some(mut desk) => {
                     desk.queue.become_as(row);
                     desk.restore();
                     desk
                 }
-                None => Desk::new(Arc::new(Queue::new(row))),
+                None => Desk::new(Arc::new(Queue::read(row))),
             };
             names.insert(desk.queue.name.clone(), desk.queue.clone());
             self.desks.insert(desk.queue.id, desk);
@@ -433,4 +417,11 @@ pub(super) fn read_tags(connection: &Connection) -> rusqlite::Result<HashMap<i64
         all.entry(row.get(0)?).or_default().insert(key, value);
     }
     Ok(all)
+}
+
+/// Removed queues that still hold something, or may.
+pub(super) fn read_removals(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = connection.prepare("SELECT id FROM queue WHERE role = 3 ORDER BY id")?;
+    let ids = statement.query_map([], |row| row.get(0))?;
+    ids.collect()
 }

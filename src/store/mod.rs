@@ -84,7 +84,7 @@ pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
 pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
 };
-pub use stats::{Health, Ledger, Meters, QueueStats, StoreStats};
+pub use stats::{Health, Ledger, Meters, QueueStats, Role, StoreStats};
 
 use checkpoint::Checkpointer;
 use clock::{Timeline, millis};
@@ -338,7 +338,7 @@ impl Store {
     /// Deletes all messages that were in the queue when this was called, and says how many. Runs in steps, so that other
     /// operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
-        let queue = self.queue(queue)?;
+        let queue = self.any_queue(queue)?;
         self.ask_about(&queue, |reply| {
             Job::Solo(Solo::Purge {
                 queue: queue.id,
@@ -437,7 +437,15 @@ impl Store {
         self.ask(|reply| Job::Solo(Solo::Look(Some(reply)))).await
     }
 
+    /// A queue for its users.
     fn queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
+        self.any_queue(name)
+            .ok()
+            .filter(|queue| queue.role == Role::Queue)
+            .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
+    }
+
+    fn any_queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
         let names = self.0.shared.names.load();
         names
             .get(name)

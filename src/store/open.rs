@@ -13,13 +13,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::clock::LastSeen;
 use super::error::OpenError;
 use super::handle::HandleKey;
-use super::manage::{Extra, Tags, read_tags};
-use super::queue::{Facts, Role};
+use super::manage::{Extra, Tags, read_removals, read_tags};
+use super::queue::Facts;
 use super::redrive::{Moving, read_running};
 use super::schema;
 use super::space::PAGE;
 use super::spec::{QueueSpec, Redrive};
-use super::stats::{Counters, Ledger};
+use super::stats::{Counters, Ledger, Role};
 
 /// The files of a store, all in one directory.
 #[derive(Clone, Debug)]
@@ -146,6 +146,8 @@ pub(super) struct Session {
     pub connection: Connection,
     pub state: StateRow,
     pub queues: Vec<QueueRow>,
+    /// Removed queues that still hold something.
+    pub removals: Vec<i64>,
     /// Tasks that have not ended.
     pub moves: Vec<Moving>,
 }
@@ -283,11 +285,13 @@ pub(super) fn reopen(files: &Files, sizes: Sizes) -> Result<Session, OpenError> 
     }
     let state = read_state(&connection).map_err(refused)?;
     let queues = read_queues(&connection).map_err(refused)?;
+    let removals = read_removals(&connection).map_err(refused)?;
     let moves = read_running(&connection).map_err(refused)?;
     Ok(Session {
         connection,
         state,
         queues,
+        removals,
         moves,
     })
 }
@@ -323,7 +327,7 @@ fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
                 max_message_size, redrive_to, max_receive_count, accepted, imported, deleted, forwarded,
                 dead_lettered, expired, purged, damaged, duplicates, visible, delayed, in_flight, bytes, role, origin,
                 extra, created_at, modified_at
-         FROM queue ORDER BY id",
+         FROM queue WHERE role < 3 ORDER BY id",
     )?;
     let rows = statement.query_map([], |row| {
         let count = |at: usize| row.get::<_, i64>(at).map(|n| n.max(0) as u64);
@@ -340,7 +344,8 @@ fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
         let created_at = row.get(29)?;
         Ok(QueueRow {
             id,
-            role: Role::read(role).ok_or(rusqlite::Error::IntegralValueOutOfRange(26, role))?,
+            role: Role::from_number(role)
+                .ok_or(rusqlite::Error::IntegralValueOutOfRange(26, role))?,
             declared: row.get(2)?,
             facts: Facts {
                 by_users: row.get(27)?,

@@ -13,40 +13,11 @@ use super::error::StoreError;
 use super::manage::{Extra, Tags};
 use super::open::QueueRow;
 use super::spec::QueueSpec;
-use super::stats::Counters;
+use super::stats::{Counters, Role};
 
 /// Locks what only plain assignments happen under: a panic cannot leave it half done.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a queue is for; the column `role`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Queue = 0,
-    /// Records on their way to a target.
-    Spool = 1,
-    /// Records that a target refused.
-    DeadLetters = 2,
-    /// Removed; its messages are going.
-    Removed = 3,
-    /// Removed and empty; its number is not given again.
-    Spent = 4,
-}
-
-impl Role {
-    /// The role of a column; `None` for a number that nobody writes.
-    pub fn read(number: i64) -> Option<Role> {
-        [
-            Role::Queue,
-            Role::Spool,
-            Role::DeadLetters,
-            Role::Removed,
-            Role::Spent,
-        ]
-        .into_iter()
-        .find(|role| *role as i64 == number)
-    }
 }
 
 /// What only those ask for who manage queues.
@@ -80,21 +51,32 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A queue as its row has it.
-    pub fn new(row: QueueRow) -> Queue {
+    pub fn new(id: i64, spec: QueueSpec, declared: bool, counters: Counters) -> Queue {
         Queue {
-            id: row.id,
-            name: row.spec.name.as_str().into(),
-            role: row.role,
-            spec: ArcSwap::from_pointee(row.spec),
-            declared: AtomicBool::new(row.declared),
-            facts: ArcSwap::from_pointee(row.facts),
-            tags: ArcSwap::from_pointee(row.tags),
+            id,
+            name: spec.name.as_str().into(),
+            role: Role::Queue,
+            spec: ArcSwap::from_pointee(spec),
+            declared: AtomicBool::new(declared),
+            facts: ArcSwap::default(),
+            tags: ArcSwap::default(),
             removed: CancellationToken::new(),
-            counters: Mutex::new(row.counters),
+            counters: Mutex::new(counters),
             arrivals: Notify::new(),
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    pub fn with_role(self, role: Role) -> Queue {
+        Queue { role, ..self }
+    }
+
+    /// A queue as its row has it.
+    pub fn read(row: QueueRow) -> Queue {
+        let queue = Queue::new(row.id, row.spec, row.declared, row.counters).with_role(row.role);
+        queue.facts.store(Arc::new(row.facts));
+        queue.tags.store(Arc::new(row.tags));
+        queue
     }
 
     /// What a freshly opened file says counts.

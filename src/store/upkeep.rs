@@ -325,6 +325,7 @@ impl Writer {
     /// Goes on with a freshly opened file: what it says counts.
     pub fn adopt(&mut self, session: Session) {
         self.take_over(session.queues);
+        self.removals = session.removals.into();
         self.moves = session.moves;
         let lost = self.synced_commits - session.state.commits;
         if lost > 0 {
