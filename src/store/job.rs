@@ -8,9 +8,13 @@ use super::handle::Grip;
 use super::message::{Prepared, Sent};
 use super::receive::{Attempts, Found, Want};
 use super::spec::{Notice, QueueSpec};
+use super::writer::Writer;
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer does by itself for one caller, who is told also when it cannot.
+pub(super) type Order = Box<dyn FnOnce(Result<&mut Writer, StoreError>) + Send>;
 
 /// One caller's wish.
 pub(super) enum Job {
@@ -47,6 +51,8 @@ pub(super) enum Solo {
         specs: Vec<QueueSpec>,
         reply: oneshot::Sender<Result<Vec<Notice>, DeclareError>>,
     },
+    /// Queues made, changed, removed; tasks that move messages.
+    Order(Order),
     /// An operator says that the clock is right.
     ConfirmTime(Reply<()>),
     /// Look at once at what has become due.
@@ -59,6 +65,8 @@ pub(super) enum Verdict {
     Sent(Result<Sent, StoreError>),
     Found(Found),
     Done(Result<(), StoreError>),
+    /// Nothing was done.
+    Refused(StoreError),
 }
 
 impl Job {
@@ -76,8 +84,23 @@ impl Job {
         matches!(self, Job::Send { .. } | Job::Delete { .. })
     }
 
+    /// The queue it is about.
+    fn queue(&self) -> Option<i64> {
+        match self {
+            Job::Send { queue, .. } | Job::Receive { queue, .. } => Some(*queue),
+            Job::Delete { grip, .. } | Job::ChangeVisibility { grip, .. } => Some(grip.queue),
+            Job::Solo(_) => None,
+        }
+    }
+
     /// Does the job within the open transaction.
     pub fn run(&self, group: &mut Group<'_>, attempts: &mut Attempts) -> rusqlite::Result<Verdict> {
+        if let Some(queue) = self.queue()
+            && !group.desks.contains_key(&queue)
+        {
+            // Removed while the job was on its way. Its caller knows the name.
+            return Ok(Verdict::Refused(StoreError::UnknownQueue(String::new())));
+        }
         let done = |outcome: Outcome<()>| outcome.map(Verdict::Done);
         match self {
             Job::Send { queue, message, .. } => group.send(*queue, message).map(Verdict::Sent),
@@ -110,6 +133,7 @@ impl Job {
             ) => {
                 let _ = reply.send(done);
             }
+            (job, Verdict::Refused(error)) => job.fail(&error),
             (job, _) => job.fail(&StoreError::Unavailable {
                 reason: "an answer of the wrong kind".to_owned(),
             }),
@@ -137,6 +161,7 @@ impl Solo {
         match self {
             Solo::Purge { reply, .. } => drop(reply.send(Err(error))),
             Solo::Declare { reply, .. } => drop(reply.send(Err(error.into()))),
+            Solo::Order(order) => order(Err(error)),
             Solo::ConfirmTime(reply) | Solo::Close(reply) | Solo::Look(Some(reply)) => {
                 drop(reply.send(Err(error)));
             }

@@ -84,14 +84,14 @@ pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
 pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
 };
-pub use stats::{Health, Ledger, Meters, QueueStats, StoreStats};
+pub use stats::{Health, Ledger, Meters, QueueStats, Role, StoreStats};
 
 use checkpoint::Checkpointer;
 use clock::{Timeline, millis};
 use handle::HandleKey;
 use job::{Job, Reply, Solo};
 use open::Files;
-use queue::{Desk, Names, Queue, locked};
+use queue::{Names, Queue, locked};
 use space::Space;
 use writer::{Link, Writer};
 
@@ -205,20 +205,8 @@ impl Store {
                 path: files.directory.clone(),
                 reason: error.to_string(),
             })?;
-        let mut names = Names::new();
-        let mut desks = HashMap::new();
-        for row in &session.queues {
-            let queue = Arc::new(Queue::new(
-                row.id,
-                row.spec.clone(),
-                row.declared,
-                row.counters,
-            ));
-            names.insert(queue.name.clone(), queue.clone());
-            desks.insert(row.id, Desk::new(queue));
-        }
         let shared = Arc::new(Shared {
-            names: ArcSwap::from_pointee(names),
+            names: ArcSwap::default(),
             handles: HandleKey::new(&session.state.handle_key),
             health: Mutex::default(),
             vitals: Mutex::default(),
@@ -238,7 +226,7 @@ impl Store {
             checkpointer,
             timeline: Timeline::resume(options.clock.clone(), &session.state.last_seen),
             space,
-            desks,
+            desks: HashMap::new(),
             attempts: HashMap::new(),
             next_seq: 0,
             commits: 0,
@@ -248,6 +236,9 @@ impl Store {
             sidecar_failed: false,
             releases: Vec::new(),
             purges: VecDeque::new(),
+            removals: VecDeque::new(),
+            moves: Vec::new(),
+            steps_from: i64::MIN,
             next_tick: Instant::now(),
             backlog: false,
             full_since: None,
@@ -307,7 +298,7 @@ impl Store {
     pub async fn send(&self, queue: &str, message: NewMessage) -> Result<Sent, StoreError> {
         let queue = self.queue(queue)?;
         let message = Box::new(message::prepare(message, &queue.spec.load())?);
-        self.ask(|reply| Job::Send {
+        self.ask_about(&queue, |reply| Job::Send {
             queue: queue.id,
             message,
             reply,
@@ -318,8 +309,10 @@ impl Store {
     /// Deletes the message that a handle was given for. That it is gone already is no error; see the module about
     /// handles of earlier deliveries.
     pub async fn delete(&self, queue: &str, receipt_handle: &str) -> Result<(), StoreError> {
-        let grip = self.grip(queue, receipt_handle)?;
-        self.ask(|reply| Job::Delete { grip, reply }).await
+        let queue = self.queue(queue)?;
+        let grip = self.grip(&queue, receipt_handle)?;
+        self.ask_about(&queue, |reply| Job::Delete { grip, reply })
+            .await
     }
 
     /// Changes when a received message becomes visible again: this long from now, zero for at once; at most 12 hours
@@ -330,10 +323,11 @@ impl Store {
         receipt_handle: &str,
         visibility_timeout: Duration,
     ) -> Result<(), StoreError> {
-        let grip = self.grip(queue, receipt_handle)?;
+        let queue = self.queue(queue)?;
+        let grip = self.grip(&queue, receipt_handle)?;
         check_visibility(visibility_timeout)?;
         let visibility = millis(visibility_timeout);
-        self.ask(|reply| Job::ChangeVisibility {
+        self.ask_about(&queue, |reply| Job::ChangeVisibility {
             grip,
             visibility,
             reply,
@@ -344,9 +338,14 @@ impl Store {
     /// Deletes all messages that were in the queue when this was called, and says how many. Runs in steps, so that other
     /// operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
-        let queue = self.queue(queue)?.id;
-        self.ask(|reply| Job::Solo(Solo::Purge { queue, reply }))
-            .await
+        let queue = self.any_queue(queue)?;
+        self.ask_about(&queue, |reply| {
+            Job::Solo(Solo::Purge {
+                queue: queue.id,
+                reply,
+            })
+        })
+        .await
     }
 
     /// An operator says that the clock is right: what expires may expire again.
@@ -438,7 +437,15 @@ impl Store {
         self.ask(|reply| Job::Solo(Solo::Look(Some(reply)))).await
     }
 
+    /// A queue for its users.
     fn queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
+        self.any_queue(name)
+            .ok()
+            .filter(|queue| queue.role == Role::Queue)
+            .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
+    }
+
+    fn any_queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
         let names = self.0.shared.names.load();
         names
             .get(name)
@@ -446,8 +453,7 @@ impl Store {
             .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
     }
 
-    fn grip(&self, queue: &str, receipt_handle: &str) -> Result<handle::Grip, StoreError> {
-        let queue = self.queue(queue)?;
+    fn grip(&self, queue: &Queue, receipt_handle: &str) -> Result<handle::Grip, StoreError> {
         self.0
             .shared
             .handles
@@ -461,6 +467,36 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.submit(job(reply))?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// As [`Store::ask`]; the writer, which knows a removed queue no longer, leaves its name to the caller.
+    async fn ask_about<T>(
+        &self,
+        queue: &Queue,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        self.ask(job).await.map_err(|error| queue.named(error))
+    }
+
+    /// Has the writer do something by itself, and waits for the answer.
+    async fn order<T, E>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let order: job::Order = Box::new(move |writer| {
+            let result = writer.map_err(E::from).and_then(work);
+            // Who asked may be gone; what was asked is done all the same.
+            let _ = reply.send(result);
+        });
+        self.submit(Job::Solo(Solo::Order(order)))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     fn submit(&self, job: Job) -> Result<(), StoreError> {
