@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{Admin, Exposition};
+use crate::admin::{Admin, Exposition, Guard};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::forward::Forward;
@@ -143,6 +143,7 @@ pub async fn serve(
         exposition: Exposition::new(&metrics, named, keys),
         plan: plan_json,
         store_needed,
+        guard: Guard::new(blueprint.admin_token.clone(), admin_address.ip()),
     }
     .start(admin_bound)?;
 

@@ -12,6 +12,7 @@ use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::BucketSpec;
 use crate::model::route_key::RouteKey;
+use crate::model::secret::Secret;
 use crate::model::value::StageName;
 use crate::store::QueueSpec;
 use crate::telemetry::access_log::Destination;
@@ -31,6 +32,8 @@ pub struct Blueprint {
     pub listeners: Vec<ListenerBlueprint>,
     /// `host:port` of the admin listener.
     pub admin: String,
+    /// What those who see and change messages through the admin listener bring.
+    pub admin_token: Option<Secret<String>>,
     pub aws: aws::Settings,
     pub store: StoreBlueprint,
     pub cors: Option<CorsPolicy>,

@@ -70,7 +70,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         problems
             .warning(
                 &root.key("admin").key("bind"),
-                "the admin listener asks nobody who they are, and this address is not loopback",
+                "the admin listener tells anybody its metrics and the plan, and this address is not loopback",
             )
             .help("bind it to 127.0.0.1, or keep the port from strangers");
     }
@@ -89,6 +89,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         trailing_slash: config.trailing_slash.unwrap_or_default(),
         listeners,
         admin,
+        admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         aws,
         store,
         cors,
