@@ -163,7 +163,7 @@ async fn life(
     };
     x.passed(Phase::Store);
     let kept_for = receipt.kept_for;
-    let response = respond::answered(plan, &found, call, &payload, receipt, x)?;
+    let response = respond::answered(plan, &found, call, &payload, *receipt, x)?;
     match kept_for {
         Some(key) => Ok(once::keep(plan, &found, key, response, x).await),
         None => Ok(response),

@@ -38,7 +38,7 @@ pub(super) struct Record {
 
 /// What became of a record.
 pub(super) enum Stored {
-    Receipt(Receipt),
+    Receipt(Box<Receipt>),
     /// Another request with the same idempotency key was faster.
     Known(Known),
 }
@@ -317,11 +317,11 @@ impl Making {
                     }),
                 };
                 let kept_for = self.kept_for.filter(|_| failure.is_none());
-                Ok(Stored::Receipt(Receipt {
+                Ok(Stored::Receipt(Box::new(Receipt {
                     answer,
                     facts,
                     kept_for,
-                }))
+                })))
             }
             Err(Undelivered::Known(known)) => Ok(Stored::Known(known)),
             Err(Undelivered::Target(error)) => {
