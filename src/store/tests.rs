@@ -3,7 +3,9 @@
 mod crash;
 mod faults;
 mod fifo;
+mod idempotency;
 mod model;
+mod peek;
 mod spool;
 mod standard;
 
