@@ -3,8 +3,10 @@
 mod crash;
 mod faults;
 mod fifo;
+mod idempotency;
 mod manage;
 mod model;
+mod peek;
 mod spool;
 mod standard;
 
