@@ -9,6 +9,7 @@ mod route;
 mod schema;
 mod service;
 mod stage;
+pub mod users;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ use crate::authn::AuthorizerConfig;
 use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
+use crate::sqs_api;
 
 use off::OrOff;
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.
     pub queues: IndexMap<QueueName, Queue>,
+    /// The SQS protocol over the embedded queues, on a listener of its own. Default: none.
+    pub sqs: Option<sqs_api::Settings>,
     /// Cross-origin resource sharing, for every route; `false` for none. Default: none.
     #[serde(deserialize_with = "off::unless_off")]
     #[schemars(with = "Option<OrOff<Cors>>")]

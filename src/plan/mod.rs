@@ -11,6 +11,7 @@ pub mod current;
 pub mod matcher;
 mod response;
 mod routes;
+mod sqs;
 
 use std::sync::Arc;
 
