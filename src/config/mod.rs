@@ -1,6 +1,7 @@
 //! What people write: the types of the route file. They hold no live things. Their doc comments are the reference:
 //! `config/schema.json` and `docs/configuration.md` are generated from them.
 
+mod ack;
 mod listener;
 pub mod load;
 mod off;
@@ -10,6 +11,7 @@ mod schema;
 mod service;
 mod stage;
 pub mod users;
+mod target;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -23,11 +25,13 @@ use crate::sqs_api;
 
 use off::OrOff;
 
+pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
 pub use listener::{Admin, Listener};
-pub use route::{Ack, OneOrMany, Response, Route, RouteLimits};
+pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
 pub use service::{Queue, Redrive, StoreConfig};
 pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
+pub use target::{Backoff, Batch, Breaker, Target};
 
 /// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
 ///
@@ -61,6 +65,8 @@ pub struct Config {
     pub queues: IndexMap<QueueName, Queue>,
     /// The SQS protocol over the embedded queues, on a listener of its own. Default: none.
     pub sqs: Option<sqs_api::Settings>,
+    /// How targets are treated, by queue URL, ARN or name; `default` for those that are not named.
+    pub targets: IndexMap<String, Target>,
     /// Cross-origin resource sharing, for every route; `false` for none. Default: none.
     #[serde(deserialize_with = "off::unless_off")]
     #[schemars(with = "Option<OrOff<Cors>>")]
