@@ -3,8 +3,10 @@
 
 mod check;
 mod completions;
+mod drill;
 mod explain;
 mod load;
+mod overrides;
 mod routes;
 mod schema;
 mod serve;
@@ -57,6 +59,7 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
+    Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -81,6 +84,7 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }
