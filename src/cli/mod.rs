@@ -3,8 +3,10 @@
 
 mod check;
 mod completions;
+mod drill;
 mod explain;
 mod load;
+mod overrides;
 mod queue;
 mod routes;
 mod schema;
@@ -59,6 +61,7 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Queue(queue::Queue),
+    Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -84,6 +87,7 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }

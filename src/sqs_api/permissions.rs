@@ -49,7 +49,8 @@ impl Queues<'_> {
         }
         let accounts = input.accounts.filter(|accounts| !accounts.is_empty());
         let accounts = accounts.ok_or_else(|| {
-            Code::InvalidParameterValue.because("Value [] for parameter PrincipalId is invalid. Reason: Unable to verify.")
+            Code::InvalidParameterValue
+                .because("Value [] for parameter PrincipalId is invalid. Reason: Unable to verify.")
         })?;
         let actions = input.actions.filter(|actions| !actions.is_empty());
         let actions = actions.ok_or_else(|| Fault::missing("Actions"))?;
@@ -59,7 +60,10 @@ impl Queues<'_> {
                 "{count} Actions were found, maximum allowed is {MOST}."
             )));
         }
-        if let Some(stranger) = actions.iter().find(|name| !ACTIONS.contains(&name.as_str())) {
+        if let Some(stranger) = actions
+            .iter()
+            .find(|name| !ACTIONS.contains(&name.as_str()))
+        {
             let rule = "Only the queue owner is allowed to invoke this action.";
             return Err(Fault::value("ActionName", format!("SQS:{stranger}"), rule));
         }
@@ -67,12 +71,19 @@ impl Queues<'_> {
         let mut policy = self.policy(&facts.extra, &arn);
         let statements = policy["Statement"].as_array_mut();
         let Some(statements) = statements else {
-            return Err(Code::InvalidAttributeValue.because("Invalid value for the parameter Policy."));
+            return Err(
+                Code::InvalidAttributeValue.because("Invalid value for the parameter Policy.")
+            );
         };
-        if statements.iter().any(|statement| statement["Sid"] == label.as_str()) {
+        if statements
+            .iter()
+            .any(|statement| statement["Sid"] == label.as_str())
+        {
             return Err(Fault::value("Label", label, "Already exists."));
         }
-        let principals = accounts.iter().map(|account| format!("arn:aws:iam::{account}:root"));
+        let principals = accounts
+            .iter()
+            .map(|account| format!("arn:aws:iam::{account}:root"));
         let actions = actions.iter().map(|action| format!("SQS:{action}"));
         statements.push(json!({
             "Sid": label,
@@ -83,7 +94,10 @@ impl Queues<'_> {
         }));
         let mut extra = facts.extra;
         extra.insert("Policy".to_owned(), policy.to_string());
-        self.store.change_queue(facts.spec, extra).await.map_err(managed)?;
+        self.store
+            .change_queue(facts.spec, extra)
+            .await
+            .map_err(managed)?;
         Ok(Value::Null)
     }
 
@@ -95,10 +109,16 @@ impl Queues<'_> {
         let mut policy = self.policy(&facts.extra, &self.names.arn(&queue));
         let statements = policy["Statement"].as_array_mut();
         let statements = statements.filter(|statements| {
-            statements.iter().any(|statement| statement["Sid"] == label.as_str())
+            statements
+                .iter()
+                .any(|statement| statement["Sid"] == label.as_str())
         });
         let Some(statements) = statements else {
-            return Err(Fault::value("Label", label, "can't find label on existing policy."));
+            return Err(Fault::value(
+                "Label",
+                label,
+                "can't find label on existing policy.",
+            ));
         };
         statements.retain(|statement| statement["Sid"] != label.as_str());
         let mut extra = facts.extra;
@@ -107,7 +127,10 @@ impl Queues<'_> {
         } else {
             extra.insert("Policy".to_owned(), policy.to_string());
         }
-        self.store.change_queue(facts.spec, extra).await.map_err(managed)?;
+        self.store
+            .change_queue(facts.spec, extra)
+            .await
+            .map_err(managed)?;
         Ok(Value::Null)
     }
 

@@ -188,7 +188,10 @@ impl Queues<'_> {
             answer.insert("NextToken".to_owned(), URL_SAFE_NO_PAD.encode(last).into());
         }
         if !names.is_empty() {
-            let urls: Vec<Value> = names.iter().map(|name| self.names.url(name).into()).collect();
+            let urls: Vec<Value> = names
+                .iter()
+                .map(|name| self.names.url(name).into())
+                .collect();
             answer.insert(key.to_owned(), urls.into());
         }
         Ok(Value::Object(answer))
@@ -237,9 +240,8 @@ pub(super) fn managed(error: ManageError) -> Fault {
         ManageError::ExistsOtherwise => Code::QueueNameExists.because(
             "A queue already exists with the same name and a different value for some attribute",
         ),
-        ManageError::Declared => Code::UnsupportedOperation.because(
-            "The gateway's configuration declares this queue; it is removed there.",
-        ),
+        ManageError::Declared => Code::UnsupportedOperation
+            .because("The gateway's configuration declares this queue; it is removed there."),
         ManageError::Refused(error) => match error {
             crate::store::DeclareError::Store(error) => error.into(),
             error => Code::InvalidParameterValue.because(error.to_string()),
