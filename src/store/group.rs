@@ -65,6 +65,7 @@ pub(super) struct Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Deleted,
+    Forwarded,
     Expired,
     Purged,
     DeadLettered,
@@ -207,6 +208,7 @@ impl Group<'_> {
         let ledger = &mut desk.counters.ledger;
         *match exit {
             Exit::Deleted => &mut ledger.deleted,
+            Exit::Forwarded => &mut ledger.forwarded,
             Exit::Expired => &mut ledger.expired,
             Exit::Purged => &mut ledger.purged,
             Exit::DeadLettered => &mut ledger.dead_lettered,
@@ -221,6 +223,14 @@ impl Group<'_> {
             .prepare_cached("DELETE FROM message WHERE seq = ?1")?
             .execute([slot.seq])?;
         self.count_exit(queue, slot, exit)
+    }
+
+    /// A record is no dead letter any more.
+    pub fn forget_death(&self, seq: i64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM death WHERE seq = ?1")?
+            .execute([seq])?;
+        Ok(())
     }
 
     /// The lane of a message group, made if the group is new; and the time before which no later message of the group

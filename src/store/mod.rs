@@ -42,6 +42,7 @@ mod idempotency;
 mod job;
 mod manage;
 mod message;
+mod moving;
 mod open;
 mod peek;
 mod queue;

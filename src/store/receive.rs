@@ -59,22 +59,24 @@ pub(super) fn forget_old_attempts(attempts: &mut Attempts, steady: i64) {
 }
 
 /// A row of `message`, if it is what was written.
-struct Stored {
-    origin: i64,
-    id: Uuid,
-    sent_at: i64,
-    group_id: Option<String>,
+pub(super) struct Stored {
+    pub origin: i64,
+    pub id: Uuid,
+    pub sent_at: i64,
+    /// The checksum of what the caller sent.
+    pub content_hash: u64,
+    pub group_id: Option<String>,
     deduplication_id: Option<String>,
     attributes: Attributes,
     system_attributes: Attributes,
     body: Bytes,
 }
 
-const MESSAGE: &str = "m.queue, m.id, m.sent_at, m.group_id, m.deduplication_id, m.attributes, m.system_attributes, m.checksum, m.body";
+pub(super) const MESSAGE: &str = "m.queue, m.id, m.sent_at, m.group_id, m.deduplication_id, m.attributes, m.system_attributes, m.checksum, m.body";
 
 impl Stored {
     /// Reads and verifies; `None` if the row is missing or not as it was written.
-    fn read(row: &Row<'_>, from: usize, seq: i64) -> rusqlite::Result<Option<Stored>> {
+    pub fn read(row: &Row<'_>, from: usize, seq: i64) -> rusqlite::Result<Option<Stored>> {
         let text = |at: usize| -> rusqlite::Result<Option<Option<&str>>> {
             Ok(match row.get_ref(from + at)? {
                 ValueRef::Null => Some(None),
@@ -125,6 +127,7 @@ impl Stored {
             origin,
             id,
             sent_at,
+            content_hash: content,
             group_id: group_id.map(str::to_owned),
             deduplication_id: deduplication_id.map(str::to_owned),
             attributes,
@@ -394,7 +397,7 @@ impl Group<'_> {
     }
 
     /// Moves a message whose row is missing or changed to the table `damaged`.
-    fn set_aside(&mut self, queue: i64, slot: &Slot) -> rusqlite::Result<()> {
+    pub fn set_aside(&mut self, queue: i64, slot: &Slot) -> rusqlite::Result<()> {
         let name = self.desk(queue)?.queue.name.clone();
         tracing::error!(queue = %name, seq = slot.seq, "A stored message is damaged; it is kept in the table `damaged` and not delivered");
         self.connection

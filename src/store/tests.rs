@@ -5,6 +5,7 @@ mod faults;
 mod fifo;
 mod manage;
 mod model;
+mod redrive;
 mod standard;
 
 use std::path::Path;
