@@ -25,6 +25,9 @@ const COST: i64 = 1_000;
 /// A task with a limit makes at most this many steps a second.
 const STEPS_A_SECOND: i64 = 20;
 
+/// What a step looks at: each with where the walk is after it; `None` where nothing can be received.
+type Batch = Vec<((i64, i64), Option<Slot>)>;
+
 /// A task that has not ended.
 #[derive(Clone)]
 pub(super) struct Moving {
@@ -199,7 +202,7 @@ impl Group<'_> {
         &self,
         task: &Moving,
         limit: usize,
-    ) -> rusqlite::Result<Vec<((i64, i64), Option<Slot>)>> {
+    ) -> rusqlite::Result<Batch> {
         let (lane, seq) = task.at;
         self.connection
             .prepare_cached(
@@ -219,7 +222,7 @@ impl Group<'_> {
         task: &Moving,
         only: &[i64],
         limit: usize,
-    ) -> rusqlite::Result<Vec<((i64, i64), Option<Slot>)>> {
+    ) -> rusqlite::Result<Batch> {
         let done = usize::try_from(task.at.1).unwrap_or(0);
         let mut statement = self.connection.prepare_cached(
             "SELECT seq, lane, arrived_at, receive_count, first_received_at, size FROM ready
