@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::receive::{Message, Received};
 use super::send::Sent;
 use super::{receive, send};
+use crate::integration::Targets;
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
-use crate::integration::{StoreState, Targets};
 use crate::model::message::{Attributes, md5_of_attributes, md5_of_body, sqs_text};
 use crate::model::value::QueueName;
-use crate::store::{Delivery, NewMessage, Receive, Store, StoreError};
+use crate::store::{Delivery, NewMessage, Receive, StoreError};
 
 pub(super) async fn send(
     targets: &Targets,
@@ -30,7 +30,7 @@ pub(super) async fn send(
         group_id: request.group_id,
         deduplication_id: request.deduplication_id,
     };
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let sending = store.send(&queue.0, message);
     let sent = by(deadline, Lost::MayHaveHappened, sending).await;
     let sent = sent.map_err(|mut error| {
@@ -62,7 +62,7 @@ pub(super) async fn receive(
         wait: seconds(request.wait_time_seconds.unwrap_or_default()),
         attempt_id: request.attempt_id,
     };
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let receiving = store.receive(&queue.0, wanted);
     let deliveries = by(deadline, Lost::Harmless, receiving).await?;
     let (system, names) = (request.attribute_names, request.message_attribute_names);
@@ -79,7 +79,7 @@ pub(super) async fn delete(
     receipt_handle: &str,
     deadline: Instant,
 ) -> Result<(), TargetError> {
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let deleting = store.delete(&queue.0, receipt_handle);
     by(deadline, Lost::MayHaveHappened, deleting).await
 }
@@ -89,21 +89,9 @@ pub(super) async fn purge(
     queue: &QueueName,
     deadline: Instant,
 ) -> Result<u64, TargetError> {
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let purging = store.purge(&queue.0);
     by(deadline, Lost::MayHaveHappened, purging).await
-}
-
-fn open_store(targets: &Targets) -> Result<Store, TargetError> {
-    let absent = |reason| {
-        TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason)
-            .of_embedded_queue()
-    };
-    match targets.store_state() {
-        StoreState::Open(store) => Ok(store),
-        StoreState::Absent => Err(absent("no embedded store is configured".to_owned())),
-        StoreState::Unavailable(reason) => Err(absent(reason)),
-    }
 }
 
 fn seconds(seconds: i32) -> Duration {
@@ -123,7 +111,7 @@ async fn by<T>(
 }
 
 /// What the store's refusal means, in SQS's own codes where SQS has one.
-fn refusal(error: StoreError) -> TargetError {
+pub(in crate::integration) fn refusal(error: StoreError) -> TargetError {
     let message = error.to_string();
     let of = |class, code: &str| {
         TargetError::new(class, Service::Sqs, code, message.clone()).of_embedded_queue()
