@@ -9,7 +9,7 @@ use super::error::DeclareError;
 use super::group::Group;
 use super::queue::{Desk, Names, Queue};
 use super::spec::{Notice, QueueSpec, check_all};
-use super::stats::Counters;
+use super::stats::{Counters, Role};
 use super::writer::Writer;
 
 impl Writer {
@@ -18,6 +18,7 @@ impl Writer {
         let held: Vec<QueueSpec> = self
             .desks
             .values()
+            .filter(|desk| desk.queue.role == Role::Queue)
             .map(|desk| desk.queue.spec.load().as_ref().clone())
             .collect();
         check_all(&specs, &held)?;
@@ -25,6 +26,7 @@ impl Writer {
         let mut missing: Vec<i64> = self
             .desks
             .values()
+            .filter(|desk| desk.queue.role == Role::Queue)
             .filter(|desk| !specs.iter().any(|spec| *spec.name == *desk.queue.name))
             .map(|desk| desk.queue.id)
             .collect();

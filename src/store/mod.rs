@@ -35,6 +35,7 @@ mod checksum;
 mod clock;
 mod commit;
 mod declare;
+mod dispatch;
 mod error;
 mod group;
 mod handle;
@@ -42,10 +43,13 @@ mod idempotency;
 mod job;
 mod manage;
 mod message;
+mod once;
 mod open;
 mod peek;
 mod queue;
+mod reader;
 mod receive;
+mod recover;
 mod redrive;
 mod schema;
 mod send;
@@ -54,6 +58,7 @@ mod space;
 mod spec;
 mod spool;
 mod stats;
+mod stored;
 mod upkeep;
 mod wait;
 mod writer;
@@ -70,7 +75,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use clock::Clock;
@@ -84,14 +89,16 @@ pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
 pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
 };
-pub use stats::{Health, Ledger, Meters, QueueStats, StoreStats};
+pub use stats::{Health, Ledger, Meters, QueueStats, Role, StoreStats};
 
 use checkpoint::Checkpointer;
-use clock::{Timeline, millis};
-use handle::HandleKey;
+use clock::{Steady, Timeline, millis};
+use handle::{Grip, HandleKey};
 use job::{Job, Reply, Solo};
 use open::Files;
-use queue::{Desk, Names, Queue, locked};
+use queue::{Desk, Names, Queue, Spools, locked};
+use reader::Readers;
+use recover::{Recovery, spools_of};
 use space::Space;
 use writer::{Link, Writer};
 
@@ -130,6 +137,13 @@ impl Options {
 /// What callers and the writer share.
 struct Shared {
     names: ArcSwap<Names>,
+    spools: ArcSwap<Spools>,
+    spool_made: Notify,
+    possible_duplicates: AtomicU64,
+    readers: Readers,
+    steady: Steady,
+    /// Deliveries whose caller went away while the answer was on its way.
+    strays: Mutex<Vec<Grip>>,
     handles: HandleKey,
     health: Mutex<Health>,
     vitals: Mutex<Vitals>,
@@ -205,20 +219,23 @@ impl Store {
                 path: files.directory.clone(),
                 reason: error.to_string(),
             })?;
+        let timeline = Timeline::resume(options.clock.clone(), &session.state.last_seen);
         let mut names = Names::new();
         let mut desks = HashMap::new();
         for row in &session.queues {
-            let queue = Arc::new(Queue::new(
-                row.id,
-                row.spec.clone(),
-                row.declared,
-                row.counters,
-            ));
+            let queue = Queue::new(row.id, row.spec.clone(), row.declared, row.counters);
+            let queue = Arc::new(queue.with_role(row.role));
             names.insert(queue.name.clone(), queue.clone());
             desks.insert(row.id, Desk::new(queue));
         }
         let shared = Arc::new(Shared {
+            spools: ArcSwap::from_pointee(spools_of(&names)),
             names: ArcSwap::from_pointee(names),
+            spool_made: Notify::new(),
+            possible_duplicates: AtomicU64::new(0),
+            strays: Mutex::default(),
+            readers: Readers::new(files.database.clone()),
+            steady: timeline.steady(),
             handles: HandleKey::new(&session.state.handle_key),
             health: Mutex::default(),
             vitals: Mutex::default(),
@@ -236,7 +253,7 @@ impl Store {
                 retry: None,
             },
             checkpointer,
-            timeline: Timeline::resume(options.clock.clone(), &session.state.last_seen),
+            timeline,
             space,
             desks,
             attempts: HashMap::new(),
@@ -246,6 +263,9 @@ impl Store {
             syncs: true,
             sidecar,
             sidecar_failed: false,
+            recovery: Some(Recovery::Opened {
+                below: session.state.next_seq,
+            }),
             releases: Vec::new(),
             purges: VecDeque::new(),
             next_tick: Instant::now(),
@@ -257,6 +277,7 @@ impl Store {
             lock,
         };
         writer.adopt(session);
+        writer.recover_spools();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
@@ -296,7 +317,8 @@ impl Store {
     /// The declaration of a queue, also of one that is no longer declared.
     pub fn spec(&self, queue: &str) -> Option<Arc<QueueSpec>> {
         let names = self.0.shared.names.load();
-        names.get(queue).map(|queue| queue.spec.load_full())
+        let queue = names.get(queue).filter(|queue| queue.role == Role::Queue);
+        queue.map(|queue| queue.spec.load_full())
     }
 
     /// Stores a message; the answer means that it is on disk.
@@ -341,10 +363,10 @@ impl Store {
         .await
     }
 
-    /// Deletes all messages that were in the queue when this was called, and says how many. Runs in steps, so that other
+    /// Deletes all messages that were in the queue (a spool and its dead letters, too) when this was called, and says how many. Runs in steps, so that other
     /// operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
-        let queue = self.queue(queue)?.id;
+        let queue = self.any_queue(queue)?.id;
         self.ask(|reply| Job::Solo(Solo::Purge { queue, reply }))
             .await
     }
@@ -364,17 +386,22 @@ impl Store {
             .values()
             .map(|queue| {
                 let counters = *locked(&queue.counters);
+                let waiting = match queue.role {
+                    Role::Spool => counters.depth(),
+                    Role::Queue | Role::DeadLetters => counters.visible,
+                };
                 let age =
                     |arrived: i64| Duration::from_millis((vitals.wall - arrived).max(0) as u64);
                 QueueStats {
                     name: queue.name.to_string(),
+                    role: queue.role,
                     declared: queue.declared.load(Ordering::Relaxed),
                     ledger: counters.ledger,
                     visible: counters.visible,
                     delayed: counters.delayed,
                     in_flight: counters.in_flight,
                     bytes: counters.bytes,
-                    oldest_age: counters.oldest.filter(|_| counters.visible > 0).map(age),
+                    oldest_age: counters.oldest.filter(|_| waiting > 0).map(age),
                 }
             })
             .collect();
@@ -438,7 +465,15 @@ impl Store {
         self.ask(|reply| Job::Solo(Solo::Look(Some(reply)))).await
     }
 
+    /// A queue for its users.
     fn queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
+        self.any_queue(name)
+            .ok()
+            .filter(|queue| queue.role == Role::Queue)
+            .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
+    }
+
+    fn any_queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
         let names = self.0.shared.names.load();
         names
             .get(name)
@@ -446,7 +481,7 @@ impl Store {
             .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
     }
 
-    fn grip(&self, queue: &str, receipt_handle: &str) -> Result<handle::Grip, StoreError> {
+    fn grip(&self, queue: &str, receipt_handle: &str) -> Result<Grip, StoreError> {
         let queue = self.queue(queue)?;
         self.0
             .shared

@@ -16,7 +16,7 @@ use super::handle::HandleKey;
 use super::schema;
 use super::space::PAGE;
 use super::spec::{QueueSpec, Redrive};
-use super::stats::{Counters, Ledger};
+use super::stats::{Counters, Ledger, Role};
 
 /// The files of a store, all in one directory.
 #[derive(Clone, Debug)]
@@ -157,6 +157,7 @@ pub(super) struct StateRow {
 pub(super) struct QueueRow {
     pub id: i64,
     pub declared: bool,
+    pub role: Role,
     pub spec: QueueSpec,
     pub counters: Counters,
 }
@@ -310,7 +311,7 @@ fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
     let mut statement = connection.prepare(
         "SELECT id, name, declared, fifo, content_based, lifo, visibility_ms, retention_ms, delay_ms, max_size,
                 max_message_size, redrive_to, max_receive_count, accepted, imported, deleted, forwarded,
-                dead_lettered, expired, purged, damaged, duplicates, visible, delayed, in_flight, bytes
+                dead_lettered, expired, purged, damaged, duplicates, visible, delayed, in_flight, bytes, role
          FROM queue ORDER BY id",
     )?;
     let rows = statement.query_map([], |row| {
@@ -326,6 +327,8 @@ fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
         Ok(QueueRow {
             id: row.get(0)?,
             declared: row.get(2)?,
+            role: Role::from_number(row.get(26)?)
+                .ok_or(rusqlite::Error::IntegralValueOutOfRange(26, row.get(26)?))?,
             spec: QueueSpec {
                 name: row.get(1)?,
                 fifo: row.get(3)?,

@@ -4,6 +4,7 @@ mod crash;
 mod faults;
 mod fifo;
 mod model;
+mod spool;
 mod standard;
 
 use std::path::Path;
