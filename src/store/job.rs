@@ -13,9 +13,13 @@ use super::once::KeyChange;
 use super::receive::{Attempts, Found, Want};
 use super::spec::{Notice, QueueSpec};
 use super::spool::{Settlement, Spooled};
+use super::writer::Writer;
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer does by itself for one caller, who is told also when it cannot.
+pub(super) type Order = Box<dyn FnOnce(Result<&mut Writer, StoreError>) + Send>;
 
 /// One caller's wish.
 pub(super) enum Job {
@@ -83,11 +87,8 @@ pub(super) enum Solo {
         specs: Vec<QueueSpec>,
         reply: oneshot::Sender<Result<Vec<Notice>, DeclareError>>,
     },
-    /// Make the queues of targets that have none.
-    OpenSpools {
-        targets: Vec<String>,
-        reply: Reply<()>,
-    },
+    /// Queues made, changed, removed; tasks that move messages.
+    Order(Order),
     /// An operator says that the clock is right.
     ConfirmTime(Reply<()>),
     /// Look at once at what has become due.
@@ -104,6 +105,8 @@ pub(super) enum Verdict {
     Spooled(Result<Once<Vec<Spooled>>, StoreError>),
     Parcels(Lot),
     Reserved(Result<Once<Reservation>, StoreError>),
+    /// Nothing was done.
+    Refused(StoreError),
 }
 
 impl Verdict {
@@ -158,8 +161,27 @@ impl Job {
         }
     }
 
+    /// The queue it is about.
+    fn queue(&self) -> Option<i64> {
+        match self {
+            Job::Send { queue, .. }
+            | Job::SendOnce { queue, .. }
+            | Job::Receive { queue, .. }
+            | Job::Take { queue, .. }
+            | Job::Settle { queue, .. } => Some(*queue),
+            Job::Delete { grip, .. } | Job::ChangeVisibility { grip, .. } => Some(grip.queue),
+            Job::Spool { .. } | Job::Reserve { .. } | Job::ChangeKey { .. } | Job::Solo(_) => None,
+        }
+    }
+
     /// Does the job within the open transaction.
     pub fn run(&self, group: &mut Group<'_>, attempts: &mut Attempts) -> rusqlite::Result<Verdict> {
+        if let Some(queue) = self.queue()
+            && !group.desks.contains_key(&queue)
+        {
+            // Removed while the job was on its way. Its caller knows the name.
+            return Ok(Verdict::Refused(StoreError::UnknownQueue(String::new())));
+        }
         let done = |outcome: Outcome<()>| outcome.map(Verdict::Done);
         match self {
             Job::Send { queue, message, .. } => group.send(*queue, message).map(Verdict::Sent),
@@ -242,6 +264,7 @@ impl Job {
             (Job::Reserve { reply, .. }, Verdict::Reserved(reserved)) => {
                 let _ = reply.send(reserved);
             }
+            (job, Verdict::Refused(error)) => job.fail(&error),
             (job, _) => job.fail(&StoreError::Unavailable {
                 reason: "an answer of the wrong kind".to_owned(),
             }),
@@ -276,10 +299,8 @@ impl Solo {
         match self {
             Solo::Purge { reply, .. } => drop(reply.send(Err(error))),
             Solo::Declare { reply, .. } => drop(reply.send(Err(error.into()))),
-            Solo::ConfirmTime(reply)
-            | Solo::Close(reply)
-            | Solo::Look(Some(reply))
-            | Solo::OpenSpools { reply, .. } => {
+            Solo::Order(order) => order(Err(error)),
+            Solo::ConfirmTime(reply) | Solo::Close(reply) | Solo::Look(Some(reply)) => {
                 drop(reply.send(Err(error)));
             }
             Solo::Look(None) => {}
