@@ -1,5 +1,6 @@
 //! Tests of the store as a whole: what SQS's semantics ask, what survives, and what is refused.
 
+mod broken;
 mod crash;
 mod faults;
 mod fifo;
@@ -8,6 +9,7 @@ mod manage;
 mod model;
 mod peek;
 mod spool;
+mod spool_model;
 mod standard;
 
 use std::path::Path;
