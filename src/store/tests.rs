@@ -1,5 +1,6 @@
 //! Tests of the store as a whole: what SQS's semantics ask, what survives, and what is refused.
 
+mod broken;
 mod crash;
 mod faults;
 mod fifo;
@@ -9,6 +10,7 @@ mod model;
 mod peek;
 mod redrive;
 mod spool;
+mod spool_model;
 mod standard;
 
 use std::path::Path;
