@@ -12,9 +12,9 @@ use super::clock::millis;
 use super::commit::Durability;
 use super::group::{Exit, Flight, Group, Slot};
 use super::message::row_checksum;
-use super::receive::{MESSAGE, Stored};
 use super::redrive::MoveState;
 use super::stats::Role;
+use super::stored::{MESSAGE, Stored};
 use super::writer::{LOG_PER_OPERATION, Writer};
 
 /// Messages in one step at most, and bytes after which a step ends.
@@ -198,11 +198,7 @@ impl Group<'_> {
     }
 
     /// What can be received of the source, after where the walk has come to.
-    fn following(
-        &self,
-        task: &Moving,
-        limit: usize,
-    ) -> rusqlite::Result<Batch> {
+    fn following(&self, task: &Moving, limit: usize) -> rusqlite::Result<Batch> {
         let (lane, seq) = task.at;
         self.connection
             .prepare_cached(
@@ -217,12 +213,7 @@ impl Group<'_> {
     }
 
     /// The next of those that were asked for; `None` where one cannot be received.
-    fn picked(
-        &self,
-        task: &Moving,
-        only: &[i64],
-        limit: usize,
-    ) -> rusqlite::Result<Batch> {
+    fn picked(&self, task: &Moving, only: &[i64], limit: usize) -> rusqlite::Result<Batch> {
         let done = usize::try_from(task.at.1).unwrap_or(0);
         let mut statement = self.connection.prepare_cached(
             "SELECT seq, lane, arrived_at, receive_count, first_received_at, size FROM ready

@@ -376,7 +376,7 @@ async fn no_more_is_moved_in_a_second_than_the_task_may() {
         let moved = t.last_move("dead").await.moved;
         assert!((tenths..=tenths + 1).contains(&moved), "{tenths}: {moved}");
     }
-    let t = t.after_a_kill_amid().await;
+    let t = t.after_a_kill();
     let before = t.last_move("dead").await;
     assert_eq!(before.state, MoveState::Running);
     assert_eq!(before.max_per_second, Some(10));
@@ -507,8 +507,9 @@ async fn the_last_ten_tasks_are_remembered_newest_first() {
 
 #[tokio::test]
 async fn a_task_goes_on_after_a_kill_and_every_message_is_in_one_place() {
+    const ALL: u64 = 900;
     let t = Fixture::with_dead_letters().await;
-    let senders: Vec<_> = (0..3_000)
+    let senders: Vec<_> = (0..ALL)
         .map(|n| {
             let store = t.store.clone();
             tokio::spawn(async move { store.send("a", message(&n.to_string())).await.unwrap() })
@@ -518,24 +519,29 @@ async fn a_task_goes_on_after_a_kill_and_every_message_is_in_one_place() {
         sender.await.unwrap();
     }
     t.fail_all("a").await;
-    t.store.start_move(from("dead")).await.unwrap();
-    let mut killed_amid = 0;
-    while t.last_move("dead").await.state == MoveState::Running {
-        t.send("other", "meanwhile").await;
-        let killed = t.after_a_kill_amid().await;
-        let (dead, back) = (killed.stats("dead"), killed.stats("a"));
-        assert_eq!(dead.visible + back.visible, 3_000);
-        if killed.last_move("dead").await.state == MoveState::Running {
-            killed_amid += 1;
-        }
-        let task = killed.ended("dead").await;
-        assert_eq!((task.state, task.moved), (MoveState::Completed, 3_000));
-        assert_eq!(killed.stats("a").visible, 3_000);
-        let numbers: std::collections::HashSet<i64> = killed.numbers("a").into_iter().collect();
-        assert_eq!(numbers.len(), 3_000);
+    let mut begun = false;
+    let killed = t
+        .after_kills_amid(move |writer| {
+            if begun {
+                writer.move_some();
+            } else {
+                writer.start_move(&from("dead")).unwrap();
+                begun = true;
+            }
+            !writer.moves.is_empty()
+        })
+        .await;
+    assert!(killed.len() > 3, "a move is not one long step");
+    for t in killed {
+        let (dead, back) = (t.stats("dead"), t.stats("a"));
+        assert_eq!(dead.visible + back.visible, ALL);
+        let task = t.ended("dead").await;
+        assert_eq!((task.state, task.moved), (MoveState::Completed, ALL));
+        assert_eq!((t.stats("dead").depth(), t.stats("a").visible), (0, ALL));
+        let numbers: std::collections::HashSet<i64> = t.numbers("a").into_iter().collect();
+        assert_eq!(numbers.len() as u64, ALL);
+        assert_eq!(bodies(&t.receive("a", 3).await), ["0", "1", "2"]);
     }
-    assert!(killed_amid > 0, "a move is not one long step");
-    assert_eq!(bodies(&t.receive("a", 3).await), ["0", "1", "2"]);
 }
 
 #[tokio::test]
@@ -551,4 +557,74 @@ async fn a_damaged_dead_letter_is_set_aside_and_the_others_move() {
     assert_eq!(t.completed(from("dead")).await.moved, 2);
     assert_eq!(t.stats("dead").ledger.damaged, 1);
     assert_eq!(bodies(&t.receive("a", 10).await), ["1", "3"]);
+}
+
+#[tokio::test]
+async fn what_a_target_refused_goes_back_to_its_spool_in_the_order_of_its_key() {
+    use super::spool::{TARGET, new, record};
+    let t = Fixture::without_queues().await;
+    let spool = async |key: Option<&str>, call: &str| {
+        let spooled = t.store.spool(vec![record(key, call)], None).await.unwrap();
+        new(spooled).remove(0)
+    };
+    let take = async || t.store.take_parcels(TARGET, 10, 1 << 20).await.unwrap();
+    let settle = async |number: i64, settlement: Settlement| {
+        let settled = t.store.settle(TARGET, vec![(number, settlement)]).await;
+        settled.unwrap();
+    };
+    let dead = || {
+        Settlement::Dead(Reason {
+            code: "InvalidMessageContents".into(),
+            detail: "no".into(),
+        })
+    };
+    let mut numbers = Vec::new();
+    for (key, call) in [(Some("k"), "k1"), (Some("k"), "k2"), (None, "free")] {
+        let spooled = spool(key, call).await;
+        numbers.push(spooled.number);
+    }
+    for number in &numbers {
+        take().await;
+        settle(*number, dead()).await;
+    }
+    let k3 = spool(Some("k"), "k3").await;
+    let source = dead_letter_queue(TARGET);
+    assert_eq!(t.stats(&source).visible, 3);
+    let elsewhere = NewMove {
+        destination: Some("elsewhere".into()),
+        ..from(&source)
+    };
+    let refused = t.store.start_move(elsewhere).await;
+    assert!(matches!(refused, Err(MoveError::Invalid(_))), "{refused:?}");
+    let spool_itself = from(&spool_queue(TARGET));
+    let refused = t.store.start_move(spool_itself).await;
+    assert!(matches!(refused, Err(MoveError::Store(_))), "{refused:?}");
+    let task = t.completed(from(&source)).await;
+    assert_eq!(task.moved, 3);
+    assert_eq!(t.stats(&source).depth(), 0);
+    let ledger = t.stats(&spool_queue(TARGET)).ledger;
+    assert_eq!((ledger.dead_lettered, ledger.imported), (3, 3));
+    let file = rusqlite::Connection::open(t.directory.path().join("store.db")).unwrap();
+    let deaths: i64 = file
+        .query_row("SELECT count(*) FROM death", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(deaths, 0);
+    // One of each key at a time; what comes back comes last.
+    let mut order = Vec::new();
+    while let taken = take().await
+        && !taken.is_empty()
+    {
+        for parcel in taken {
+            let call = String::from_utf8(parcel.call.to_vec()).unwrap();
+            assert_eq!(parcel.attempts, 1, "{call}");
+            assert_eq!(parcel.context, format!("{{\"of\":\"{call}\"}}"));
+            assert_eq!(parcel.key.is_none(), call == "free");
+            order.push(call);
+            settle(parcel.number, Settlement::Forwarded).await;
+        }
+    }
+    order.retain(|call| call != "free");
+    assert_eq!(order, ["k3", "k1", "k2"]);
+    assert_eq!(t.store.spool_depth(TARGET), SpoolDepth::default());
+    assert!(k3.number > numbers[2]);
 }
