@@ -26,7 +26,7 @@ fn grouped(group: &str, body: &str) -> NewMessage {
     }
 }
 
-fn from(source: &str) -> NewMove {
+pub(super) fn from(source: &str) -> NewMove {
     NewMove {
         source: source.into(),
         ..NewMove::default()
@@ -76,7 +76,7 @@ impl Fixture {
         }
     }
 
-    async fn completed(&self, task: NewMove) -> MoveTask {
+    pub(super) async fn completed(&self, task: NewMove) -> MoveTask {
         let source = task.source.clone();
         let handle = self.store.start_move(task).await.unwrap();
         let task = self.ended(&source).await;
@@ -557,74 +557,4 @@ async fn a_damaged_dead_letter_is_set_aside_and_the_others_move() {
     assert_eq!(t.completed(from("dead")).await.moved, 2);
     assert_eq!(t.stats("dead").ledger.damaged, 1);
     assert_eq!(bodies(&t.receive("a", 10).await), ["1", "3"]);
-}
-
-#[tokio::test]
-async fn what_a_target_refused_goes_back_to_its_spool_in_the_order_of_its_key() {
-    use super::spool::{TARGET, new, record};
-    let t = Fixture::without_queues().await;
-    let spool = async |key: Option<&str>, call: &str| {
-        let spooled = t.store.spool(vec![record(key, call)], None).await.unwrap();
-        new(spooled).remove(0)
-    };
-    let take = async || t.store.take_parcels(TARGET, 10, 1 << 20).await.unwrap();
-    let settle = async |number: i64, settlement: Settlement| {
-        let settled = t.store.settle(TARGET, vec![(number, settlement)]).await;
-        settled.unwrap();
-    };
-    let dead = || {
-        Settlement::Dead(Reason {
-            code: "InvalidMessageContents".into(),
-            detail: "no".into(),
-        })
-    };
-    let mut numbers = Vec::new();
-    for (key, call) in [(Some("k"), "k1"), (Some("k"), "k2"), (None, "free")] {
-        let spooled = spool(key, call).await;
-        numbers.push(spooled.number);
-    }
-    for number in &numbers {
-        take().await;
-        settle(*number, dead()).await;
-    }
-    let k3 = spool(Some("k"), "k3").await;
-    let source = dead_letter_queue(TARGET);
-    assert_eq!(t.stats(&source).visible, 3);
-    let elsewhere = NewMove {
-        destination: Some("elsewhere".into()),
-        ..from(&source)
-    };
-    let refused = t.store.start_move(elsewhere).await;
-    assert!(matches!(refused, Err(MoveError::Invalid(_))), "{refused:?}");
-    let spool_itself = from(&spool_queue(TARGET));
-    let refused = t.store.start_move(spool_itself).await;
-    assert!(matches!(refused, Err(MoveError::Store(_))), "{refused:?}");
-    let task = t.completed(from(&source)).await;
-    assert_eq!(task.moved, 3);
-    assert_eq!(t.stats(&source).depth(), 0);
-    let ledger = t.stats(&spool_queue(TARGET)).ledger;
-    assert_eq!((ledger.dead_lettered, ledger.imported), (3, 3));
-    let file = rusqlite::Connection::open(t.directory.path().join("store.db")).unwrap();
-    let deaths: i64 = file
-        .query_row("SELECT count(*) FROM death", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(deaths, 0);
-    // One of each key at a time; what comes back comes last.
-    let mut order = Vec::new();
-    while let taken = take().await
-        && !taken.is_empty()
-    {
-        for parcel in taken {
-            let call = String::from_utf8(parcel.call.to_vec()).unwrap();
-            assert_eq!(parcel.attempts, 1, "{call}");
-            assert_eq!(parcel.context, format!("{{\"of\":\"{call}\"}}"));
-            assert_eq!(parcel.key.is_none(), call == "free");
-            order.push(call);
-            settle(parcel.number, Settlement::Forwarded).await;
-        }
-    }
-    order.retain(|call| call != "free");
-    assert_eq!(order, ["k3", "k1", "k2"]);
-    assert_eq!(t.store.spool_depth(TARGET), SpoolDepth::default());
-    assert!(k3.number > numbers[2]);
 }
