@@ -9,6 +9,7 @@ mod queue;
 mod routes;
 mod schema;
 mod serve;
+mod store;
 mod table;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Queue(queue::Queue),
+    Store(store::Store),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -84,6 +86,7 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Store(store) => store.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }

@@ -47,6 +47,7 @@ mod peek;
 mod queue;
 mod receive;
 mod redrive;
+mod salvage;
 mod schema;
 mod send;
 mod settle;
@@ -80,6 +81,7 @@ pub use manage::{Extra, ManageError, QueueFacts, Tags};
 pub use message::{Delivery, NewMessage, Receive, Sent};
 pub use peek::{Death, Peeked, Standing};
 pub use redrive::{MoveError, MoveState, MoveTask, NewMove};
+pub use salvage::{QueueSalvage, Rows, Salvage, salvage};
 pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
 pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
