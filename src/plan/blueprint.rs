@@ -8,6 +8,7 @@ use crate::authn;
 use crate::authn::api_key::KeyEntry;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
+use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::BucketSpec;
 use crate::model::route_key::RouteKey;
@@ -18,6 +19,7 @@ use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
 use super::cors::CorsPolicy;
+use super::delivery::IdempotencyPlan;
 use super::response::ResponsePlan;
 
 /// Everything that a plan is built from.
@@ -37,6 +39,8 @@ pub struct Blueprint {
     pub cors: Option<CorsPolicy>,
     pub limits: GatewayLimits,
     pub keys: Vec<([u8; 32], KeyEntry)>,
+    /// How targets are treated.
+    pub targets: forward::Settings,
     pub routes: Vec<RouteBlueprint>,
     pub log_destination: Destination,
     pub log_format: LogFormat,
@@ -92,5 +96,23 @@ pub struct RouteBlueprint {
     pub throttle: Option<BucketSpec>,
     pub limits: RouteLimits,
     pub integration: Integration,
+    /// Further targets that get a copy.
+    pub copies: Vec<Integration>,
+    pub ack: AckPlan,
+    pub idempotency: Option<IdempotencyPlan>,
     pub response: ResponsePlan,
+}
+
+impl RouteBlueprint {
+    /// Every target, the first one first.
+    pub fn targets(&self) -> impl Iterator<Item = &Integration> {
+        std::iter::once(&self.integration).chain(&self.copies)
+    }
+
+    /// Whether requests of the route can need the embedded store.
+    pub fn needs_store(&self) -> bool {
+        self.ack.mode != AckMode::Target
+            || self.idempotency.is_some()
+            || self.targets().any(Integration::touches_store)
+    }
 }

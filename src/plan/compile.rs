@@ -22,6 +22,7 @@ use crate::telemetry::log_format::LogFormat;
 
 use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
 use super::cors::CorsPolicy;
+use super::delivery;
 use super::routes;
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
@@ -46,6 +47,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         .cors
         .as_ref()
         .and_then(|cors| CorsPolicy::compile(cors, &root.key("cors"), problems));
+    let targets = delivery::settings(config, problems);
     let routes = routes::compile(config, dialect, &stage_variables, exposed, problems);
     let admin = config
         .admin
@@ -93,6 +95,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         cors,
         limits,
         keys,
+        targets,
         routes,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
@@ -422,7 +425,7 @@ fn store(
         Some(path) => (origin.directory)(&at.key("path")).join(path),
         None => Path::new("data").to_owned(),
     };
-    let needed = !queues.is_empty() || routes.iter().any(|route| route.integration.touches_store());
+    let needed = !queues.is_empty() || routes.iter().any(|route| route.needs_store());
     StoreBlueprint {
         path,
         max_size: max_size.0,

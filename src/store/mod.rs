@@ -35,6 +35,7 @@ mod checksum;
 mod clock;
 mod commit;
 mod declare;
+mod dispatch;
 mod error;
 mod group;
 mod handle;
@@ -42,10 +43,13 @@ mod idempotency;
 mod job;
 mod manage;
 mod message;
+mod once;
 mod open;
 mod peek;
 mod queue;
+mod reader;
 mod receive;
+mod recover;
 mod redrive;
 mod salvage;
 mod schema;
@@ -55,6 +59,7 @@ mod space;
 mod spec;
 mod spool;
 mod stats;
+mod stored;
 mod upkeep;
 mod wait;
 mod writer;
@@ -63,7 +68,7 @@ mod writer;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -71,7 +76,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use clock::Clock;
@@ -89,11 +94,13 @@ pub use spool::{
 pub use stats::{Health, Ledger, Meters, QueueStats, Role, StoreStats};
 
 use checkpoint::Checkpointer;
-use clock::{Timeline, millis};
-use handle::HandleKey;
+use clock::{Steady, Timeline, millis};
+use handle::{Grip, HandleKey};
 use job::{Job, Reply, Solo};
 use open::Files;
-use queue::{Names, Queue, locked};
+use queue::{Names, Queue, Spools, locked};
+use reader::Readers;
+use recover::Recovery;
 use space::Space;
 use writer::{Link, Writer};
 
@@ -132,6 +139,13 @@ impl Options {
 /// What callers and the writer share.
 struct Shared {
     names: ArcSwap<Names>,
+    spools: ArcSwap<Spools>,
+    spool_made: Notify,
+    possible_duplicates: AtomicU64,
+    readers: Readers,
+    steady: Steady,
+    /// Deliveries whose caller went away while the answer was on its way.
+    strays: Mutex<Vec<Grip>>,
     handles: HandleKey,
     health: Mutex<Health>,
     vitals: Mutex<Vitals>,
@@ -207,8 +221,15 @@ impl Store {
                 path: files.directory.clone(),
                 reason: error.to_string(),
             })?;
+        let timeline = Timeline::resume(options.clock.clone(), &session.state.last_seen);
         let shared = Arc::new(Shared {
             names: ArcSwap::default(),
+            spools: ArcSwap::default(),
+            spool_made: Notify::new(),
+            possible_duplicates: AtomicU64::new(0),
+            strays: Mutex::default(),
+            readers: Readers::new(files.database.clone()),
+            steady: timeline.steady(),
             handles: HandleKey::new(&session.state.handle_key),
             health: Mutex::default(),
             vitals: Mutex::default(),
@@ -226,7 +247,7 @@ impl Store {
                 retry: None,
             },
             checkpointer,
-            timeline: Timeline::resume(options.clock.clone(), &session.state.last_seen),
+            timeline,
             space,
             desks: HashMap::new(),
             attempts: HashMap::new(),
@@ -236,6 +257,9 @@ impl Store {
             syncs: true,
             sidecar,
             sidecar_failed: false,
+            recovery: Some(Recovery::Opened {
+                below: session.state.next_seq,
+            }),
             releases: Vec::new(),
             purges: VecDeque::new(),
             removals: VecDeque::new(),
@@ -250,6 +274,7 @@ impl Store {
             lock,
         };
         writer.adopt(session);
+        writer.recover_spools();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
@@ -276,6 +301,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether there is a store in a directory, or what is left of one.
+    pub fn exists(path: &Path) -> bool {
+        Files::within(path).database.exists()
+    }
+
     /// Creates queues and changes their settings, all or nothing. Queues of the file that are not named keep their
     /// messages and can still be used; a [`Notice`] says so.
     pub async fn declare(&self, specs: Vec<QueueSpec>) -> Result<Vec<Notice>, DeclareError> {
@@ -289,7 +319,8 @@ impl Store {
     /// The declaration of a queue, also of one that is no longer declared.
     pub fn spec(&self, queue: &str) -> Option<Arc<QueueSpec>> {
         let names = self.0.shared.names.load();
-        names.get(queue).map(|queue| queue.spec.load_full())
+        let queue = names.get(queue).filter(|queue| queue.role == Role::Queue);
+        queue.map(|queue| queue.spec.load_full())
     }
 
     /// Stores a message; the answer means that it is on disk.
@@ -337,8 +368,8 @@ impl Store {
         .await
     }
 
-    /// Deletes all messages that were in the queue when this was called, and says how many. Runs in steps, so that other
-    /// operations go on; goes on by itself when the caller stops waiting.
+    /// Deletes all messages that were in the queue (of any role) when this was called, and says how many. Runs in steps,
+    /// so that other operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
         let queue = self.any_queue(queue)?;
         self.ask_about(&queue, |reply| {
@@ -365,17 +396,22 @@ impl Store {
             .values()
             .map(|queue| {
                 let counters = *locked(&queue.counters);
+                let waiting = match queue.role {
+                    Role::Spool => counters.depth(),
+                    Role::Queue | Role::DeadLetters => counters.visible,
+                };
                 let age =
                     |arrived: i64| Duration::from_millis((vitals.wall - arrived).max(0) as u64);
                 QueueStats {
                     name: queue.name.to_string(),
+                    role: queue.role,
                     declared: queue.declared.load(Ordering::Relaxed),
                     ledger: counters.ledger,
                     visible: counters.visible,
                     delayed: counters.delayed,
                     in_flight: counters.in_flight,
                     bytes: counters.bytes,
-                    oldest_age: counters.oldest.filter(|_| counters.visible > 0).map(age),
+                    oldest_age: counters.oldest.filter(|_| waiting > 0).map(age),
                 }
             })
             .collect();
@@ -455,7 +491,7 @@ impl Store {
             .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
     }
 
-    fn grip(&self, queue: &Queue, receipt_handle: &str) -> Result<handle::Grip, StoreError> {
+    fn grip(&self, queue: &Queue, receipt_handle: &str) -> Result<Grip, StoreError> {
         self.0
             .shared
             .handles

@@ -1,7 +1,7 @@
 //! A queue as both sides see it: the callers' side (declaration, published counts, wake-ups) and the writer's (counts as
 //! of the open transaction, what is due next).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +45,7 @@ pub(super) struct Queue {
     pub removed: CancellationToken,
     /// As of the last commit.
     pub counters: Mutex<Counters>,
-    /// One permit for each message that became visible while somebody waited.
+    /// One permit for each message that became visible while somebody waited; on a spool one, too, while nobody did.
     pub arrivals: Notify,
     pub waiting: AtomicUsize,
 }
@@ -105,6 +105,15 @@ impl Queue {
 /// Queues by name, replaced whole when queues are declared.
 pub(super) type Names = HashMap<Arc<str>, Arc<Queue>>;
 
+/// The two queues of a target.
+pub(super) struct SpoolPair {
+    pub spool: Arc<Queue>,
+    pub dead_letters: Arc<Queue>,
+}
+
+/// Spools by target, replaced whole when one is made.
+pub(super) type Spools = HashMap<Box<str>, SpoolPair>;
+
 /// A queue on the writer's side.
 pub(super) struct Desk {
     pub queue: Arc<Queue>,
@@ -120,6 +129,8 @@ pub(super) struct Desk {
     pub next_due: i64,
     /// While a purge runs: messages below this number are not to become visible again.
     pub purging_below: i64,
+    /// A spool's records that somebody in this process was given to deliver and has not settled.
+    pub handed_out: HashSet<i64>,
 }
 
 impl Desk {
@@ -134,6 +145,7 @@ impl Desk {
             // Not known yet: look at once.
             next_due: i64::MIN,
             purging_below: i64::MIN,
+            handed_out: HashSet::new(),
         }
     }
 
@@ -145,8 +157,11 @@ impl Desk {
             self.aged = false;
         }
         let arrived = std::mem::take(&mut self.arrived);
-        // Who starts to wait after this line looks at the counts first, and finds them published.
-        for _ in 0..arrived.min(self.queue.waiting.load(Ordering::SeqCst)) {
+        // Who starts to wait on a queue after this line looks at the counts first, and finds them published. A spool's
+        // counts do not tell whether anything can be taken: a permit stays for its one consumer instead.
+        let waiting = self.queue.waiting.load(Ordering::SeqCst);
+        let least = usize::from(self.queue.role == Role::Spool);
+        for _ in 0..arrived.min(waiting.max(least)) {
             self.queue.arrivals.notify_one();
         }
     }

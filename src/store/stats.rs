@@ -72,6 +72,7 @@ impl Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueStats {
     pub name: String,
+    pub role: Role,
     /// Whether the current configuration names it.
     pub declared: bool,
     pub ledger: Ledger,
@@ -81,7 +82,8 @@ pub struct QueueStats {
     pub in_flight: u64,
     /// Bytes of bodies and attributes.
     pub bytes: u64,
-    /// Age of the oldest message that waits to be received; refreshed every second.
+    /// Age of the oldest message that waits to be received; of a spool, of the oldest record in it. Refreshed every
+    /// second.
     pub oldest_age: Option<Duration>,
 }
 

@@ -3,8 +3,11 @@
 mod crash;
 mod faults;
 mod fifo;
+mod idempotency;
 mod manage;
 mod model;
+mod peek;
+mod spool;
 mod standard;
 
 use std::path::Path;

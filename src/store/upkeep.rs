@@ -1,6 +1,7 @@
 //! What the writer does by itself between two groups: messages become visible, expire, are purged in steps; the log is
 //! moved into the database; a failed file is opened again; somebody notices when the file is no longer ours.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
@@ -11,6 +12,7 @@ use super::error::{FullReason, OpenError, StoreError};
 use super::open::{self, Session};
 use super::queue::locked;
 use super::receive::forget_old_attempts;
+use super::recover::{Recovery, spools_of};
 use super::space::{PAGE, free_pages};
 use super::stats::Health;
 use super::writer::{LOG_PER_OPERATION, Link, Writer};
@@ -72,6 +74,10 @@ impl Writer {
                 return;
             }
         }
+        if tick {
+            self.recover_spools();
+            self.releases.append(&mut locked(&self.shared.strays));
+        }
         self.move_messages(tick);
         self.remove_some();
         self.move_some();
@@ -116,6 +122,7 @@ impl Writer {
             }
             if sweep {
                 finished &= group.forget_duplicates(STEP)?;
+                finished &= group.forget_keys(STEP)?;
                 forget_old_attempts(attempts, group.now.steady);
             }
             let purged = match &mut purge {
@@ -128,6 +135,11 @@ impl Writer {
         match outcome {
             Ok((finished, purged)) => {
                 self.backlog = !finished;
+                for grip in &releases {
+                    if let Some(desk) = self.desks.get_mut(&grip.queue) {
+                        desk.handed_out.remove(&grip.seq);
+                    }
+                }
                 if let (Some(job), Some(purge)) = (self.purges.front_mut(), purge) {
                     job.purge = purge;
                 }
@@ -137,6 +149,7 @@ impl Writer {
             }
             Err(error) => {
                 self.backlog = false;
+                locked(&self.shared.strays).extend(releases);
                 self.fail_purges(&error);
             }
         }
@@ -309,6 +322,7 @@ impl Writer {
         match session {
             Ok(session) => {
                 self.adopt(session);
+                self.recover_spools();
                 self.set_health(Health::Healthy);
             }
             Err(error @ (OpenError::Corrupt { .. } | OpenError::NewerVersion { .. })) => {
@@ -325,6 +339,8 @@ impl Writer {
     /// Goes on with a freshly opened file: what it says counts.
     pub fn adopt(&mut self, session: Session) {
         self.take_over(session.queues);
+        let spools = spools_of(&self.shared.names.load());
+        self.shared.spools.store(Arc::new(spools));
         self.removals = session.removals.into();
         self.moves = session.moves;
         let lost = self.synced_commits - session.state.commits;
@@ -338,8 +354,10 @@ impl Writer {
         }
         self.next_seq = session.state.next_seq.max(self.next_seq);
         self.commits = session.state.commits.max(self.synced_commits);
+        self.recovery.get_or_insert(Recovery::Reconnected);
         self.syncs = true;
         self.identity = self.files.identity();
         self.link = Link::Up(session.connection);
+        self.shared.readers.resume();
     }
 }

@@ -20,10 +20,10 @@ use super::{Store, check_visibility};
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Counts a caller who waits, for as long as it lives.
-struct Waiting<'a>(&'a Queue);
+pub(super) struct Waiting<'a>(&'a Queue);
 
 impl<'a> Waiting<'a> {
-    fn begin(queue: &'a Queue) -> Waiting<'a> {
+    pub fn begin(queue: &'a Queue) -> Waiting<'a> {
         queue.waiting.fetch_add(1, Ordering::SeqCst);
         Waiting(queue)
     }

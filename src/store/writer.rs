@@ -21,6 +21,7 @@ use super::handle::Grip;
 use super::job::{Job, Reply, Solo, Verdict};
 use super::open::Files;
 use super::receive::Attempts;
+use super::recover::Recovery;
 use super::redrive::Moving;
 use super::settle::Purge;
 use super::space::Space;
@@ -68,6 +69,8 @@ pub(super) struct Writer {
     pub syncs: bool,
     pub sidecar: File,
     pub sidecar_failed: bool,
+    /// What is still to come back to the spools.
+    pub recovery: Option<Recovery>,
     /// Deliveries that nobody waited for any more.
     pub releases: Vec<Grip>,
     pub purges: VecDeque<PurgeJob>,
@@ -164,9 +167,10 @@ impl Writer {
                     .commit_seconds
                     .observe(started.elapsed().as_secs_f64());
                 for (job, verdict) in group.into_iter().zip(verdicts) {
-                    if let Verdict::Sent(Err(StoreError::Full(reason))) = &verdict {
+                    if let Some(reason) = verdict.full() {
                         self.full(reason.clone());
                     }
+                    self.note_handed_out(&job, &verdict);
                     self.releases.extend(job.answer(verdict));
                 }
             }
@@ -175,6 +179,31 @@ impl Writer {
                     job.fail(&error);
                 }
             }
+        }
+    }
+
+    /// Remembers which spooled records are being delivered in this process.
+    fn note_handed_out(&mut self, job: &Job, verdict: &Verdict) {
+        match (job, verdict) {
+            (Job::Take { queue, .. }, Verdict::Parcels(lot)) => {
+                if let Some(desk) = self.desks.get_mut(queue) {
+                    let numbers = lot.parcels.iter().map(|parcel| parcel.number);
+                    desk.handed_out.extend(numbers);
+                }
+            }
+            (
+                Job::Settle {
+                    queue, settlements, ..
+                },
+                Verdict::Done(Ok(())),
+            ) => {
+                if let Some(desk) = self.desks.get_mut(queue) {
+                    for (number, _) in settlements {
+                        desk.handed_out.remove(number);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -232,6 +261,7 @@ impl Writer {
             let _ = purge.reply.send(Err(StoreError::Closed));
         }
         self.checkpointer.let_go();
+        self.shared.readers.suspend(StoreError::Closed);
         self.close_file();
         if let Err(error) = self.sidecar.sync_all() {
             tracing::warn!(%error, "The commit sidecar could not be synced");
