@@ -5,7 +5,10 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use super::*;
-use crate::store::{NewMessage, Options, QueueSpec, Receive, Redrive, Store, StoreStats};
+use crate::store::{
+    Known, NewKey, NewMessage, NewRecord, Once, Options, QueueSpec, Reason, Receive, Redrive,
+    Settlement, Store, StoreStats, dead_letter_queue,
+};
 
 const START: i64 = 1_700_000_000_000;
 const BODY: usize = 600;
@@ -436,4 +439,99 @@ fn a_folder_without_a_store_says_so() {
         refused.to_string().contains("rename store.db.corrupt-1"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn spools_keep_their_keys_in_order_their_dead_letters_and_idempotency_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(options(directory.path())).unwrap();
+    let record = |number: usize| NewRecord {
+        target: "sqs:https://x/1/orders".into(),
+        key: (number % 3 > 0).then(|| format!("k{}", number % 3)),
+        call: body(number).into(),
+        context: format!("{{\"n\":{number}}}"),
+        hold: None,
+    };
+    let key = || NewKey {
+        key: [7; 32],
+        fingerprint: [8; 32],
+        request_id: "r".into(),
+        ttl: Duration::from_secs(3_600),
+        fence: Duration::from_secs(60),
+    };
+    let receipt = || bytes::Bytes::from_static(b"receipt");
+    store
+        .spool(vec![record(0)], Some((key(), receipt())))
+        .await
+        .unwrap();
+    for number in 1..90 {
+        store.spool(vec![record(number)], None).await.unwrap();
+    }
+    let target = "sqs:https://x/1/orders";
+    let first = store.take_parcels(target, 5, 1 << 20).await.unwrap();
+    let reason = Reason {
+        code: "InvalidMessageContents".into(),
+        detail: "why".into(),
+    };
+    let settlements = vec![
+        (first[0].number, Settlement::Dead(reason)),
+        (
+            first[1].number,
+            Settlement::Later(Duration::from_secs(1_000)),
+        ),
+        (first[2].number, Settlement::Forwarded),
+    ];
+    store.settle(target, settlements).await.unwrap();
+    store.close().await;
+    for page in pages_of_messages(directory.path(), 0x05) {
+        overwrite(directory.path(), (page - 1) * PAGE, &[0xa5; PAGE as usize]);
+    }
+    let salvage = salvaged(directory.path());
+    assert!(salvage.is_whole(), "{salvage:?}");
+    let (store, _) = reopened(directory.path());
+    let depth = store.spool_depth(target);
+    assert_eq!((depth.depth, depth.dead_letters), (88, 1));
+    let dead = store
+        .peek(&dead_letter_queue(target), None, 10)
+        .await
+        .unwrap();
+    assert_eq!(
+        dead[0].death.as_ref().unwrap().code,
+        "InvalidMessageContents"
+    );
+    assert!(matches!(
+        store.spool(vec![record(0)], Some((key(), receipt()))).await,
+        Ok(Once::Known(Known::Done(_)))
+    ));
+    // One key waits for its next attempt and holds up what follows; the others go on in order.
+    let mut taken: Vec<(Option<String>, String)> = Vec::new();
+    loop {
+        let parcels = store.take_parcels(target, 100, 1 << 20).await.unwrap();
+        if parcels.is_empty() {
+            break;
+        }
+        let mut settlements = Vec::new();
+        for parcel in parcels {
+            settlements.push((parcel.number, Settlement::Forwarded));
+            let call = String::from_utf8(parcel.call.to_vec()).unwrap();
+            taken.push((parcel.key, call));
+        }
+        store.settle(target, settlements).await.unwrap();
+    }
+    let waiting = first[1].key.clone();
+    for key in [None, Some("k1".to_owned()), Some("k2".to_owned())] {
+        let of_key: Vec<&String> = taken
+            .iter()
+            .filter(|(of, _)| *of == key)
+            .map(|(_, call)| call)
+            .collect();
+        if key.is_some() && key == waiting {
+            assert!(of_key.is_empty(), "{of_key:?}");
+        } else {
+            assert!(
+                of_key.is_sorted() && of_key.len() >= 28,
+                "{key:?}: {of_key:?}"
+            );
+        }
+    }
 }
