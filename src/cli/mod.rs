@@ -3,8 +3,10 @@
 
 mod check;
 mod completions;
+mod drill;
 mod explain;
 mod load;
+mod overrides;
 mod queue;
 mod routes;
 mod schema;
@@ -61,6 +63,7 @@ enum Command {
     Explain(explain::Explain),
     Queue(queue::Queue),
     Store(store::Store),
+    Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -87,6 +90,7 @@ pub fn main() -> Exit {
         Command::Explain(explain) => explain.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),
+        Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }

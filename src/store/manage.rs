@@ -18,6 +18,7 @@ use super::error::{DeclareError, StoreError};
 use super::group::Group;
 use super::open::QueueRow;
 use super::queue::{Desk, Names, Queue};
+use super::recover::spools_of;
 use super::spec::{QueueSpec, check_all};
 use super::stats::Role;
 use super::writer::{LOG_PER_OPERATION, Writer};
@@ -344,6 +345,7 @@ impl Writer {
             names.insert(desk.queue.name.clone(), desk.queue.clone());
             self.desks.insert(desk.queue.id, desk);
         }
+        self.shared.spools.store(Arc::new(spools_of(&names)));
         self.shared.names.store(Arc::new(names));
         for desk in before.into_values() {
             desk.queue.removed.cancel();

@@ -43,6 +43,7 @@ mod idempotency;
 mod job;
 mod manage;
 mod message;
+mod moving;
 mod once;
 mod open;
 mod peek;
@@ -223,8 +224,8 @@ impl Store {
             })?;
         let timeline = Timeline::resume(options.clock.clone(), &session.state.last_seen);
         let shared = Arc::new(Shared {
-            names: ArcSwap::default(),
             spools: ArcSwap::default(),
+            names: ArcSwap::default(),
             spool_made: Notify::new(),
             possible_duplicates: AtomicU64::new(0),
             strays: Mutex::default(),
@@ -368,8 +369,8 @@ impl Store {
         .await
     }
 
-    /// Deletes all messages that were in the queue (of any role) when this was called, and says how many. Runs in steps,
-    /// so that other operations go on; goes on by itself when the caller stops waiting.
+    /// Deletes all messages that were in the queue (a spool and its dead letters, too) when this was called, and says how many. Runs in steps, so that other
+    /// operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
         let queue = self.any_queue(queue)?;
         self.ask_about(&queue, |reply| {
