@@ -52,6 +52,7 @@ mod reader;
 mod receive;
 mod recover;
 mod redrive;
+mod salvage;
 mod schema;
 mod send;
 mod settle;
@@ -86,6 +87,7 @@ pub use manage::{Extra, ManageError, QueueFacts, Tags};
 pub use message::{Delivery, NewMessage, Receive, Sent};
 pub use peek::{Death, Peeked, Standing};
 pub use redrive::{MoveError, MoveState, MoveTask, NewMove};
+pub use salvage::{QueueSalvage, Rows, Salvage, salvage};
 pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
 pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
@@ -367,8 +369,8 @@ impl Store {
         .await
     }
 
-    /// Deletes all messages that were in the queue (of any role) when this was called, and says how many. Runs in steps,
-    /// so that other operations go on; goes on by itself when the caller stops waiting.
+    /// Deletes all messages that were in the queue (a spool and its dead letters, too) when this was called, and says how many. Runs in steps, so that other
+    /// operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
         let queue = self.any_queue(queue)?;
         self.ask_about(&queue, |reply| {

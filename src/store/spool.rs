@@ -121,8 +121,13 @@ impl Store {
         let targets = prepared.iter().map(|(target, ..)| target);
         let missing = self.without_spool(targets);
         if !missing.is_empty() {
-            self.order(move |writer| writer.open_spools(&missing))
-                .await?;
+            self.ask(|reply| {
+                Job::Solo(Solo::OpenSpools {
+                    targets: missing,
+                    reply,
+                })
+            })
+            .await?;
         }
         let entries = prepared.into_iter().map(|(target, row, hold)| {
             let spool = self.numbers(&target).map(|(queue, _)| queue);

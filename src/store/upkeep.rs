@@ -1,7 +1,6 @@
 //! What the writer does by itself between two groups: messages become visible, expire, are purged in steps; the log is
 //! moved into the database; a failed file is opened again; somebody notices when the file is no longer ours.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
@@ -12,7 +11,7 @@ use super::error::{FullReason, OpenError, StoreError};
 use super::open::{self, Session};
 use super::queue::locked;
 use super::receive::forget_old_attempts;
-use super::recover::{Recovery, spools_of};
+use super::recover::Recovery;
 use super::space::{PAGE, free_pages};
 use super::stats::Health;
 use super::writer::{LOG_PER_OPERATION, Link, Writer};
@@ -339,8 +338,6 @@ impl Writer {
     /// Goes on with a freshly opened file: what it says counts.
     pub fn adopt(&mut self, session: Session) {
         self.take_over(session.queues);
-        let spools = spools_of(&self.shared.names.load());
-        self.shared.spools.store(Arc::new(spools));
         self.removals = session.removals.into();
         self.moves = session.moves;
         let lost = self.synced_commits - session.state.commits;
