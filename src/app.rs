@@ -141,7 +141,11 @@ pub async fn serve(
         .iter()
         .map(|bound| Name(bound.name().clone()))
         .zip(stats.iter().cloned())
-        .chain(sqs_bound.iter().map(|bound| (Name(bound.name().clone()), sqs_stats.clone())))
+        .chain(
+            sqs_bound
+                .iter()
+                .map(|bound| (Name(bound.name().clone()), sqs_stats.clone())),
+        )
         .collect();
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {

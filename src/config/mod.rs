@@ -10,8 +10,8 @@ mod route;
 mod schema;
 mod service;
 mod stage;
-pub mod users;
 mod target;
+pub mod users;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;

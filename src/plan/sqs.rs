@@ -19,12 +19,20 @@ pub(super) fn compile(
     let written = config.sqs.as_ref()?;
     let at = ConfigPath::root().key("sqs");
     let before = problems.errors();
-    let bind = written.bind.clone().unwrap_or_else(|| DEFAULT_BIND.to_owned());
+    let bind = written
+        .bind
+        .clone()
+        .unwrap_or_else(|| DEFAULT_BIND.to_owned());
     let bind_at = at.key("bind");
     check_bind(&bind, &bind_at, problems);
     let neighbours = listeners
         .iter()
-        .map(|listener| (format!("the listener `{}`", listener.name), listener.bind.as_str()))
+        .map(|listener| {
+            (
+                format!("the listener `{}`", listener.name),
+                listener.bind.as_str(),
+            )
+        })
         .chain([("the admin listener".to_owned(), admin)]);
     for (name, taken) in neighbours {
         if taken == bind && !bind.ends_with(":0") {
@@ -48,7 +56,10 @@ pub(super) fn compile(
         }
         (true, Some(_)) => {
             problems
-                .error(&at.key("anonymous"), "`anonymous: true` ignores signatures, so the credentials would mean nothing")
+                .error(
+                    &at.key("anonymous"),
+                    "`anonymous: true` ignores signatures, so the credentials would mean nothing",
+                )
                 .help("write one of them");
             Access::Anonymous
         }
@@ -96,31 +107,59 @@ mod tests {
         let loaded = load_texts::<Config>(vec![file], &BTreeMap::<String, String>::new());
         let mut problems = loaded.problems;
         let config = loaded.value.unwrap_or_default();
-        let listeners = [ListenerBlueprint { name: "public".into(), bind: "127.0.0.1:8080".into() }];
+        let listeners = [ListenerBlueprint {
+            name: "public".into(),
+            bind: "127.0.0.1:8080".into(),
+        }];
         let blueprint = compile(&config, &listeners, "127.0.0.1:9901", &mut problems);
-        (blueprint, problems.0.iter().map(ToString::to_string).collect())
+        (
+            blueprint,
+            problems.0.iter().map(ToString::to_string).collect(),
+        )
     }
 
     #[test]
     fn either_credentials_or_anonymous_has_to_be_written_and_not_both() {
         assert!(compiled("sqs: { anonymous: true }").0.is_some());
-        let users = "credentials: [ { name: a, access_key_id: AKID, secret_access_key: hush-hush } ]";
+        let users =
+            "credentials: [ { name: a, access_key_id: AKID, secret_access_key: hush-hush } ]";
         let (blueprint, _) = compiled(&format!("sqs: {{ bind: '0.0.0.0:9324', {users} }}"));
         let blueprint = blueprint.unwrap();
-        assert_eq!((blueprint.bind.as_str(), blueprint.region.as_str()), ("0.0.0.0:9324", "us-east-1"));
+        assert_eq!(
+            (blueprint.bind.as_str(), blueprint.region.as_str()),
+            ("0.0.0.0:9324", "us-east-1")
+        );
         assert!(!format!("{blueprint:?}").contains("hush"));
         for (text, expected) in [
             ("sqs: {}", "nobody could use this listener"),
-            ("sqs: { anonymous: true, bind: '0.0.0.0:9324' }", "is not loopback"),
-            (&format!("sqs: {{ anonymous: true, {users} }}"), "would mean nothing"),
-            ("sqs: { anonymous: true, bind: '127.0.0.1:9901' }", "the admin listener is bound to"),
-            ("sqs: { anonymous: true, bind: '127.0.0.1:8080' }", "the listener `public` is bound to"),
-            ("sqs: { anonymous: true, bind: nowhere }", "is not an address"),
+            (
+                "sqs: { anonymous: true, bind: '0.0.0.0:9324' }",
+                "is not loopback",
+            ),
+            (
+                &format!("sqs: {{ anonymous: true, {users} }}"),
+                "would mean nothing",
+            ),
+            (
+                "sqs: { anonymous: true, bind: '127.0.0.1:9901' }",
+                "the admin listener is bound to",
+            ),
+            (
+                "sqs: { anonymous: true, bind: '127.0.0.1:8080' }",
+                "the listener `public` is bound to",
+            ),
+            (
+                "sqs: { anonymous: true, bind: nowhere }",
+                "is not an address",
+            ),
             ("sqs: { credentials: [] }", "there is no user"),
         ] {
             let (blueprint, said) = compiled(text);
             assert!(blueprint.is_none(), "{text}");
-            assert!(said.iter().any(|said| said.contains(expected)), "{text}: {said:?}");
+            assert!(
+                said.iter().any(|said| said.contains(expected)),
+                "{text}: {said:?}"
+            );
             assert!(!said.iter().any(|said| said.contains("hush")), "{said:?}");
         }
     }
@@ -128,7 +167,13 @@ mod tests {
     #[test]
     fn the_region_of_arns_is_that_of_aws_unless_it_is_written() {
         let region = |text: &str| compiled(text).0.unwrap().region;
-        assert_eq!(region("{ aws: { region: eu-west-1 }, sqs: { anonymous: true } }"), "eu-west-1");
-        assert_eq!(region("{ aws: { region: eu-west-1 }, sqs: { anonymous: true, region: eu-north-1 } }"), "eu-north-1");
+        assert_eq!(
+            region("{ aws: { region: eu-west-1 }, sqs: { anonymous: true } }"),
+            "eu-west-1"
+        );
+        assert_eq!(
+            region("{ aws: { region: eu-west-1 }, sqs: { anonymous: true, region: eu-north-1 } }"),
+            "eu-north-1"
+        );
     }
 }

@@ -58,6 +58,9 @@ actions! {
 impl Action {
     /// The action of that name.
     pub fn named(name: &str) -> Option<Action> {
-        Action::ALL.iter().copied().find(|action| action.name() == name)
+        Action::ALL
+            .iter()
+            .copied()
+            .find(|action| action.name() == name)
     }
 }

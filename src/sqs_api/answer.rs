@@ -28,7 +28,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
 /// The answer of an action that was done; `result` is null where the action has none.
-pub fn done(protocol: Protocol, action: Action, result: &Value, id: &RequestId) -> Response<Full<Bytes>> {
+pub fn done(
+    protocol: Protocol,
+    action: Action,
+    result: &Value,
+    id: &RequestId,
+) -> Response<Full<Bytes>> {
     let body = match (protocol, result) {
         (Protocol::Json, Value::Null) => String::new(),
         (Protocol::Json, result) => result.to_string(),
@@ -71,7 +76,12 @@ pub fn refused(protocol: Protocol, fault: &Fault, id: &RequestId) -> Response<Fu
     response
 }
 
-fn response(protocol: Protocol, status: StatusCode, body: String, id: &RequestId) -> Response<Full<Bytes>> {
+fn response(
+    protocol: Protocol,
+    status: StatusCode,
+    body: String,
+    id: &RequestId,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let content_type = match protocol {
@@ -106,7 +116,9 @@ struct Xml(String);
 
 impl Xml {
     fn begin(root: &str) -> Xml {
-        Xml(format!("<?xml version=\"1.0\"?><{root} xmlns=\"{NAMESPACE}\">"))
+        Xml(format!(
+            "<?xml version=\"1.0\"?><{root} xmlns=\"{NAMESPACE}\">"
+        ))
     }
 
     fn end(mut self, root: &str) -> String {
@@ -249,7 +261,11 @@ mod tests {
                 "<ListMessageMoveTasksResult><ListMessageMoveTasksResultEntry><Status>RUNNING</Status>\
                  <ApproximateNumberOfMessagesMoved>3</ApproximateNumberOfMessagesMoved></ListMessageMoveTasksResultEntry></ListMessageMoveTasksResult>",
             ),
-            (Action::ReceiveMessage, json!({}), "<ReceiveMessageResult></ReceiveMessageResult>"),
+            (
+                Action::ReceiveMessage,
+                json!({}),
+                "<ReceiveMessageResult></ReceiveMessageResult>",
+            ),
             (Action::DeleteMessage, Value::Null, ""),
         ] {
             let xml = document(action, &result, &RequestId::mint());
@@ -263,23 +279,59 @@ mod tests {
         let id = RequestId::mint();
         let json = refused(Protocol::Json, &fault, &id);
         assert_eq!(json.status(), 400);
-        assert_eq!(json.headers()[QUERY_ERROR], "AWS.SimpleQueueService.NonExistentQueue;Sender");
+        assert_eq!(
+            json.headers()[QUERY_ERROR],
+            "AWS.SimpleQueueService.NonExistentQueue;Sender"
+        );
         assert_eq!(json.headers()[REQUEST_ID], id.as_str());
         assert_eq!(
             text(json).await,
             r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#
         );
         let xml = text(refused(Protocol::Query, &fault, &id)).await;
-        assert!(xml.contains("<Error><Type>Sender</Type><Code>AWS.SimpleQueueService.NonExistentQueue</Code>"), "{xml}");
-        let ours = refused(Protocol::Query, &Code::ServiceUnavailable.because("full"), &id);
-        assert_eq!((ours.status().as_u16(), ours.headers()[RETRY_AFTER].as_bytes()), (503, &b"1"[..]));
+        assert!(
+            xml.contains(
+                "<Error><Type>Sender</Type><Code>AWS.SimpleQueueService.NonExistentQueue</Code>"
+            ),
+            "{xml}"
+        );
+        let ours = refused(
+            Protocol::Query,
+            &Code::ServiceUnavailable.because("full"),
+            &id,
+        );
+        assert_eq!(
+            (
+                ours.status().as_u16(),
+                ours.headers()[RETRY_AFTER].as_bytes()
+            ),
+            (503, &b"1"[..])
+        );
         assert!(text(ours).await.contains("<Type>Receiver</Type>"));
     }
 
     #[tokio::test]
     async fn an_action_without_a_result_answers_nothing_in_json() {
         let id = RequestId::mint();
-        assert_eq!(text(done(Protocol::Json, Action::DeleteMessage, &Value::Null, &id)).await, "");
-        assert_eq!(text(done(Protocol::Json, Action::ReceiveMessage, &json!({}), &id)).await, "{}");
+        assert_eq!(
+            text(done(
+                Protocol::Json,
+                Action::DeleteMessage,
+                &Value::Null,
+                &id
+            ))
+            .await,
+            ""
+        );
+        assert_eq!(
+            text(done(
+                Protocol::Json,
+                Action::ReceiveMessage,
+                &json!({}),
+                &id
+            ))
+            .await,
+            "{}"
+        );
     }
 }

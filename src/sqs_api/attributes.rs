@@ -109,6 +109,7 @@ impl Queues<'_> {
     pub(super) async fn set_queue_attributes(&self, input: Input) -> Answer {
         let input: SetInput = input.read()?;
         let queue = self.named(input.queue_url)?;
+        let _alone = self.changing.lock().await;
         let facts = self.facts(&queue)?;
         let Some(attributes) = input.attributes.filter(|given| !given.is_empty()) else {
             return Err(Fault::missing("Attributes"));
@@ -240,15 +241,17 @@ fn redrive(text: &str) -> Result<Option<Redrive>, Fault> {
     let refused = |why: &str| Fault::value("RedrivePolicy", text, why);
     let policy: RedriveInput = serde_json::from_str(text)
         .map_err(|_| refused("Redrive policy is not a valid JSON map."))?;
-    let arn = policy.dead_letter_target_arn.as_ref().and_then(Value::as_str);
+    let arn = policy
+        .dead_letter_target_arn
+        .as_ref()
+        .and_then(Value::as_str);
     let arn = arn.ok_or_else(|| {
         refused("Redrive policy does not contain mandatory attribute: deadLetterTargetArn.")
     })?;
     let count = policy.max_receive_count.ok_or_else(|| {
         refused("Redrive policy does not contain mandatory attribute: maxReceiveCount.")
     })?;
-    let to = names::in_arn(arn)
-        .ok_or_else(|| refused("Invalid value for deadLetterTargetArn."))?;
+    let to = names::in_arn(arn).ok_or_else(|| refused("Invalid value for deadLetterTargetArn."))?;
     let count = match &count {
         Value::String(digits) => digits.parse().ok(),
         number => number.as_u64(),
@@ -297,15 +300,26 @@ fn shown(
 ) -> BTreeMap<&'static str, String> {
     let spec = &facts.spec;
     let count = |count: fn(&QueueStats) -> u64| stats.map_or(0, count).to_string();
-    let retention = spec.retention.map_or(LONGEST_RETENTION, |kept| kept.as_secs());
+    let retention = spec
+        .retention
+        .map_or(LONGEST_RETENTION, |kept| kept.as_secs());
     let mut shown = BTreeMap::from([
         ("QueueArn", names.arn(&spec.name)),
         ("ApproximateNumberOfMessages", count(|stats| stats.visible)),
-        ("ApproximateNumberOfMessagesNotVisible", count(|stats| stats.in_flight)),
-        ("ApproximateNumberOfMessagesDelayed", count(|stats| stats.delayed)),
+        (
+            "ApproximateNumberOfMessagesNotVisible",
+            count(|stats| stats.in_flight),
+        ),
+        (
+            "ApproximateNumberOfMessagesDelayed",
+            count(|stats| stats.delayed),
+        ),
         ("CreatedTimestamp", facts.created_at.to_string()),
         ("LastModifiedTimestamp", facts.modified_at.to_string()),
-        ("VisibilityTimeout", spec.visibility_timeout.as_secs().to_string()),
+        (
+            "VisibilityTimeout",
+            spec.visibility_timeout.as_secs().to_string(),
+        ),
         ("MaximumMessageSize", spec.max_message_size.to_string()),
         ("MessageRetentionPeriod", retention.to_string()),
         ("DelaySeconds", spec.delay.as_secs().to_string()),
@@ -338,7 +352,11 @@ pub fn check_same(given: &AttributeInput, facts: &QueueFacts, names: &Names) -> 
     // Read into a copy first, so that a wrong value is called wrong, and a right one is compared by its meaning.
     let (mut spec, mut extra) = (facts.spec.clone(), facts.extra.clone());
     apply(given, Use::Create, &mut spec, &mut extra)?;
-    let wanted = QueueFacts { spec, extra, ..facts.clone() };
+    let wanted = QueueFacts {
+        spec,
+        extra,
+        ..facts.clone()
+    };
     let (have, want) = (shown(facts, None, names), shown(&wanted, None, names));
     let differs = given
         .keys()

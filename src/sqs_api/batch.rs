@@ -99,7 +99,10 @@ mod tests {
         assert_eq!(refused(&[]), Code::EmptyBatchRequest);
         let eleven: Vec<_> = (0..11).map(|n| Some(n.to_string())).collect();
         assert_eq!(refused(&eleven), Code::TooManyEntriesInBatchRequest);
-        assert_eq!(refused(&ids(&["a", "b", "a"])), Code::BatchEntryIdsNotDistinct);
+        assert_eq!(
+            refused(&ids(&["a", "b", "a"])),
+            Code::BatchEntryIdsNotDistinct
+        );
         assert_eq!(refused(&[None]), Code::InvalidBatchEntryId);
         for id in ["", "a b", "a.b", "é", &"x".repeat(81)] {
             assert_eq!(refused(&ids(&[id])), Code::InvalidBatchEntryId, "{id}");
@@ -114,7 +117,10 @@ mod tests {
         let fates = vec![
             ("a".to_owned(), Ok(json!({"MessageId": "m"}))),
             ("b".to_owned(), Err(Fault::missing("MessageBody"))),
-            ("c".to_owned(), Err(Code::ServiceUnavailable.because("later"))),
+            (
+                "c".to_owned(),
+                Err(Code::ServiceUnavailable.because("later")),
+            ),
         ];
         let answer = answer(fates).unwrap();
         assert_eq!(answer["Successful"], json!([{"MessageId": "m", "Id": "a"}]));
@@ -128,7 +134,10 @@ mod tests {
         let later = || Err(Code::ServiceUnavailable.because("later"));
         let fates = vec![("a".to_owned(), later()), ("b".to_owned(), later())];
         assert_eq!(answer(fates).unwrap_err().code, Code::ServiceUnavailable);
-        let mixed = vec![("a".to_owned(), later()), ("b".to_owned(), Err(Fault::missing("X")))];
+        let mixed = vec![
+            ("a".to_owned(), later()),
+            ("b".to_owned(), Err(Fault::missing("X"))),
+        ];
         assert!(answer(mixed).is_ok());
     }
 }

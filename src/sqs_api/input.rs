@@ -89,9 +89,21 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_object_or_holds_wrong_types_is_malformed() {
-        for body in ["[]", "{", "nonsense", "{\"DelaySeconds\":\"x\"}", "{\"DelaySeconds\":1.5}", "\u{1}", "{\"QueueUrl\":\"a\",\"QueueUrl\":\"b\"}"] {
+        for body in [
+            "[]",
+            "{",
+            "nonsense",
+            "{\"DelaySeconds\":\"x\"}",
+            "{\"DelaySeconds\":1.5}",
+            "\u{1}",
+            "{\"QueueUrl\":\"a\",\"QueueUrl\":\"b\"}",
+        ] {
             let read = Input::Json(Bytes::from(body)).read::<Sample>();
-            assert_eq!(read.map_err(|fault| fault.code), Err(Code::MalformedInput), "{body}");
+            assert_eq!(
+                read.map_err(|fault| fault.code),
+                Err(Code::MalformedInput),
+                "{body}"
+            );
         }
         let deep = "[".repeat(100_000);
         assert!(Input::Json(Bytes::from(deep)).read::<Value>().is_err());
@@ -99,10 +111,18 @@ mod tests {
 
     #[test]
     fn strangers_are_passed_over_and_an_empty_body_is_an_empty_object() {
-        let read = Input::Json(Bytes::from_static(b"{\"QueueUrl\":\"u\",\"New\":[1]}")).read::<Sample>();
-        let expected = Sample { queue_url: Some("u".into()), delay_seconds: None };
+        let read =
+            Input::Json(Bytes::from_static(b"{\"QueueUrl\":\"u\",\"New\":[1]}")).read::<Sample>();
+        let expected = Sample {
+            queue_url: Some("u".into()),
+            delay_seconds: None,
+        };
         assert_eq!(read, Ok(expected));
-        assert!(Input::Json(Bytes::from_static(b" ")).read::<Sample>().is_ok());
+        assert!(
+            Input::Json(Bytes::from_static(b" "))
+                .read::<Sample>()
+                .is_ok()
+        );
     }
 
     #[test]

@@ -79,8 +79,9 @@ fn attribute(name: &str, input: AttributeInput) -> Result<Attribute, Fault> {
     let refused = |why: String| Err(Code::InvalidParameterValue.because(why));
     let listed = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     if listed(&input.string_list_values) || listed(&input.binary_list_values) {
-        return Err(Code::UnsupportedOperation
-            .because("Message attribute list values are not supported."));
+        return Err(
+            Code::UnsupportedOperation.because("Message attribute list values are not supported.")
+        );
     }
     let Some(data_type) = input.data_type.filter(|data_type| !data_type.is_empty()) else {
         return refused(format!(
@@ -117,7 +118,9 @@ fn attribute(name: &str, input: AttributeInput) -> Result<Attribute, Fault> {
     }
     let value = if binary {
         let Ok(bytes) = STANDARD.decode(&value) else {
-            return refused(format!("The value of message attribute '{name}' is not base64."));
+            return refused(format!(
+                "The value of message attribute '{name}' is not base64."
+            ));
         };
         AttributeValue::Binary(Bytes::from(bytes))
     } else {
@@ -137,7 +140,8 @@ fn attribute(name: &str, input: AttributeInput) -> Result<Attribute, Fault> {
 }
 
 fn is_number(text: &str) -> bool {
-    text.parse::<f64>().is_ok_and(f64::is_finite) && text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
+    text.parse::<f64>().is_ok_and(f64::is_finite)
+        && text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
 }
 
 #[cfg(test)]
@@ -163,7 +167,10 @@ mod tests {
         assert!(one("a.b-c_1", input("String.label", Some("x"), Some(""))).is_ok());
         assert!(one("a", input("Number.float", Some("-1.5e3"), None)).is_ok());
         let taken = one("a", input("Binary.gif", None, Some("/wA="))).unwrap();
-        assert_eq!(taken["a"].value, AttributeValue::Binary(Bytes::from_static(b"\xff\x00")));
+        assert_eq!(
+            taken["a"].value,
+            AttributeValue::Binary(Bytes::from_static(b"\xff\x00"))
+        );
         assert_eq!(message_attributes(None), Ok(Attributes::new()));
     }
 
@@ -189,7 +196,12 @@ mod tests {
             ("a..b", input("String", Some("x"), None)),
         ] {
             let refused = one(name, input).unwrap_err();
-            assert_eq!(refused.code, Code::InvalidParameterValue, "{name}: {}", refused.message);
+            assert_eq!(
+                refused.code,
+                Code::InvalidParameterValue,
+                "{name}: {}",
+                refused.message
+            );
         }
         let eleven = (0..11).map(|n| (n.to_string(), input("String", Some("x"), None)));
         assert!(message_attributes(Some(eleven.collect())).is_err());
@@ -197,7 +209,9 @@ mod tests {
 
     #[test]
     fn the_only_system_attribute_is_the_trace_header() {
-        let of = |name: &str| AttributeInputs::from([(name.to_owned(), input("String", Some("Root=1"), None))]);
+        let of = |name: &str| {
+            AttributeInputs::from([(name.to_owned(), input("String", Some("Root=1"), None))])
+        };
         assert!(system_attributes(Some(of("AWSTraceHeader"))).is_ok());
         assert!(system_attributes(Some(of("Other"))).is_err());
     }

@@ -82,6 +82,7 @@ struct Inner {
     metrics: Metrics,
     room: Room,
     purges: Purges,
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl SqsApi {
@@ -112,6 +113,7 @@ impl SqsApi {
             metrics,
             room: Room::default(),
             purges: Purges::default(),
+            changing: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -136,7 +138,9 @@ impl SqsApi {
         });
         let labels = SqsRequest {
             action: action.map_or("", Action::name),
-            code: done.as_ref().map_or_else(|fault| fault.code.name(), |_| "ok"),
+            code: done
+                .as_ref()
+                .map_or_else(|fault| fault.code.name(), |_| "ok"),
         };
         self.0.metrics.sqs_requests.get_or_create(&labels).inc();
         match done {
@@ -157,8 +161,10 @@ impl SqsApi {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error,
     {
-        if head.method != Method::POST && (head.method != Method::GET || protocol == Protocol::Json) {
-            return Err(Code::MethodNotAllowed.because("Only POST, and GET in the Query protocol, are served."));
+        if head.method != Method::POST && (head.method != Method::GET || protocol == Protocol::Json)
+        {
+            return Err(Code::MethodNotAllowed
+                .because("Only POST, and GET in the Query protocol, are served."));
         }
         let claim = match &self.0.verifier {
             None => None,
@@ -183,7 +189,9 @@ impl SqsApi {
         *noted = Some(action);
         let store = match self.0.targets.store_state() {
             StoreState::Open(store) => store,
-            StoreState::Absent => return Err(Code::ServiceUnavailable.because("There is no store.")),
+            StoreState::Absent => {
+                return Err(Code::ServiceUnavailable.because("There is no store."));
+            }
             StoreState::Unavailable(_) => {
                 return Err(Code::ServiceUnavailable.because("The store cannot be used now."));
             }
@@ -196,10 +204,13 @@ impl SqsApi {
             store: &store,
             names: &names,
             purges: &self.0.purges,
+            changing: &self.0.changing,
         };
         let acting = Box::pin(action.run(&queues, input));
         let late = |_| Code::ServiceUnavailable.because("The store did not answer in time.");
-        let result = tokio::time::timeout(DEADLINE, acting).await.map_err(late)??;
+        let result = tokio::time::timeout(DEADLINE, acting)
+            .await
+            .map_err(late)??;
         Ok((action, result))
     }
 }
@@ -229,7 +240,9 @@ fn query_request(head: &Parts, body: &[u8]) -> Result<(Action, Input), Fault> {
 }
 
 fn unknown_action() -> Fault {
-    Code::InvalidAction.because("The action or operation requested is invalid. Verify that the action is typed correctly.")
+    Code::InvalidAction.because(
+        "The action or operation requested is invalid. Verify that the action is typed correctly.",
+    )
 }
 
 /// `http://HOST`, with the host that the client used.

@@ -29,9 +29,8 @@ impl Queues<'_> {
             .map(|arn| self.existing("DestinationArn", arn))
             .transpose()?;
         if destination.as_ref() == Some(&source) {
-            return Err(Code::InvalidParameterValue.because(
-                "Source queue arn and destination queue arn cannot be the same.",
-            ));
+            return Err(Code::InvalidParameterValue
+                .because("Source queue arn and destination queue arn cannot be the same."));
         }
         let rate = within(
             input.max_number_of_messages_per_second,
@@ -97,9 +96,15 @@ impl Queues<'_> {
             ("Status", Some(status.into())),
             ("SourceArn", Some(self.names.arn(&task.source).into())),
             ("DestinationArn", destination.map(Value::from)),
-            ("MaxNumberOfMessagesPerSecond", task.max_per_second.map(Value::from)),
+            (
+                "MaxNumberOfMessagesPerSecond",
+                task.max_per_second.map(Value::from),
+            ),
             ("ApproximateNumberOfMessagesMoved", Some(task.moved.into())),
-            ("ApproximateNumberOfMessagesToMove", Some(task.to_move.into())),
+            (
+                "ApproximateNumberOfMessagesToMove",
+                Some(task.to_move.into()),
+            ),
             ("FailureReason", task.failure.map(Value::from)),
             ("StartedTimestamp", Some(task.started_at.into())),
         ];

@@ -92,23 +92,46 @@ mod tests {
         ] {
             assert_eq!(in_url(url).as_deref(), Ok("orders"), "{url}");
         }
-        for url in ["", "orders", "http://host", "http://host/orders", "http://host//", "/orders"] {
-            assert_eq!(in_url(url).map_err(|fault| fault.code), Err(Code::InvalidAddress), "{url}");
+        for url in [
+            "",
+            "orders",
+            "http://host",
+            "http://host/orders",
+            "http://host//",
+            "/orders",
+        ] {
+            assert_eq!(
+                in_url(url).map_err(|fault| fault.code),
+                Err(Code::InvalidAddress),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn an_arn_names_a_queue_of_any_region_and_account() {
-        assert_eq!(in_arn("arn:aws:sqs:eu-west-1:111122223333:orders.fifo"), Some("orders.fifo"));
+        assert_eq!(
+            in_arn("arn:aws:sqs:eu-west-1:111122223333:orders.fifo"),
+            Some("orders.fifo")
+        );
         assert_eq!(in_arn("arn:aws-cn:sqs:::orders"), Some("orders"));
-        for arn in ["", "orders", "arn:aws:sns:r:1:orders", "arn:aws:sqs:r:1:", "arn:aws:sqs:r:1:a:b"] {
+        for arn in [
+            "",
+            "orders",
+            "arn:aws:sns:r:1:orders",
+            "arn:aws:sqs:r:1:",
+            "arn:aws:sqs:r:1:a:b",
+        ] {
             assert_eq!(in_arn(arn), None, "{arn}");
         }
     }
 
     #[test]
     fn what_a_client_called_us_stands_in_the_urls_it_gets() {
-        let names = Names { base: "http://gate:9324".into(), region: "us-east-1".into() };
+        let names = Names {
+            base: "http://gate:9324".into(),
+            region: "us-east-1".into(),
+        };
         assert_eq!(names.url("q"), "http://gate:9324/000000000000/q");
         assert_eq!(in_arn(&names.arn("q")), Some("q"));
     }

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::store::Extra;
+
 use super::fault::{Code, Fault};
 use super::input::{Input, required};
 use super::queues::{Answer, Queues, managed};
@@ -37,6 +39,7 @@ impl Queues<'_> {
     pub(super) async fn add_permission(&self, input: Input) -> Answer {
         let input: PermissionInput = input.read()?;
         let queue = self.named(input.queue_url)?;
+        let _alone = self.changing.lock().await;
         let facts = self.facts(&queue)?;
         let label = required(input.label, "Label")?;
         let fits = label.len() <= 80
@@ -49,7 +52,8 @@ impl Queues<'_> {
         }
         let accounts = input.accounts.filter(|accounts| !accounts.is_empty());
         let accounts = accounts.ok_or_else(|| {
-            Code::InvalidParameterValue.because("Value [] for parameter PrincipalId is invalid. Reason: Unable to verify.")
+            Code::InvalidParameterValue
+                .because("Value [] for parameter PrincipalId is invalid. Reason: Unable to verify.")
         })?;
         let actions = input.actions.filter(|actions| !actions.is_empty());
         let actions = actions.ok_or_else(|| Fault::missing("Actions"))?;
@@ -59,20 +63,30 @@ impl Queues<'_> {
                 "{count} Actions were found, maximum allowed is {MOST}."
             )));
         }
-        if let Some(stranger) = actions.iter().find(|name| !ACTIONS.contains(&name.as_str())) {
+        if let Some(stranger) = actions
+            .iter()
+            .find(|name| !ACTIONS.contains(&name.as_str()))
+        {
             let rule = "Only the queue owner is allowed to invoke this action.";
             return Err(Fault::value("ActionName", format!("SQS:{stranger}"), rule));
         }
         let arn = self.names.arn(&queue);
-        let mut policy = self.policy(&facts.extra, &arn);
+        let mut policy = policy_of(&facts.extra, &arn);
         let statements = policy["Statement"].as_array_mut();
         let Some(statements) = statements else {
-            return Err(Code::InvalidAttributeValue.because("Invalid value for the parameter Policy."));
+            return Err(
+                Code::InvalidAttributeValue.because("Invalid value for the parameter Policy.")
+            );
         };
-        if statements.iter().any(|statement| statement["Sid"] == label.as_str()) {
+        if statements
+            .iter()
+            .any(|statement| statement["Sid"] == label.as_str())
+        {
             return Err(Fault::value("Label", label, "Already exists."));
         }
-        let principals = accounts.iter().map(|account| format!("arn:aws:iam::{account}:root"));
+        let principals = accounts
+            .iter()
+            .map(|account| format!("arn:aws:iam::{account}:root"));
         let actions = actions.iter().map(|action| format!("SQS:{action}"));
         statements.push(json!({
             "Sid": label,
@@ -83,22 +97,32 @@ impl Queues<'_> {
         }));
         let mut extra = facts.extra;
         extra.insert("Policy".to_owned(), policy.to_string());
-        self.store.change_queue(facts.spec, extra).await.map_err(managed)?;
+        self.store
+            .change_queue(facts.spec, extra)
+            .await
+            .map_err(managed)?;
         Ok(Value::Null)
     }
 
     pub(super) async fn remove_permission(&self, input: Input) -> Answer {
         let input: PermissionInput = input.read()?;
         let queue = self.named(input.queue_url)?;
+        let _alone = self.changing.lock().await;
         let facts = self.facts(&queue)?;
         let label = required(input.label, "Label")?;
-        let mut policy = self.policy(&facts.extra, &self.names.arn(&queue));
+        let mut policy = policy_of(&facts.extra, &self.names.arn(&queue));
         let statements = policy["Statement"].as_array_mut();
         let statements = statements.filter(|statements| {
-            statements.iter().any(|statement| statement["Sid"] == label.as_str())
+            statements
+                .iter()
+                .any(|statement| statement["Sid"] == label.as_str())
         });
         let Some(statements) = statements else {
-            return Err(Fault::value("Label", label, "can't find label on existing policy."));
+            return Err(Fault::value(
+                "Label",
+                label,
+                "can't find label on existing policy.",
+            ));
         };
         statements.retain(|statement| statement["Sid"] != label.as_str());
         let mut extra = facts.extra;
@@ -107,22 +131,25 @@ impl Queues<'_> {
         } else {
             extra.insert("Policy".to_owned(), policy.to_string());
         }
-        self.store.change_queue(facts.spec, extra).await.map_err(managed)?;
+        self.store
+            .change_queue(facts.spec, extra)
+            .await
+            .map_err(managed)?;
         Ok(Value::Null)
     }
+}
 
-    /// The queue's policy, or an empty one.
-    fn policy(&self, extra: &crate::store::Extra, arn: &str) -> Value {
-        let kept = extra.get("Policy");
-        let kept = kept.and_then(|text| serde_json::from_str::<Value>(text).ok());
-        kept.filter(Value::is_object).unwrap_or_else(|| {
-            json!({
-                "Version": "2008-10-17",
-                "Id": format!("{arn}/SQSDefaultPolicy"),
-                "Statement": [],
-            })
+/// The queue's policy, or an empty one.
+fn policy_of(extra: &Extra, arn: &str) -> Value {
+    let kept = extra.get("Policy");
+    let kept = kept.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    kept.filter(Value::is_object).unwrap_or_else(|| {
+        json!({
+            "Version": "2008-10-17",
+            "Id": format!("{arn}/SQSDefaultPolicy"),
+            "Statement": [],
         })
-    }
+    })
 }
 
 /// One text by itself, several as a list: so the service writes policies.

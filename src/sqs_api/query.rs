@@ -133,9 +133,10 @@ impl Branch {
                 },
                 Shape::Number => match branch.text {
                     Some(text) => {
-                        let number = text.trim().parse::<i64>().map_err(|_| {
-                            Fault::value(&name, &text, "Must be an integer.")
-                        })?;
+                        let number = text
+                            .trim()
+                            .parse::<i64>()
+                            .map_err(|_| Fault::value(&name, &text, "Must be an integer."))?;
                         (name, number.into())
                     }
                     None => continue,
@@ -181,8 +182,9 @@ impl Branch {
             let name = item.below.remove(key).and_then(|name| name.text);
             let value = item.below.remove("Value").unwrap_or_default();
             let Some(name) = name else {
-                return Err(Code::MalformedInput
-                    .because(format!("An entry of a map has no {key}.")));
+                return Err(
+                    Code::MalformedInput.because(format!("An entry of a map has no {key}."))
+                );
             };
             let value = if value.below.is_empty() {
                 Value::String(value.text.unwrap_or_default())
@@ -209,7 +211,9 @@ mod tests {
     #[test]
     fn names_with_dots_are_lists_and_maps() {
         assert_eq!(
-            shaped("Action=ReceiveMessage&MaxNumberOfMessages=5&AttributeName.2=b&AttributeName.10=c&AttributeName.1=a"),
+            shaped(
+                "Action=ReceiveMessage&MaxNumberOfMessages=5&AttributeName.2=b&AttributeName.10=c&AttributeName.1=a"
+            ),
             json!({"Action": "ReceiveMessage", "MaxNumberOfMessages": 5, "AttributeNames": ["a", "b", "c"]})
         );
         assert_eq!(
@@ -243,7 +247,10 @@ mod tests {
         let mut parameters = Parameters::default();
         parameters.add("Action=PurgeQueue&X-Amz-Date=1").unwrap();
         let value = parameters.shaped(Some("http://h/0/q".into())).unwrap();
-        assert_eq!(value, json!({"Action": "PurgeQueue", "QueueUrl": "http://h/0/q"}));
+        assert_eq!(
+            value,
+            json!({"Action": "PurgeQueue", "QueueUrl": "http://h/0/q"})
+        );
     }
 
     #[test]
@@ -251,16 +258,34 @@ mod tests {
         let refused = |text: &str| {
             let mut parameters = Parameters::default();
             let added = parameters.add(text);
-            added.and_then(|()| parameters.shaped(None)).unwrap_err().code
+            added
+                .and_then(|()| parameters.shaped(None))
+                .unwrap_err()
+                .code
         };
         assert_eq!(refused("a=%ff"), Code::MalformedInput);
         assert_eq!(refused("DelaySeconds=soon"), Code::InvalidParameterValue);
-        assert_eq!(refused("DelaySeconds=99999999999999999999"), Code::InvalidParameterValue);
+        assert_eq!(
+            refused("DelaySeconds=99999999999999999999"),
+            Code::InvalidParameterValue
+        );
         assert_eq!(refused("Attribute.1.Value=x"), Code::MalformedInput);
-        assert_eq!(refused(&format!("{}=x", "a.".repeat(100_000))), Code::MalformedInput);
+        assert_eq!(
+            refused(&format!("{}=x", "a.".repeat(100_000))),
+            Code::MalformedInput
+        );
         let many: Vec<String> = (0..3_000).map(|n| format!("p{n}=x")).collect();
         assert_eq!(refused(&many.join("&")), Code::MalformedInput);
-        for text in ["", "&&", "=", "....=x", "Attribute.99999999999.Name=a", "a=1&a.b=2&a.1.b=3", "%", "AttributeName.x=1"] {
+        for text in [
+            "",
+            "&&",
+            "=",
+            "....=x",
+            "Attribute.99999999999.Name=a",
+            "a=1&a.b=2&a.1.b=3",
+            "%",
+            "AttributeName.x=1",
+        ] {
             let mut parameters = Parameters::default();
             let _ = parameters.add(text).and_then(|()| parameters.shaped(None));
         }

@@ -34,6 +34,8 @@ pub struct Queues<'a> {
     pub store: &'a Store,
     pub names: &'a Names,
     pub purges: &'a Purges,
+    /// Held by whoever reads a queue's attributes in order to change them.
+    pub changing: &'a tokio::sync::Mutex<()>,
 }
 
 /// When queues were purged, in this process.
@@ -112,6 +114,7 @@ impl Queues<'_> {
         let tags = input.tags.unwrap_or_default();
         check_tags(&tags)?;
         let fifo = attributes::is_fifo(&name, &wanted)?;
+        let _alone = self.changing.lock().await;
         if let Some(facts) = self.store.queue_facts(&name) {
             attributes::check_same(&wanted, &facts, self.names)?;
             return Ok(json!({ "QueueUrl": self.names.url(&name) }));
@@ -188,7 +191,10 @@ impl Queues<'_> {
             answer.insert("NextToken".to_owned(), URL_SAFE_NO_PAD.encode(last).into());
         }
         if !names.is_empty() {
-            let urls: Vec<Value> = names.iter().map(|name| self.names.url(name).into()).collect();
+            let urls: Vec<Value> = names
+                .iter()
+                .map(|name| self.names.url(name).into())
+                .collect();
             answer.insert(key.to_owned(), urls.into());
         }
         Ok(Value::Object(answer))
@@ -237,9 +243,8 @@ pub(super) fn managed(error: ManageError) -> Fault {
         ManageError::ExistsOtherwise => Code::QueueNameExists.because(
             "A queue already exists with the same name and a different value for some attribute",
         ),
-        ManageError::Declared => Code::UnsupportedOperation.because(
-            "The gateway's configuration declares this queue; it is removed there.",
-        ),
+        ManageError::Declared => Code::UnsupportedOperation
+            .because("The gateway's configuration declares this queue; it is removed there."),
         ManageError::Refused(error) => match error {
             crate::store::DeclareError::Store(error) => error.into(),
             error => Code::InvalidParameterValue.because(error.to_string()),

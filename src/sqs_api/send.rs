@@ -110,9 +110,8 @@ fn new_message(input: MessageInput, fifo: bool) -> Result<NewMessage, Fault> {
         ("MessageGroupId", &input.message_group_id),
         ("MessageDeduplicationId", &input.message_deduplication_id),
     ] {
-        let fits = |id: &String| {
-            (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
-        };
+        let fits =
+            |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         if let Some(id) = id.as_ref().filter(|id| !fits(id)) {
             let rule = format!(
                 "{name} can only include alphanumeric and punctuation characters. 1 to 128 in length."
@@ -142,7 +141,10 @@ fn sent(sent: Sent) -> Value {
         ("MessageId", Some(sent.message_id)),
         ("MD5OfMessageBody", Some(sent.md5_of_body)),
         ("MD5OfMessageAttributes", sent.md5_of_attributes),
-        ("MD5OfMessageSystemAttributes", sent.md5_of_system_attributes),
+        (
+            "MD5OfMessageSystemAttributes",
+            sent.md5_of_system_attributes,
+        ),
         ("SequenceNumber", sent.sequence_number),
     ];
     let given = fields

@@ -46,7 +46,8 @@ impl Queues<'_> {
         let queue = self.named(input.queue_url)?;
         self.facts(&queue)?;
         let Some(keys) = input.tag_keys.filter(|keys| !keys.is_empty()) else {
-            return Err(Code::InvalidParameterValue.because("Tag keys must be between 1 and 128 characters in length."));
+            return Err(Code::InvalidParameterValue
+                .because("Tag keys must be between 1 and 128 characters in length."));
         };
         self.store.change_tags(&queue, Tags::new(), keys).await?;
         Ok(Value::Null)

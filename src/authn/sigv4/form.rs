@@ -74,17 +74,22 @@ fn incomplete(why: impl Into<String>) -> Refused {
 
 /// `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`
 fn in_header(head: &Head<'_>, value: &str) -> Result<Form, Refused> {
-    let (algorithm, rest) = value
-        .split_once(char::is_whitespace)
-        .unwrap_or((value, ""));
+    let (algorithm, rest) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
     if algorithm != ALGORITHM {
         return Err(incomplete(format!(
             "The Authorization header has to begin with {ALGORITHM}."
         )));
     }
-    let mut found: [(&str, Option<&str>); 3] =
-        [("Credential", None), ("SignedHeaders", None), ("Signature", None)];
-    for part in rest.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    let mut found: [(&str, Option<&str>); 3] = [
+        ("Credential", None),
+        ("SignedHeaders", None),
+        ("Signature", None),
+    ];
+    for part in rest
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let Some((_, place)) = found.iter_mut().find(|(known, _)| *known == name) else {
             return Err(incomplete(format!(
@@ -99,11 +104,9 @@ fn in_header(head: &Head<'_>, value: &str) -> Result<Form, Refused> {
     }
     let needed = |at: usize| {
         let (name, value) = found[at];
-        value.filter(|value| !value.is_empty()).ok_or_else(|| {
-            incomplete(format!(
-                "Authorization header requires '{name}' parameter."
-            ))
-        })
+        value
+            .filter(|value| !value.is_empty())
+            .ok_or_else(|| incomplete(format!("Authorization header requires '{name}' parameter.")))
     };
     let (timestamp, signed_at) = time_of(head.headers)?;
     let parts = Parts {
@@ -217,7 +220,9 @@ fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refused> {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(incomplete(format!("The header '{name}' stands more than once.")));
+        return Err(incomplete(format!(
+            "The header '{name}' stands more than once."
+        )));
     }
     let value = value
         .to_str()

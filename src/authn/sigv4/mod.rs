@@ -96,9 +96,7 @@ pub enum Refused {
     )]
     Mismatch,
     /// The body is not the one whose hash was signed.
-    #[error(
-        "The provided 'x-amz-content-sha256' header does not match what was computed."
-    )]
+    #[error("The provided 'x-amz-content-sha256' header does not match what was computed.")]
     Payload,
 }
 

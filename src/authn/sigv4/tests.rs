@@ -50,7 +50,11 @@ impl Signed {
         signed.set("content-type", "application/json");
         signed.set("host", "api.example.com");
         signed.set("x-amz-date", "20240102T030405Z");
-        signed.authorize("20240102/us-east-1/execute-api/aws4_request", "content-type;host;x-amz-date", SIGNATURE);
+        signed.authorize(
+            "20240102/us-east-1/execute-api/aws4_request",
+            "content-type;host;x-amz-date",
+            SIGNATURE,
+        );
         signed
     }
 
@@ -69,17 +73,26 @@ impl Signed {
     }
 
     fn set(&mut self, name: &'static str, value: &str) {
-        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        self.headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        );
     }
 
     fn authorize(&mut self, scope: &str, headers: &str, signature: &str) {
-        let value = format!("AWS4-HMAC-SHA256 Credential={KEY}/{scope}, SignedHeaders={headers}, Signature={signature}");
+        let value = format!(
+            "AWS4-HMAC-SHA256 Credential={KEY}/{scope}, SignedHeaders={headers}, Signature={signature}"
+        );
         self.set("authorization", &value);
     }
 
     fn check(&self, verifier: &Verifier, now: i64) -> Result<String, Refused> {
         let uri: Uri = self.uri.parse().unwrap();
-        let head = Head { method: &self.method, uri: &uri, headers: &self.headers };
+        let head = Head {
+            method: &self.method,
+            uri: &uri,
+            headers: &self.headers,
+        };
         let claim = verifier.claim(&head, now)?;
         claim.verify(self.body).map(|user| user.name.clone())
     }
@@ -100,7 +113,11 @@ fn the_signing_key_is_the_published_one() {
     let verifier = Verifier::new(vec![user()], scope());
     let signed = Signed::published();
     let uri: Uri = signed.uri.parse().unwrap();
-    let head = Head { method: &signed.method, uri: &uri, headers: &signed.headers };
+    let head = Head {
+        method: &signed.method,
+        uri: &uri,
+        headers: &signed.headers,
+    };
     let claim = verifier.claim(&head, NOW).unwrap();
     let canonical = format!("{}{}", claim.canonical, sha256_hex(signed.body));
     assert_eq!(
@@ -110,7 +127,16 @@ fn the_signing_key_is_the_published_one() {
     // The key itself cannot be read out; what it signs can.
     let published = hmac::Key::new(
         hmac::HMAC_SHA256,
-        &(0..64).step_by(2).map(|at| u8::from_str_radix(&"30c003cc4474dee37140dfdfacea6b7bdb1cb7b5f86b04785d2ac30ffe0063a7"[at..at + 2], 16).unwrap()).collect::<Vec<_>>(),
+        &(0..64)
+            .step_by(2)
+            .map(|at| {
+                u8::from_str_radix(
+                    &"30c003cc4474dee37140dfdfacea6b7bdb1cb7b5f86b04785d2ac30ffe0063a7"[at..at + 2],
+                    16,
+                )
+                .unwrap()
+            })
+            .collect::<Vec<_>>(),
     );
     assert_eq!(
         hmac::sign(&claim.signing_key(), b"x").as_ref(),
@@ -127,7 +153,13 @@ fn anything_changed_after_signing_is_a_mismatch() {
         |signed| signed.body = b"{\"id\":2}",
         |signed| signed.set("content-type", "text/plain"),
         |signed| signed.set("host", "evil.example.com"),
-        |signed| signed.authorize("20240102/eu-west-1/execute-api/aws4_request", "content-type;host;x-amz-date", SIGNATURE),
+        |signed| {
+            signed.authorize(
+                "20240102/eu-west-1/execute-api/aws4_request",
+                "content-type;host;x-amz-date",
+                SIGNATURE,
+            )
+        },
     ];
     for change in changes {
         let mut signed = Signed::published();
@@ -150,7 +182,10 @@ fn what_the_order_of_query_and_spaces_of_headers_are_does_not_matter() {
     assert!(signed.checked().is_ok());
     signed.uri = "https://api.example.com/events?a=x%20y&b=2".into();
     signed.headers.remove("host");
-    assert!(signed.checked().is_ok(), "HTTP/2 says the host in its own way");
+    assert!(
+        signed.checked().is_ok(),
+        "HTTP/2 says the host in its own way"
+    );
 }
 
 #[test]
@@ -158,16 +193,28 @@ fn a_wrong_secret_key_or_token_is_refused_and_so_is_a_disabled_user() {
     let signed = Signed::published();
     let mut wrong = user();
     wrong.secret_access_key = SecretText(Secret::new("another".into()));
-    assert_eq!(signed.check(&Verifier::new(vec![wrong], scope()), NOW), Err(Refused::Mismatch));
+    assert_eq!(
+        signed.check(&Verifier::new(vec![wrong], scope()), NOW),
+        Err(Refused::Mismatch)
+    );
     let mut unknown = user();
     unknown.access_key_id = "OTHER".into();
-    assert_eq!(signed.check(&Verifier::new(vec![unknown], scope()), NOW), Err(Refused::UnknownToken));
+    assert_eq!(
+        signed.check(&Verifier::new(vec![unknown], scope()), NOW),
+        Err(Refused::UnknownToken)
+    );
     let mut disabled = user();
     disabled.enabled = false;
-    assert_eq!(signed.check(&Verifier::new(vec![disabled], scope()), NOW), Err(Refused::UnknownToken));
+    assert_eq!(
+        signed.check(&Verifier::new(vec![disabled], scope()), NOW),
+        Err(Refused::UnknownToken)
+    );
     let mut with_token = user();
     with_token.session_token = Some(SecretText(Secret::new("t".into())));
-    assert_eq!(signed.check(&Verifier::new(vec![with_token], scope()), NOW), Err(Refused::UnknownToken));
+    assert_eq!(
+        signed.check(&Verifier::new(vec![with_token], scope()), NOW),
+        Err(Refused::UnknownToken)
+    );
     let mut unasked = Signed::published();
     unasked.set("x-amz-security-token", "t");
     assert_eq!(unasked.checked(), Err(Refused::UnknownToken));
@@ -185,7 +232,10 @@ fn a_header_is_good_for_a_quarter_of_an_hour_around_its_time() {
         expired.to_string(),
         "Signature expired: 20240102T030405Z is now earlier than 20240102T030406Z (20240102T031906Z - 15 min.)"
     );
-    assert!(matches!(signed.check(&verifier, NOW - 901), Err(Refused::NotYet(_))));
+    assert!(matches!(
+        signed.check(&verifier, NOW - 901),
+        Err(Refused::NotYet(_))
+    ));
 }
 
 #[test]
@@ -193,11 +243,19 @@ fn a_presigned_url_is_good_for_as_long_as_it_says() {
     let verifier = Verifier::new(vec![user()], scope());
     let presigned = Signed::presigned();
     assert!(presigned.check(&verifier, NOW + 300).is_ok());
-    assert!(matches!(presigned.check(&verifier, NOW + 301), Err(Refused::Expired(_))));
+    assert!(matches!(
+        presigned.check(&verifier, NOW + 301),
+        Err(Refused::Expired(_))
+    ));
     for expires in ["0", "604801", "-1", "x", ""] {
         let mut wrong = Signed::presigned();
-        wrong.uri = wrong.uri.replace("Expires=300", &format!("Expires={expires}"));
-        assert!(matches!(wrong.checked(), Err(Refused::Incomplete(_))), "{expires}");
+        wrong.uri = wrong
+            .uri
+            .replace("Expires=300", &format!("Expires={expires}"));
+        assert!(
+            matches!(wrong.checked(), Err(Refused::Incomplete(_))),
+            "{expires}"
+        );
     }
 }
 
@@ -208,27 +266,54 @@ fn the_scope_has_to_be_ours() {
         ("20240102/us-east-1/execute-api/aws4", None),
         ("20240103/us-east-1/execute-api/aws4_request", None),
         ("2024/us-east-1/execute-api/aws4_request", None),
-        ("20240102/us-east-1/execute-api/aws4_request", Some("eu-west-1".to_owned())),
+        (
+            "20240102/us-east-1/execute-api/aws4_request",
+            Some("eu-west-1".to_owned()),
+        ),
     ] {
         let mut signed = Signed::published();
         signed.authorize(scope, "content-type;host;x-amz-date", SIGNATURE);
-        let verifier = Verifier::new(vec![user()], Scope { region, ..self::scope() });
-        assert!(matches!(signed.check(&verifier, NOW), Err(Refused::Scope(_))), "{scope}");
+        let verifier = Verifier::new(
+            vec![user()],
+            Scope {
+                region,
+                ..self::scope()
+            },
+        );
+        assert!(
+            matches!(signed.check(&verifier, NOW), Err(Refused::Scope(_))),
+            "{scope}"
+        );
     }
-    let ours = Scope { region: Some("us-east-1".into()), ..scope() };
-    assert!(Signed::published().check(&Verifier::new(vec![user()], ours), NOW).is_ok());
+    let ours = Scope {
+        region: Some("us-east-1".into()),
+        ..scope()
+    };
+    assert!(
+        Signed::published()
+            .check(&Verifier::new(vec![user()], ours), NOW)
+            .is_ok()
+    );
 }
 
 #[test]
 fn host_and_every_amz_header_have_to_be_signed() {
     let mut signed = Signed::published();
-    signed.authorize("20240102/us-east-1/execute-api/aws4_request", "content-type;x-amz-date", SIGNATURE);
+    signed.authorize(
+        "20240102/us-east-1/execute-api/aws4_request",
+        "content-type;x-amz-date",
+        SIGNATURE,
+    );
     assert!(matches!(signed.checked(), Err(Refused::Incomplete(_))));
     let mut added = Signed::published();
     added.set("x-amz-target", "AmazonSQS.DeleteQueue");
     assert!(matches!(added.checked(), Err(Refused::Incomplete(_))));
     let mut absent = Signed::published();
-    absent.authorize("20240102/us-east-1/execute-api/aws4_request", "content-type;host;x-absent;x-amz-date", SIGNATURE);
+    absent.authorize(
+        "20240102/us-east-1/execute-api/aws4_request",
+        "content-type;host;x-absent;x-amz-date",
+        SIGNATURE,
+    );
     assert!(matches!(absent.checked(), Err(Refused::Incomplete(_))));
 }
 
@@ -264,15 +349,24 @@ fn what_is_no_signature_is_incomplete_and_none_is_missing() {
     ] {
         let mut signed = Signed::published();
         signed.set("authorization", value);
-        assert!(matches!(signed.checked(), Err(Refused::Incomplete(_))), "{value}");
+        assert!(
+            matches!(signed.checked(), Err(Refused::Incomplete(_))),
+            "{value}"
+        );
     }
     let mut both = Signed::presigned();
-    both.set("authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=b, Signature=c");
+    both.set(
+        "authorization",
+        "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=b, Signature=c",
+    );
     assert!(matches!(both.checked(), Err(Refused::Incomplete(_))));
     for date in ["", "2024-01-02", "20240102T030405", "20241302T030405Z"] {
         let mut signed = Signed::published();
         signed.set("x-amz-date", date);
-        assert!(matches!(signed.checked(), Err(Refused::Incomplete(_))), "{date}");
+        assert!(
+            matches!(signed.checked(), Err(Refused::Incomplete(_))),
+            "{date}"
+        );
     }
 }
 
@@ -281,7 +375,11 @@ fn the_date_header_stands_in_for_the_amz_one() {
     let mut signed = Signed::published();
     signed.headers.remove("x-amz-date");
     signed.set("date", "Tue, 02 Jan 2024 03:04:05 GMT");
-    signed.authorize("20240102/us-east-1/execute-api/aws4_request", "content-type;host", SIGNATURE);
+    signed.authorize(
+        "20240102/us-east-1/execute-api/aws4_request",
+        "content-type;host",
+        SIGNATURE,
+    );
     // Another canonical request, so another signature; but the time was found.
     assert_eq!(signed.checked(), Err(Refused::Mismatch));
     signed.set("date", "yesterday");
@@ -302,11 +400,23 @@ fn a_list_of_users_says_everything_that_is_wrong_with_it() {
     bad.access_key_id = "a/b".into();
     bad.secret_access_key = SecretText(Secret::new(String::new()));
     let mut problems = Problems::default();
-    check_users(&[user(), twice, bad], &ConfigPath::root().key("credentials"), &mut problems);
-    let said: Vec<String> = problems.0.iter().map(|problem| problem.path.to_string()).collect();
+    check_users(
+        &[user(), twice, bad],
+        &ConfigPath::root().key("credentials"),
+        &mut problems,
+    );
+    let said: Vec<String> = problems
+        .0
+        .iter()
+        .map(|problem| problem.path.to_string())
+        .collect();
     assert_eq!(
         said,
-        ["credentials[1].access_key_id", "credentials[2].access_key_id", "credentials[2].secret_access_key"]
+        [
+            "credentials[1].access_key_id",
+            "credentials[2].access_key_id",
+            "credentials[2].secret_access_key"
+        ]
     );
     check_users(&[], &ConfigPath::root(), &mut problems);
     assert_eq!(problems.0.len(), 4);

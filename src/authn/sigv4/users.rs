@@ -126,7 +126,10 @@ pub fn check_users(users: &[User], at: &ConfigPath, problems: &mut Problems) {
                 .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
         if !fits {
             problems
-                .error(&at.key("access_key_id"), format!("{id:?} is not an access key id"))
+                .error(
+                    &at.key("access_key_id"),
+                    format!("{id:?} is not an access key id"),
+                )
                 .help("allowed: letters, digits, `_`, `-` and `.`, up to 128 characters");
         }
         if let Some(other) = seen.insert(id, &user.name) {

@@ -26,11 +26,17 @@ fn facts(name: &str) -> QueueFacts {
 
 fn applied(queue: &str, attributes: &[(&str, &str)]) -> Result<QueueFacts, Code> {
     let mut facts = facts(queue);
-    let done = apply(&given(attributes), Use::Create, &mut facts.spec, &mut facts.extra);
+    let done = apply(
+        &given(attributes),
+        Use::Create,
+        &mut facts.spec,
+        &mut facts.extra,
+    );
     done.map(|()| facts).map_err(|fault| fault.code)
 }
 
-const POLICY: &str = r#"{"deadLetterTargetArn":"arn:aws:sqs:eu-west-1:1:dead","maxReceiveCount":"5"}"#;
+const POLICY: &str =
+    r#"{"deadLetterTargetArn":"arn:aws:sqs:eu-west-1:1:dead","maxReceiveCount":"5"}"#;
 
 #[test]
 fn what_is_set_is_shown() {
@@ -70,10 +76,20 @@ fn a_fifo_queue_has_attributes_of_its_own() {
         assert_eq!(shown[name], value, "{name}");
     }
     for (name, value) in set {
-        assert_eq!(applied("q", &[(name, value)]), Err(Code::InvalidAttributeName), "{name}");
+        assert_eq!(
+            applied("q", &[(name, value)]),
+            Err(Code::InvalidAttributeName),
+            "{name}"
+        );
     }
-    for attribute in [("DeduplicationScope", "messageGroup"), ("FifoThroughputLimit", "perMessageGroupId")] {
-        assert_eq!(applied("q.fifo", &[attribute]), Err(Code::UnsupportedOperation));
+    for attribute in [
+        ("DeduplicationScope", "messageGroup"),
+        ("FifoThroughputLimit", "perMessageGroupId"),
+    ] {
+        assert_eq!(
+            applied("q.fifo", &[attribute]),
+            Err(Code::UnsupportedOperation)
+        );
     }
 }
 
@@ -94,17 +110,35 @@ fn a_value_out_of_its_range_is_an_invalid_value_and_a_stranger_an_invalid_name()
         ("SqsManagedSseEnabled", "maybe"),
         ("KmsDataKeyReusePeriodSeconds", "59"),
     ] {
-        assert_eq!(applied("q", &[(name, value)]), Err(Code::InvalidAttributeValue), "{name}={value}");
+        assert_eq!(
+            applied("q", &[(name, value)]),
+            Err(Code::InvalidAttributeValue),
+            "{name}={value}"
+        );
     }
-    for name in ["", "All", "QueueArn", "CreatedTimestamp", "visibilitytimeout", "Other"] {
-        assert_eq!(applied("q", &[(name, "1")]), Err(Code::InvalidAttributeName), "{name}");
+    for name in [
+        "",
+        "All",
+        "QueueArn",
+        "CreatedTimestamp",
+        "visibilitytimeout",
+        "Other",
+    ] {
+        assert_eq!(
+            applied("q", &[(name, "1")]),
+            Err(Code::InvalidAttributeName),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_redrive_policy_names_a_queue_and_a_count() {
     let facts = applied("q", &[("RedrivePolicy", POLICY)]).unwrap();
-    let expected = Redrive { to: "dead".into(), max_receive_count: 5 };
+    let expected = Redrive {
+        to: "dead".into(),
+        max_receive_count: 5,
+    };
     assert_eq!(facts.spec.redrive, Some(expected));
     let shown = shown(&facts, None, &names());
     assert_eq!(
@@ -125,7 +159,10 @@ fn a_redrive_policy_names_a_queue_and_a_count() {
         let refused = applied("q", &[("RedrivePolicy", policy)]);
         assert_eq!(refused, Err(Code::InvalidParameterValue), "{policy}");
     }
-    assert_eq!(applied("q", &[("RedrivePolicy", "")]).unwrap().spec.redrive, None);
+    assert_eq!(
+        applied("q", &[("RedrivePolicy", "")]).unwrap().spec.redrive,
+        None
+    );
 }
 
 #[test]
@@ -153,17 +190,29 @@ fn a_queue_is_the_same_if_the_attributes_that_are_given_are() {
         check_same(&given(attributes), &facts, &names()).map_err(|fault| fault.code)
     };
     assert_eq!(same(&[]), Ok(()));
-    assert_eq!(same(&[("DelaySeconds", "5"), ("VisibilityTimeout", "30")]), Ok(()));
+    assert_eq!(
+        same(&[("DelaySeconds", "5"), ("VisibilityTimeout", "30")]),
+        Ok(())
+    );
     assert_eq!(same(&[("RedrivePolicy", POLICY)]), Ok(()));
     assert_eq!(same(&[("DelaySeconds", "6")]), Err(Code::QueueNameExists));
-    assert_eq!(same(&[("DelaySeconds", "x")]), Err(Code::InvalidAttributeValue));
-    assert_eq!(same(&[("SqsManagedSseEnabled", "true")]), Err(Code::QueueNameExists));
+    assert_eq!(
+        same(&[("DelaySeconds", "x")]),
+        Err(Code::InvalidAttributeValue)
+    );
+    assert_eq!(
+        same(&[("SqsManagedSseEnabled", "true")]),
+        Err(Code::QueueNameExists)
+    );
 }
 
 #[test]
 fn the_name_and_the_attribute_say_the_same_of_a_fifo_queue() {
     let fifo = |name: &str, value: Option<&str>| {
-        let attributes: Vec<_> = value.map(|value| ("FifoQueue", value)).into_iter().collect();
+        let attributes: Vec<_> = value
+            .map(|value| ("FifoQueue", value))
+            .into_iter()
+            .collect();
         is_fifo(name, &given(&attributes)).map_err(|fault| fault.code)
     };
     assert_eq!(fifo("q", None), Ok(false));
@@ -171,7 +220,10 @@ fn the_name_and_the_attribute_say_the_same_of_a_fifo_queue() {
     assert_eq!(fifo("q.fifo", Some("True")), Ok(true));
     assert_eq!(fifo("q", Some("true")), Err(Code::InvalidParameterValue));
     assert_eq!(fifo("q.fifo", None), Err(Code::InvalidParameterValue));
-    assert_eq!(fifo("q.fifo", Some("false")), Err(Code::InvalidParameterValue));
+    assert_eq!(
+        fifo("q.fifo", Some("false")),
+        Err(Code::InvalidParameterValue)
+    );
     assert_eq!(fifo("q", Some("false")), Err(Code::InvalidAttributeName));
     assert_eq!(fifo("q", Some("x")), Err(Code::InvalidAttributeValue));
 }
