@@ -249,6 +249,11 @@ impl TargetError {
         )
     }
 
+    /// Whether the call was not made, or not awaited, for a reason of ours: it says nothing about the target.
+    pub fn is_ours(&self) -> bool {
+        self.status.is_none() && ["NotSent", "Interrupted"].contains(&self.code.as_str())
+    }
+
     /// Of a record that was to be spooled.
     pub fn of_spool(error: StoreError) -> TargetError {
         super::sqs::refusal(error)

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::forwarding::Forwarding;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -134,6 +135,7 @@ pub struct Metrics {
     pub target_seconds: Family<ByIntegration, Histogram>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
+    pub forwarding: Forwarding,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -168,6 +170,7 @@ impl Default for Metrics {
             target_seconds: Family::new_with_constructor(latency_histogram),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
+            forwarding: Forwarding::default(),
         }
     }
 }
@@ -260,6 +263,7 @@ impl Metrics {
             "Access log lines dropped because the log could not keep up",
             self.log_dropped.clone(),
         );
+        self.forwarding.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the
