@@ -15,18 +15,20 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{Admin, Exposition};
+use crate::admin::{Admin, Exposition, Guard};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
+use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
 use crate::listen::{
     BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
 };
 use crate::pipeline::Gateway;
-use crate::plan::blueprint::StoreBlueprint;
+use crate::plan::blueprint::{SqsBlueprint, StoreBlueprint};
 use crate::plan::{Blueprint, Current, build};
+use crate::sqs_api::SqsApi;
 use crate::stack::Front;
-use crate::store::{DeclareError, Notice, OpenError, Options, Store};
+use crate::store::{Clock, DeclareError, Notice, OpenError, Options, Store};
 use crate::telemetry::metrics::Name;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
 
@@ -56,6 +58,8 @@ pub struct Started {
     /// Listener names and their addresses.
     pub listeners: Vec<(Arc<str>, SocketAddr)>,
     pub admin: SocketAddr,
+    /// The listener of the SQS protocol.
+    pub sqs: Option<SocketAddr>,
     /// What an operator should know about the queues.
     pub notices: Vec<Notice>,
     /// Why the store could not be opened; routes that need it answer 503 until it can.
@@ -89,6 +93,7 @@ pub async fn serve(
         name: "admin".into(),
         bind: blueprint.admin.clone(),
     })?;
+    let sqs_bound = blueprint.sqs.as_ref().map(bind_sqs).transpose()?;
     let metrics = Metrics::new();
     let log = AccessLog::open(
         &blueprint.log_destination,
@@ -102,21 +107,26 @@ pub async fn serve(
     if blueprint
         .routes
         .iter()
-        .any(|route| route.integration.touches_aws())
+        .flat_map(|route| route.targets())
+        .any(|target| target.touches_aws())
     {
         clients.warm();
     }
     let store_needed = blueprint.store.needed;
-    let before_opening = if store_needed {
+    // What an earlier configuration has spooled is forwarded all the same.
+    let store_opened = store_needed || Store::exists(&blueprint.store.path);
+    let before_opening = if store_opened {
         StoreState::Unavailable("the store is being opened".to_owned())
     } else {
         StoreState::Absent
     };
     let targets = Arc::new(Targets::new(clients, before_opening));
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
+    let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
+        forward: forward.clone(),
         keys: keys.clone(),
     };
     let gateway = Arc::new(Gateway::new(
@@ -126,10 +136,16 @@ pub async fn serve(
 
     let admin_address = admin_bound.local_addr();
     let stats: Vec<Arc<ListenStats>> = bound.iter().map(|_| Arc::default()).collect();
+    let sqs_stats: Arc<ListenStats> = Arc::default();
     let named = bound
         .iter()
         .map(|bound| Name(bound.name().clone()))
         .zip(stats.iter().cloned())
+        .chain(
+            sqs_bound
+                .iter()
+                .map(|bound| (Name(bound.name().clone()), sqs_stats.clone())),
+        )
         .collect();
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
@@ -137,17 +153,19 @@ pub async fn serve(
         exposition: Exposition::new(&metrics, named, keys),
         plan: plan_json,
         store_needed,
+        guard: Guard::new(blueprint.admin_token.clone(), admin_address.ip()),
     }
     .start(admin_bound)?;
 
     let mut started = Started {
         listeners: Vec::new(),
         admin: admin_address,
+        sqs: sqs_bound.as_ref().map(Bound::local_addr),
         notices: Vec::new(),
         store_unavailable: None,
     };
     let mut reopening = None;
-    if store_needed {
+    if store_opened {
         let opened = tokio::select! {
             opened = open_store(&blueprint.store) => opened?,
             // Connections that queue in the backlog are told by the kernel.
@@ -157,6 +175,7 @@ pub async fn serve(
             Ok((store, notices)) => {
                 started.notices = notices;
                 targets.set_store(StoreState::Open(store));
+                forward.start();
             }
             Err(reason) => {
                 targets.set_store(StoreState::Unavailable(reason.clone()));
@@ -164,6 +183,7 @@ pub async fn serve(
                 reopening = Some(AbortOnDropHandle::new(tokio::spawn(reopen(
                     blueprint.store.clone(),
                     targets.clone(),
+                    forward.clone(),
                 ))));
             }
         }
@@ -183,6 +203,10 @@ pub async fn serve(
             drain.clone(),
             counted,
         ));
+    }
+    if let (Some(bound), Some(sqs)) = (sqs_bound, &blueprint.sqs) {
+        let api = sqs_api(sqs, &targets, &metrics);
+        listeners.spawn(run(bound, limits.clone(), api, drain.clone(), sqs_stats));
     }
     announce(&started);
 
@@ -205,6 +229,7 @@ pub async fn serve(
         &drain_handle,
         listeners,
         &targets,
+        &forward,
         deadline,
         &mut stop,
     )
@@ -215,6 +240,23 @@ pub async fn serve(
     }
     drop(telemetry);
     failed.map_or(Ok(ended), |error| Err(StartError::Process(error)))
+}
+
+fn bind_sqs(sqs: &SqsBlueprint) -> Result<Bound, BindError> {
+    Bound::bind(&ListenerSpec {
+        name: "sqs".into(),
+        bind: sqs.bind.clone(),
+    })
+}
+
+fn sqs_api(sqs: &SqsBlueprint, targets: &Arc<Targets>, metrics: &Metrics) -> SqsApi {
+    SqsApi::new(
+        targets.clone(),
+        sqs.access.clone(),
+        sqs.region.clone(),
+        Clock::system(),
+        metrics.clone(),
+    )
 }
 
 fn connection_limits(blueprint: &Blueprint) -> ConnectionLimits {
@@ -251,6 +293,7 @@ async fn drain_all(
     handle: &DrainHandle,
     mut listeners: JoinSet<io::Result<Drained>>,
     targets: &Arc<Targets>,
+    forward: &Forward,
     deadline: Instant,
     stop: &mut Stop,
 ) -> Ended {
@@ -287,6 +330,18 @@ async fn drain_all(
         () = tokio::time::sleep_until(deadline) => {}
         () = std::future::ready(()), if at_once => {}
         () = stop.asked() => {}
+    }
+    // No call of ours may run when the store closes: what is spooled stays, and goes on with the next start.
+    let until = if at_once { Instant::now() } else { deadline };
+    let left = tokio::select! {
+        left = forward.drain(until) => left,
+        () = stop.asked() => forward.drain(Instant::now()).await,
+    };
+    if left > 0 {
+        tracing::warn!(
+            records = left,
+            "Records stay in the spool; they are forwarded after the next start"
+        );
     }
     let calls = gateway.calls.len();
     if requests == 0 && calls == 0 {
@@ -366,7 +421,7 @@ async fn open_and_declare(
 }
 
 /// Tries until the store can be opened.
-async fn reopen(blueprint: StoreBlueprint, targets: Arc<Targets>) {
+async fn reopen(blueprint: StoreBlueprint, targets: Arc<Targets>, forward: Arc<Forward>) {
     let mut said = String::new();
     loop {
         tokio::time::sleep(REOPEN_EVERY).await;
@@ -374,6 +429,7 @@ async fn reopen(blueprint: StoreBlueprint, targets: Arc<Targets>) {
             Ok((store, _)) => {
                 tracing::info!("The store can be used again");
                 targets.set_store(StoreState::Open(store));
+                forward.start();
                 return;
             }
             Err(error) => {

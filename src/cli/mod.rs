@@ -3,8 +3,11 @@
 
 mod check;
 mod completions;
+mod drill;
 mod explain;
 mod load;
+mod overrides;
+mod queue;
 mod routes;
 mod schema;
 mod serve;
@@ -57,6 +60,8 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
+    Queue(queue::Queue),
+    Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -81,6 +86,8 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Queue(queue) => queue.run(),
+        Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }
@@ -105,19 +112,21 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed_and_every_argument_has_help() {
         definition().debug_assert();
-        for command in definition().get_subcommands() {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
-            for argument in command
-                .get_arguments()
-                .filter(|argument| !argument.is_global_set())
-            {
+        every_argument_has_help(&definition());
+    }
+
+    fn every_argument_has_help(command: &clap::Command) {
+        for below in command.get_subcommands() {
+            assert!(below.get_about().is_some(), "{}", below.get_name());
+            for argument in below.get_arguments() {
                 assert!(
                     argument.get_help().is_some() || argument.get_id() == "help",
                     "{} {}",
-                    command.get_name(),
+                    below.get_name(),
                     argument.get_id()
                 );
             }
+            every_argument_has_help(below);
         }
     }
 }

@@ -19,6 +19,7 @@ mod worker;
 mod tests;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,7 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::settings::{AckMode, Order, Settings, TargetSettings};
+pub use self::settings::{AckMode, OnPoison, Order, Settings, TargetSettings};
 
 use self::lane::{Lane, locked};
 use crate::integration::{Answer, Request, TargetError, TargetName, Targets};
@@ -54,6 +55,7 @@ pub struct AckPlan {
     pub budget: Duration,
     /// Messages of a FIFO queue's group keep their order whatever this says.
     pub order: Order,
+    pub on_poison: OnPoison,
 }
 
 /// A record on its way.
@@ -101,6 +103,26 @@ pub enum Undelivered {
     Target(TargetError),
     /// An idempotency key turned out to be taken when the record was about to be spooled.
     Known(Known),
+}
+
+impl From<TargetError> for Undelivered {
+    fn from(error: TargetError) -> Undelivered {
+        Undelivered::Target(error)
+    }
+}
+
+impl fmt::Display for AckPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.mode.name())?;
+        if self.mode == AckMode::TargetOrSpool {
+            write!(f, ", {} ms for the target", self.budget.as_millis())?;
+        }
+        match self.order {
+            Order::None => Ok(()),
+            Order::Key => f.write_str(", in order for each key"),
+            Order::Route => f.write_str(", in order for the route"),
+        }
+    }
 }
 
 /// A target as an operator sees it.

@@ -133,6 +133,7 @@ fn parcel(mode: AckMode, jsons: &[&str], body: &str) -> Parcel {
             mode,
             budget: Duration::from_secs(5),
             order: Order::None,
+            on_poison: OnPoison::Continue,
         },
         route: "POST /orders".into(),
         context: Arc::new(|| r#"{"requestId":"r-1"}"#.to_owned()),
@@ -754,6 +755,7 @@ fn order_keys_are_told_apart_by_what_orders() {
             mode: Spool,
             budget: Duration::ZERO,
             order,
+            on_poison: OnPoison::Continue,
         };
         spooling::order_key(&request, &ack, "POST /orders")
     };

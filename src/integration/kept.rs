@@ -145,9 +145,14 @@ impl Answer {
         serde_json::to_vec(&kept).ok().map(Bytes::from)
     }
 
-    /// An answer that was kept; `None` if these are not the bytes of one.
+    /// An answer that was kept, by us or by the embedded store (its own `Sent`); `None` if these are not the bytes of one.
     pub fn decode(kept: &[u8]) -> Option<Answer> {
-        let kept: KeptAnswer = serde_json::from_slice(kept).ok()?;
+        let Ok(kept) = serde_json::from_slice::<KeptAnswer>(kept) else {
+            return serde_json::from_slice(kept).ok().map(|sent| Answer {
+                outcome: Outcome::SqsSendMessage(sent),
+                request_id: None,
+            });
+        };
         let outcome = match kept.answer {
             KeptOutcome::Sent(sent) => Outcome::SqsSendMessage(sent),
             KeptOutcome::Put(put) => Outcome::KinesisPutRecord(put),

@@ -40,7 +40,7 @@ use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::request_id::RequestId;
 use crate::model::value::QueueName;
-use crate::store::Store;
+use crate::store::{NewKey, Once, Store};
 
 pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{DecodeData, Encode, Payload};
@@ -317,6 +317,30 @@ impl Targets {
             Err(error) if error.says_already_there() => already_there.ok_or(error),
             result => result,
         }
+    }
+}
+
+impl Targets {
+    /// Sends to an embedded queue, once for each idempotency key: key, message and answer are one transaction.
+    pub async fn send_once(
+        &self,
+        request: Request,
+        key: NewKey,
+        deadline: Instant,
+    ) -> Result<Once<Answer>, TargetError> {
+        let sent = match request.call {
+            Call::SqsSendMessage(request) => {
+                sqs::SendMessage::send_once(request, self, key, deadline).await?
+            }
+            _ => return Err(TargetError::no_store("not an embedded queue")),
+        };
+        Ok(match sent {
+            Once::New(sent) => Once::New(Answer {
+                outcome: Outcome::SqsSendMessage(sent),
+                request_id: None,
+            }),
+            Once::Known(known) => Once::Known(known),
+        })
     }
 }
 

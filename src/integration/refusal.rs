@@ -138,6 +138,17 @@ impl TargetError {
         )
     }
 
+    /// Another request with the same idempotency key was faster; nothing was stored for this one.
+    pub fn known_already() -> TargetError {
+        TargetError::new(
+            Class::Record,
+            Service::Sqs,
+            "IdempotencyKeyKnown",
+            "another request with the same idempotency key was faster",
+        )
+        .of_embedded_queue()
+    }
+
     /// As a service that answers in its own protocol; the embedded queues do.
     pub(super) fn answered(self, status: u16) -> TargetError {
         TargetError {
@@ -254,12 +265,12 @@ impl TargetError {
         self.status.is_none() && ["NotSent", "Interrupted"].contains(&self.code.as_str())
     }
 
-    /// Of a record that was to be spooled.
+    /// The embedded store refused.
     pub fn of_spool(error: StoreError) -> TargetError {
         super::sqs::refusal(error)
     }
 
-    /// Of a record that was to be spooled while there is no store.
+    /// There is no embedded store, or it cannot be used.
     pub fn no_store(reason: impl Into<String>) -> TargetError {
         TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason)
             .of_embedded_queue()

@@ -206,7 +206,7 @@ impl Group<'_> {
             return Ok(None);
         };
         self.remove_ready(queue, lane, seq)?;
-        let Some(stored) = stored else {
+        let Some(mut stored) = stored else {
             self.set_aside(queue, &slot)?;
             self.lane_changed(queue, lane, 0, 0)?;
             return Ok(None);
@@ -223,7 +223,7 @@ impl Group<'_> {
         Ok(Some(Parcel {
             number: seq,
             id: stored.id.to_string(),
-            context: context(&stored),
+            context: take_context(&mut stored),
             key: stored.group_id,
             call: stored.body,
             spooled_at: stored.sent_at,
@@ -360,9 +360,9 @@ impl Group<'_> {
 }
 
 /// What a record's row says of its request.
-pub(super) fn context(stored: &Stored) -> String {
-    match stored.system_attributes.get(CONTEXT).map(|a| &a.value) {
-        Some(AttributeValue::String(text)) => text.clone(),
+pub(super) fn take_context(stored: &mut Stored) -> String {
+    match stored.system_attributes.remove(CONTEXT).map(|a| a.value) {
+        Some(AttributeValue::String(text)) => text,
         _ => String::new(),
     }
 }

@@ -123,7 +123,7 @@ impl Store {
     ) -> Result<Once<Sent>, StoreError> {
         let queue = self.queue(queue)?;
         let message = Box::new(message::prepare(message, &queue.spec.load())?);
-        self.ask(|reply| Job::SendOnce {
+        self.ask_about(&queue, |reply| Job::SendOnce {
             queue: queue.id,
             message,
             key: Box::new(key),

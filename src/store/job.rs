@@ -13,9 +13,13 @@ use super::once::KeyChange;
 use super::receive::{Attempts, Found, Want};
 use super::spec::{Notice, QueueSpec};
 use super::spool::{Settlement, Spooled};
+use super::writer::Writer;
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer does by itself for one caller, who is told also when it cannot.
+pub(super) type Order = Box<dyn FnOnce(Result<&mut Writer, StoreError>) + Send>;
 
 /// One caller's wish.
 pub(super) enum Job {
@@ -83,6 +87,8 @@ pub(super) enum Solo {
         specs: Vec<QueueSpec>,
         reply: oneshot::Sender<Result<Vec<Notice>, DeclareError>>,
     },
+    /// Queues made, changed, removed; tasks that move messages.
+    Order(Order),
     /// Make the queues of targets that have none.
     OpenSpools {
         targets: Vec<String>,
@@ -100,6 +106,8 @@ pub(super) enum Verdict {
     Sent(Result<Sent, StoreError>),
     Found(Found),
     Done(Result<(), StoreError>),
+    /// Nothing was done.
+    Refused(StoreError),
     SentOnce(Result<Once<Sent>, StoreError>),
     Spooled(Result<Once<Vec<Spooled>>, StoreError>),
     Parcels(Lot),
@@ -158,8 +166,31 @@ impl Job {
         }
     }
 
+    /// The queue it is about.
+    fn queue(&self) -> Option<i64> {
+        match self {
+            Job::Send { queue, .. } | Job::SendOnce { queue, .. } | Job::Receive { queue, .. } => {
+                Some(*queue)
+            }
+            Job::Delete { grip, .. } | Job::ChangeVisibility { grip, .. } => Some(grip.queue),
+            // Spools are never removed.
+            Job::Spool { .. }
+            | Job::Take { .. }
+            | Job::Settle { .. }
+            | Job::Reserve { .. }
+            | Job::ChangeKey { .. }
+            | Job::Solo(_) => None,
+        }
+    }
+
     /// Does the job within the open transaction.
     pub fn run(&self, group: &mut Group<'_>, attempts: &mut Attempts) -> rusqlite::Result<Verdict> {
+        if let Some(queue) = self.queue()
+            && !group.desks.contains_key(&queue)
+        {
+            // Removed while the job was on its way. Its caller knows the name.
+            return Ok(Verdict::Refused(StoreError::UnknownQueue(String::new())));
+        }
         let done = |outcome: Outcome<()>| outcome.map(Verdict::Done);
         match self {
             Job::Send { queue, message, .. } => group.send(*queue, message).map(Verdict::Sent),
@@ -228,6 +259,7 @@ impl Job {
             ) => {
                 let _ = reply.send(done);
             }
+            (job, Verdict::Refused(error)) => job.fail(&error),
             (Job::SendOnce { reply, .. }, Verdict::SentOnce(sent)) => {
                 let _ = reply.send(sent);
             }
@@ -276,6 +308,7 @@ impl Solo {
         match self {
             Solo::Purge { reply, .. } => drop(reply.send(Err(error))),
             Solo::Declare { reply, .. } => drop(reply.send(Err(error.into()))),
+            Solo::Order(order) => order(Err(error)),
             Solo::ConfirmTime(reply)
             | Solo::Close(reply)
             | Solo::Look(Some(reply))

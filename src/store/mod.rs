@@ -43,6 +43,7 @@ mod idempotency;
 mod job;
 mod manage;
 mod message;
+mod moving;
 mod once;
 mod open;
 mod peek;
@@ -67,7 +68,7 @@ mod writer;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -96,9 +97,9 @@ use clock::{Steady, Timeline, millis};
 use handle::{Grip, HandleKey};
 use job::{Job, Reply, Solo};
 use open::Files;
-use queue::{Desk, Names, Queue, Spools, locked};
+use queue::{Names, Queue, Spools, locked};
 use reader::Readers;
-use recover::{Recovery, spools_of};
+use recover::Recovery;
 use space::Space;
 use writer::{Link, Writer};
 
@@ -220,17 +221,9 @@ impl Store {
                 reason: error.to_string(),
             })?;
         let timeline = Timeline::resume(options.clock.clone(), &session.state.last_seen);
-        let mut names = Names::new();
-        let mut desks = HashMap::new();
-        for row in &session.queues {
-            let queue = Queue::new(row.id, row.spec.clone(), row.declared, row.counters);
-            let queue = Arc::new(queue.with_role(row.role));
-            names.insert(queue.name.clone(), queue.clone());
-            desks.insert(row.id, Desk::new(queue));
-        }
         let shared = Arc::new(Shared {
-            spools: ArcSwap::from_pointee(spools_of(&names)),
-            names: ArcSwap::from_pointee(names),
+            spools: ArcSwap::default(),
+            names: ArcSwap::default(),
             spool_made: Notify::new(),
             possible_duplicates: AtomicU64::new(0),
             strays: Mutex::default(),
@@ -255,7 +248,7 @@ impl Store {
             checkpointer,
             timeline,
             space,
-            desks,
+            desks: HashMap::new(),
             attempts: HashMap::new(),
             next_seq: 0,
             commits: 0,
@@ -268,6 +261,9 @@ impl Store {
             }),
             releases: Vec::new(),
             purges: VecDeque::new(),
+            removals: VecDeque::new(),
+            moves: Vec::new(),
+            steps_from: i64::MIN,
             next_tick: Instant::now(),
             backlog: false,
             full_since: None,
@@ -304,6 +300,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether there is a store in a directory, or what is left of one.
+    pub fn exists(path: &Path) -> bool {
+        Files::within(path).database.exists()
+    }
+
     /// Creates queues and changes their settings, all or nothing. Queues of the file that are not named keep their
     /// messages and can still be used; a [`Notice`] says so.
     pub async fn declare(&self, specs: Vec<QueueSpec>) -> Result<Vec<Notice>, DeclareError> {
@@ -329,7 +330,7 @@ impl Store {
     pub async fn send(&self, queue: &str, message: NewMessage) -> Result<Sent, StoreError> {
         let queue = self.queue(queue)?;
         let message = Box::new(message::prepare(message, &queue.spec.load())?);
-        self.ask(|reply| Job::Send {
+        self.ask_about(&queue, |reply| Job::Send {
             queue: queue.id,
             message,
             reply,
@@ -340,8 +341,10 @@ impl Store {
     /// Deletes the message that a handle was given for. That it is gone already is no error; see the module about
     /// handles of earlier deliveries.
     pub async fn delete(&self, queue: &str, receipt_handle: &str) -> Result<(), StoreError> {
-        let grip = self.grip(queue, receipt_handle)?;
-        self.ask(|reply| Job::Delete { grip, reply }).await
+        let queue = self.queue(queue)?;
+        let grip = self.grip(&queue, receipt_handle)?;
+        self.ask_about(&queue, |reply| Job::Delete { grip, reply })
+            .await
     }
 
     /// Changes when a received message becomes visible again: this long from now, zero for at once; at most 12 hours
@@ -352,10 +355,11 @@ impl Store {
         receipt_handle: &str,
         visibility_timeout: Duration,
     ) -> Result<(), StoreError> {
-        let grip = self.grip(queue, receipt_handle)?;
+        let queue = self.queue(queue)?;
+        let grip = self.grip(&queue, receipt_handle)?;
         check_visibility(visibility_timeout)?;
         let visibility = millis(visibility_timeout);
-        self.ask(|reply| Job::ChangeVisibility {
+        self.ask_about(&queue, |reply| Job::ChangeVisibility {
             grip,
             visibility,
             reply,
@@ -366,9 +370,14 @@ impl Store {
     /// Deletes all messages that were in the queue (a spool and its dead letters, too) when this was called, and says how many. Runs in steps, so that other
     /// operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
-        let queue = self.any_queue(queue)?.id;
-        self.ask(|reply| Job::Solo(Solo::Purge { queue, reply }))
-            .await
+        let queue = self.any_queue(queue)?;
+        self.ask_about(&queue, |reply| {
+            Job::Solo(Solo::Purge {
+                queue: queue.id,
+                reply,
+            })
+        })
+        .await
     }
 
     /// An operator says that the clock is right: what expires may expire again.
@@ -481,8 +490,7 @@ impl Store {
             .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
     }
 
-    fn grip(&self, queue: &str, receipt_handle: &str) -> Result<Grip, StoreError> {
-        let queue = self.queue(queue)?;
+    fn grip(&self, queue: &Queue, receipt_handle: &str) -> Result<Grip, StoreError> {
         self.0
             .shared
             .handles
@@ -496,6 +504,36 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.submit(job(reply))?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// As [`Store::ask`]; the writer, which knows a removed queue no longer, leaves its name to the caller.
+    async fn ask_about<T>(
+        &self,
+        queue: &Queue,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        self.ask(job).await.map_err(|error| queue.named(error))
+    }
+
+    /// Has the writer do something by itself, and waits for the answer.
+    async fn order<T, E>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let order: job::Order = Box::new(move |writer| {
+            let result = writer.map_err(E::from).and_then(work);
+            // Who asked may be gone; what was asked is done all the same.
+            let _ = reply.send(result);
+        });
+        self.submit(Job::Solo(Solo::Order(order)))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     fn submit(&self, job: Job) -> Result<(), StoreError> {

@@ -7,13 +7,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use super::error::StoreError;
+use super::manage::{Extra, Tags};
+use super::open::QueueRow;
 use super::spec::QueueSpec;
 use super::stats::{Counters, Role};
 
 /// Locks what only plain assignments happen under: a panic cannot leave it half done.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What only those ask for who manage queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Made by its users while the gateway ran, not by the configuration.
+    pub by_users: bool,
+    pub extra: Extra,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// Milliseconds since 1970.
+    pub modified_at: i64,
 }
 
 /// A queue, shared between callers and the writer.
@@ -23,6 +39,10 @@ pub(super) struct Queue {
     pub role: Role,
     pub spec: ArcSwap<QueueSpec>,
     pub declared: AtomicBool,
+    pub facts: ArcSwap<Facts>,
+    pub tags: ArcSwap<Tags>,
+    /// The queue is no more: long polls on it end.
+    pub removed: CancellationToken,
     /// As of the last commit.
     pub counters: Mutex<Counters>,
     /// One permit for each message that became visible while somebody waited; on a spool one, too, while nobody did.
@@ -38,6 +58,9 @@ impl Queue {
             role: Role::Queue,
             spec: ArcSwap::from_pointee(spec),
             declared: AtomicBool::new(declared),
+            facts: ArcSwap::default(),
+            tags: ArcSwap::default(),
+            removed: CancellationToken::new(),
             counters: Mutex::new(counters),
             arrivals: Notify::new(),
             waiting: AtomicUsize::new(0),
@@ -46,6 +69,31 @@ impl Queue {
 
     pub fn with_role(self, role: Role) -> Queue {
         Queue { role, ..self }
+    }
+
+    /// A queue as its row has it.
+    pub fn read(row: QueueRow) -> Queue {
+        let queue = Queue::new(row.id, row.spec, row.declared, row.counters).with_role(row.role);
+        queue.facts.store(Arc::new(row.facts));
+        queue.tags.store(Arc::new(row.tags));
+        queue
+    }
+
+    /// What a freshly opened file says counts.
+    pub fn become_as(&self, row: QueueRow) {
+        self.spec.store(Arc::new(row.spec));
+        self.declared.store(row.declared, Ordering::Relaxed);
+        self.facts.store(Arc::new(row.facts));
+        self.tags.store(Arc::new(row.tags));
+        *locked(&self.counters) = row.counters;
+    }
+
+    /// Puts the name into an error of the writer's about a queue that it no longer knows.
+    pub fn named(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::UnknownQueue(_) => StoreError::UnknownQueue(self.name.to_string()),
+            error => error,
+        }
     }
 
     /// Whether nothing can be received, as of the last commit.

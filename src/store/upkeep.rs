@@ -48,6 +48,9 @@ impl Writer {
                     let wait = due.saturating_sub(self.timeline.now().steady).max(0);
                     patience = patience.min(Duration::from_millis(wait as u64));
                 }
+                if let Some(wait) = self.until_next_step() {
+                    patience = patience.min(wait);
+                }
             }
         }
         patience
@@ -75,6 +78,8 @@ impl Writer {
             self.releases.append(&mut locked(&self.shared.strays));
         }
         self.move_messages(tick);
+        self.remove_some();
+        self.move_some();
         self.tend_log();
         if tick {
             self.look_around();
@@ -102,7 +107,10 @@ impl Writer {
         let mut purge = self.purges.front().map(|job| job.purge);
         let outcome = self.transact(Durability::Later, |group, attempts| {
             for grip in &releases {
-                group.release(grip)?;
+                // A queue removed meanwhile takes its messages with it.
+                if group.desks.contains_key(&grip.queue) {
+                    group.release(grip)?;
+                }
             }
             let mut finished = true;
             for queue in due {
@@ -329,12 +337,9 @@ impl Writer {
 
     /// Goes on with a freshly opened file: what it says counts.
     pub fn adopt(&mut self, session: Session) {
-        for row in session.queues {
-            if let Some(desk) = self.desks.get_mut(&row.id) {
-                *locked(&desk.queue.counters) = row.counters;
-                desk.restore();
-            }
-        }
+        self.take_over(session.queues);
+        self.removals = session.removals.into();
+        self.moves = session.moves;
         let lost = self.synced_commits - session.state.commits;
         if lost > 0 {
             tracing::error!(

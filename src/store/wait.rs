@@ -80,7 +80,7 @@ impl Store {
                         continue;
                     }
                     Err(StoreError::Closed) if closing.is_cancelled() => return Ok(Vec::new()),
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(queue.named(error)),
                 }
             }
             first = false;
@@ -97,6 +97,9 @@ impl Store {
                 () = &mut arrival => {}
                 () = end => return Ok(Vec::new()),
                 () = polls_over.cancelled() => return Ok(Vec::new()),
+                () = queue.removed.cancelled() => {
+                    return Err(StoreError::UnknownQueue(queue.name.to_string()));
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ use super::error::StoreError;
 use super::group::Desks;
 use super::handle::Grip;
 use super::job::{Job, Reply, Solo, Verdict};
+use super::moving::Moving;
 use super::open::Files;
 use super::receive::Attempts;
 use super::recover::Recovery;
@@ -73,6 +74,12 @@ pub(super) struct Writer {
     /// Deliveries that nobody waited for any more.
     pub releases: Vec<Grip>,
     pub purges: VecDeque<PurgeJob>,
+    /// Removed queues whose messages are going.
+    pub removals: VecDeque<i64>,
+    /// Tasks that move messages.
+    pub moves: Vec<Moving>,
+    /// After a step of these failed: the steady time of the next.
+    pub steps_from: i64,
     pub next_tick: Instant,
     /// Background work was cut short, and goes on at once.
     pub backlog: bool,
@@ -207,6 +214,7 @@ impl Writer {
                 // Who asked may be gone; the queues are declared all the same.
                 let _ = reply.send(self.declare(specs));
             }
+            Solo::Order(order) => order(Ok(self)),
             Solo::OpenSpools { targets, reply } => {
                 // As with queues.
                 let _ = reply.send(self.open_spools(&targets));
@@ -238,7 +246,7 @@ impl Writer {
                     before: desk.counters.ledger.purged,
                     reply,
                 }),
-                None => drop(reply.send(Err(StoreError::Closed))),
+                None => drop(reply.send(Err(StoreError::UnknownQueue(String::new())))),
             },
         }
         None

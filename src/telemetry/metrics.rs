@@ -73,6 +73,22 @@ pub struct ByPhase {
     pub phase: &'static str,
 }
 
+/// Labels of a request that brought an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyUse {
+    pub route: Name,
+    /// `new`, `replayed`, `in_flight`, `mismatch_refused`, `mismatch_stored`.
+    pub result: &'static str,
+}
+
+/// Labels of stored payloads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Durable {
+    pub route: Name,
+    /// `target` or `spooled`.
+    pub durability: &'static str,
+}
+
 /// Labels of a target's call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Called {
@@ -109,6 +125,15 @@ pub struct QueueFate {
     pub fate: &'static str,
 }
 
+/// Labels of a request to the SQS listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SqsRequest {
+    /// The action; empty where none was understood.
+    pub action: &'static str,
+    /// `ok`, or the code of the refusal.
+    pub code: &'static str,
+}
+
 /// The handles that a route's requests count on; looked up once when a plan is built.
 #[derive(Clone, Debug)]
 pub struct RouteMeters {
@@ -116,6 +141,8 @@ pub struct RouteMeters {
     pub received_bytes: Counter,
     pub sent_bytes: Counter,
     pub stored: Counter,
+    pub durable_target: Counter,
+    pub durable_spooled: Counter,
     pub answered: Counter,
 }
 
@@ -131,8 +158,11 @@ pub struct Metrics {
     pub received_bytes: Family<ByRoute, Counter>,
     pub sent_bytes: Family<ByRoute, Counter>,
     pub answers_lost: Counter,
+    pub durable: Family<Durable, Counter>,
+    pub idempotency_keys: Family<KeyUse, Counter>,
     pub target_calls: Family<Called, Counter>,
     pub target_seconds: Family<ByIntegration, Histogram>,
+    pub sqs_requests: Family<SqsRequest, Counter>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
     pub forwarding: Forwarding,
@@ -166,8 +196,11 @@ impl Default for Metrics {
             received_bytes: Family::default(),
             sent_bytes: Family::default(),
             answers_lost: Counter::default(),
+            durable: Family::default(),
+            idempotency_keys: Family::default(),
             target_calls: Family::default(),
             target_seconds: Family::new_with_constructor(latency_histogram),
+            sqs_requests: Family::default(),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
             forwarding: Forwarding::default(),
@@ -194,11 +227,20 @@ impl Metrics {
             };
             self.ended.get_or_create(&labels).clone()
         };
+        let durable = |durability| {
+            let labels = Durable {
+                route: route.clone(),
+                durability,
+            };
+            self.durable.get_or_create(&labels).clone()
+        };
         RouteMeters {
             seconds: self.seconds.get_or_create(&by_route).clone(),
             received_bytes: self.received_bytes.get_or_create(&by_route).clone(),
             sent_bytes: self.sent_bytes.get_or_create(&by_route).clone(),
             stored: ended(Outcome::Stored),
+            durable_target: durable("target"),
+            durable_spooled: durable("spooled"),
             answered: ended(Outcome::Answered),
         }
     }
@@ -243,6 +285,16 @@ impl Metrics {
             self.answers_lost.clone(),
         );
         registry.register(
+            "payloads_stored",
+            "Payloads acknowledged, by who has them: the target, or the spool",
+            self.durable.clone(),
+        );
+        registry.register(
+            "idempotency_keys",
+            "Requests that brought an idempotency key, by what it was found to be",
+            self.idempotency_keys.clone(),
+        );
+        registry.register(
             "target_calls",
             "Calls of targets by result",
             self.target_calls.clone(),
@@ -252,6 +304,11 @@ impl Metrics {
             "Time from the call to the target's answer",
             Unit::Seconds,
             self.target_seconds.clone(),
+        );
+        registry.register(
+            "sqs_requests",
+            "Requests to the SQS listener, by action and result",
+            self.sqs_requests.clone(),
         );
         registry.register(
             "access_log_lines",

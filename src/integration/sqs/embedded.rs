@@ -14,7 +14,7 @@ use crate::integration::Targets;
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::model::message::{Attributes, md5_of_attributes, md5_of_body, sqs_text};
 use crate::model::value::QueueName;
-use crate::store::{Delivery, NewMessage, Receive, StoreError};
+use crate::store::{self, Delivery, NewKey, NewMessage, Once, Receive, StoreError};
 
 pub(super) async fn send(
     targets: &Targets,
@@ -22,30 +22,57 @@ pub(super) async fn send(
     request: send::Request,
     deadline: Instant,
 ) -> Result<Sent, TargetError> {
-    let message = NewMessage {
+    let store = targets.open_store()?;
+    let sending = store.send(&queue.0, message_of(request));
+    let sent = by(deadline, Lost::MayHaveHappened, sending).await;
+    sent.map(Sent::from).map_err(|error| naming(error, queue))
+}
+
+/// The same, once for each idempotency key.
+pub(in crate::integration) async fn send_once(
+    targets: &Targets,
+    queue: &QueueName,
+    request: send::Request,
+    key: NewKey,
+    deadline: Instant,
+) -> Result<Once<Sent>, TargetError> {
+    let store = targets.open_store()?;
+    let sending = store.send_once(&queue.0, message_of(request), key);
+    let sent = by(deadline, Lost::MayHaveHappened, sending).await;
+    match sent.map_err(|error| naming(error, queue))? {
+        Once::New(sent) => Ok(Once::New(sent.into())),
+        Once::Known(known) => Ok(Once::Known(known)),
+    }
+}
+
+fn message_of(request: send::Request) -> NewMessage {
+    NewMessage {
         body: request.body.0,
         attributes: request.attributes,
         system_attributes: request.system_attributes,
         delay: request.delay_seconds.map(seconds),
         group_id: request.group_id,
         deduplication_id: request.deduplication_id,
-    };
-    let store = targets.open_store()?;
-    let sending = store.send(&queue.0, message);
-    let sent = by(deadline, Lost::MayHaveHappened, sending).await;
-    let sent = sent.map_err(|mut error| {
-        if error.class == Class::Limit {
-            error.message = format!("queue:{queue}: {}", error.message);
+    }
+}
+
+fn naming(mut error: TargetError, queue: &QueueName) -> TargetError {
+    if error.class == Class::Limit {
+        error.message = format!("queue:{queue}: {}", error.message);
+    }
+    error
+}
+
+impl From<store::Sent> for Sent {
+    fn from(sent: store::Sent) -> Sent {
+        Sent {
+            message_id: sent.message_id,
+            md5_of_body: sent.md5_of_body,
+            md5_of_attributes: sent.md5_of_attributes,
+            md5_of_system_attributes: sent.md5_of_system_attributes,
+            sequence_number: sent.sequence_number,
         }
-        error
-    })?;
-    Ok(Sent {
-        message_id: sent.message_id,
-        md5_of_body: sent.md5_of_body,
-        md5_of_attributes: sent.md5_of_attributes,
-        md5_of_system_attributes: sent.md5_of_system_attributes,
-        sequence_number: sent.sequence_number,
-    })
+    }
 }
 
 pub(super) async fn receive(
