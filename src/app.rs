@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{Admin, Exposition};
+use crate::admin::{Admin, Exposition, Guard};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
+use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
 use crate::listen::{
     BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
@@ -102,21 +103,26 @@ pub async fn serve(
     if blueprint
         .routes
         .iter()
-        .any(|route| route.integration.touches_aws())
+        .flat_map(|route| route.targets())
+        .any(|target| target.touches_aws())
     {
         clients.warm();
     }
     let store_needed = blueprint.store.needed;
-    let before_opening = if store_needed {
+    // What an earlier configuration has spooled is forwarded all the same.
+    let store_opened = store_needed || Store::exists(&blueprint.store.path);
+    let before_opening = if store_opened {
         StoreState::Unavailable("the store is being opened".to_owned())
     } else {
         StoreState::Absent
     };
     let targets = Arc::new(Targets::new(clients, before_opening));
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
+    let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
+        forward: forward.clone(),
         keys: keys.clone(),
     };
     let gateway = Arc::new(Gateway::new(
@@ -137,6 +143,7 @@ pub async fn serve(
         exposition: Exposition::new(&metrics, named, keys),
         plan: plan_json,
         store_needed,
+        guard: Guard::new(blueprint.admin_token.clone(), admin_address.ip()),
     }
     .start(admin_bound)?;
 
@@ -147,7 +154,7 @@ pub async fn serve(
         store_unavailable: None,
     };
     let mut reopening = None;
-    if store_needed {
+    if store_opened {
         let opened = tokio::select! {
             opened = open_store(&blueprint.store) => opened?,
             // Connections that queue in the backlog are told by the kernel.
@@ -157,6 +164,7 @@ pub async fn serve(
             Ok((store, notices)) => {
                 started.notices = notices;
                 targets.set_store(StoreState::Open(store));
+                forward.start();
             }
             Err(reason) => {
                 targets.set_store(StoreState::Unavailable(reason.clone()));
@@ -164,6 +172,7 @@ pub async fn serve(
                 reopening = Some(AbortOnDropHandle::new(tokio::spawn(reopen(
                     blueprint.store.clone(),
                     targets.clone(),
+                    forward.clone(),
                 ))));
             }
         }
@@ -205,6 +214,7 @@ pub async fn serve(
         &drain_handle,
         listeners,
         &targets,
+        &forward,
         deadline,
         &mut stop,
     )
@@ -251,6 +261,7 @@ async fn drain_all(
     handle: &DrainHandle,
     mut listeners: JoinSet<io::Result<Drained>>,
     targets: &Arc<Targets>,
+    forward: &Forward,
     deadline: Instant,
     stop: &mut Stop,
 ) -> Ended {
@@ -287,6 +298,18 @@ async fn drain_all(
         () = tokio::time::sleep_until(deadline) => {}
         () = std::future::ready(()), if at_once => {}
         () = stop.asked() => {}
+    }
+    // No call of ours may run when the store closes: what is spooled stays, and goes on with the next start.
+    let until = if at_once { Instant::now() } else { deadline };
+    let left = tokio::select! {
+        left = forward.drain(until) => left,
+        () = stop.asked() => forward.drain(Instant::now()).await,
+    };
+    if left > 0 {
+        tracing::warn!(
+            records = left,
+            "Records stay in the spool; they are forwarded after the next start"
+        );
     }
     let calls = gateway.calls.len();
     if requests == 0 && calls == 0 {
@@ -366,7 +389,7 @@ async fn open_and_declare(
 }
 
 /// Tries until the store can be opened.
-async fn reopen(blueprint: StoreBlueprint, targets: Arc<Targets>) {
+async fn reopen(blueprint: StoreBlueprint, targets: Arc<Targets>, forward: Arc<Forward>) {
     let mut said = String::new();
     loop {
         tokio::time::sleep(REOPEN_EVERY).await;
@@ -374,6 +397,7 @@ async fn reopen(blueprint: StoreBlueprint, targets: Arc<Targets>) {
             Ok((store, _)) => {
                 tracing::info!("The store can be used again");
                 targets.set_store(StoreState::Open(store));
+                forward.start();
                 return;
             }
             Err(error) => {

@@ -9,7 +9,6 @@ use http_body_util::Full;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
-use serde_json::{Value, json};
 
 use crate::authn::api_key::ApiKeys;
 use crate::integration::StoreState;
@@ -227,33 +226,6 @@ fn fates_of(queue: &QueueStats) -> [(&'static str, u64); 9] {
         ("damaged", ledger.damaged),
         ("duplicates", ledger.duplicates),
     ]
-}
-
-/// The queues for `/v1/queues`.
-pub(super) fn queues_json(store: &Store) -> Value {
-    let stats = store.stats();
-    let queue = |queue: &QueueStats| {
-        let ledger: serde_json::Map<String, Value> = fates_of(queue)
-            .into_iter()
-            .map(|(fate, count)| (fate.replace("dead_lettered", "deadLettered"), count.into()))
-            .collect();
-        json!({
-            "name": queue.name, "declared": queue.declared,
-            "visible": queue.visible, "inFlight": queue.in_flight, "delayed": queue.delayed, "bytes": queue.bytes,
-            "oldestAgeSeconds": queue.oldest_age.map(|age| age.as_secs_f64()), "ledger": ledger,
-        })
-    };
-    let queues: Vec<Value> = stats.queues.iter().map(queue).collect();
-    json!({ "queues": queues, "fileBytes": stats.file_bytes, "health": health_text(&stats.health) })
-}
-
-/// The store's health in words.
-pub(super) fn health_text(health: &Health) -> String {
-    match health {
-        Health::Healthy => "healthy".to_owned(),
-        Health::Full(reason) => format!("full: {reason}"),
-        Health::Failed(reason) => format!("failed: {reason}"),
-    }
 }
 
 fn signed(count: u64) -> i64 {

@@ -1,7 +1,10 @@
 //! The admin listener: health, metrics, what runs. It has a thread and a runtime of its own, so that a gateway that is
 //! too busy to serve can still be asked why.
 
+mod api;
+mod guard;
 mod metrics;
+pub mod queues;
 
 use std::io;
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -23,6 +27,7 @@ use crate::model::peer::Peer;
 use crate::pipeline::Gateway;
 use crate::store::Health;
 
+pub use guard::Guard;
 pub use metrics::Exposition;
 
 /// What the admin listener tells about.
@@ -33,6 +38,8 @@ pub struct Admin {
     pub plan: Value,
     /// Whether some route or queue needs the store.
     pub store_needed: bool,
+    /// Who may see and change messages.
+    pub guard: Guard,
 }
 
 /// The running admin listener. Dropping it ends its thread.
@@ -61,16 +68,13 @@ impl Admin {
         })
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        if ![Method::GET, Method::HEAD].contains(method) {
-            let mut response = text(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Only GET and HEAD are served here.\n",
-            );
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if path == "/v1/queues" || path.starts_with("/v1/queues/") {
+            return api::answer(&self.gateway, &self.guard, request).await;
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            return not_allowed("GET, HEAD");
         }
         match path {
             "/" => text(StatusCode::OK, INDEX),
@@ -78,11 +82,7 @@ impl Admin {
             "/readyz" => self.ready(),
             "/metrics" => self.exposition.response(&self.gateway),
             "/v1/plan" => json_response(StatusCode::OK, &self.plan),
-            "/v1/queues" => self.queues(),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "There is nothing here. GET / lists what there is.\n",
-            ),
+            _ => text(StatusCode::NOT_FOUND, NOTHING),
         }
     }
 
@@ -104,7 +104,7 @@ impl Admin {
             StoreState::Absent => ("none".to_owned(), true),
             StoreState::Open(store) => {
                 let health = store.stats().health;
-                (metrics::health_text(&health), health == Health::Healthy)
+                (queues::health_words(&health), health == Health::Healthy)
             }
             StoreState::Unavailable(reason) => (reason, false),
         };
@@ -126,25 +126,19 @@ impl Admin {
         }
         response
     }
-
-    fn queues(&self) -> Response<Full<Bytes>> {
-        let plan = self.gateway.current.load();
-        match plan.targets.store_state() {
-            StoreState::Open(store) => json_response(StatusCode::OK, &metrics::queues_json(&store)),
-            StoreState::Absent => json_response(StatusCode::OK, &json!({ "queues": [] })),
-            StoreState::Unavailable(reason) => {
-                json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": reason }))
-            }
-        }
-    }
 }
+
+const NOTHING: &str = "There is nothing here. GET / lists what there is.\n";
 
 const INDEX: &str = "Penstock, admin listener\n\n\
     /livez      is the process alive\n\
     /readyz     does it serve new requests, and if not, why\n\
     /metrics    Prometheus metrics\n\
     /v1/plan    the routes that run, as JSON\n\
-    /v1/queues  the embedded queues, as JSON\n";
+    /v1/queues  the queues, spools and dead letters, as JSON\n\
+    /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
+    /v1/queues/NAME/moves     how redrives go\n\
+    POST /v1/queues/NAME/receive, /delete, /redrive, /purge: see docs/queues.md\n";
 
 impl Answers {
     async fn serve(self, bound: Bound, drain: Drain) {
@@ -164,7 +158,7 @@ impl Serve for Answers {
     type Body = Full<Bytes>;
 
     async fn call(&self, request: Request<Incoming>, _peer: &Arc<Peer>) -> Response<Full<Bytes>> {
-        self.0.answer(request.method(), request.uri().path())
+        self.0.answer(request).await
     }
 
     fn malformed(&self, peer: &Arc<Peer>, what: Malformed) {
@@ -195,8 +189,29 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     )
 }
 
-fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
-    respond(status, "application/json", format!("{body:#}\n").into())
+fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = respond(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "text/plain; charset=utf-8",
+        format!("Only {allowed} is served here.\n").into(),
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string_pretty(body) {
+        Ok(text) => respond(status, "application/json", (text + "\n").into()),
+        Err(error) => {
+            tracing::error!(%error, "An answer of the admin listener cannot be written");
+            text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The answer cannot be written.\n",
+            )
+        }
+    }
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {

@@ -12,6 +12,7 @@ use super::load::compiled;
 use super::{Exit, print};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
+use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
 use crate::model::call::Call;
 use crate::model::peer::Peer;
@@ -132,11 +133,13 @@ fn explained(
     let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
     let targets = Targets::new(Clients::new(blueprint.aws.clone()), StoreState::Absent);
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
+    let targets = Arc::new(targets);
     let plan = build(
         blueprint,
         &Shared {
             metrics: &metrics,
-            targets: Arc::new(targets),
+            forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
+            targets,
             keys,
         },
     );

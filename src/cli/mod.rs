@@ -7,6 +7,7 @@ mod drill;
 mod explain;
 mod load;
 mod overrides;
+mod queue;
 mod routes;
 mod schema;
 mod serve;
@@ -60,6 +61,7 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Drill(drill::Drill),
+    Queue(queue::Queue),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -85,6 +87,7 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Drill(drill) => drill.run(),
+        Command::Queue(queue) => queue.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }
@@ -109,19 +112,21 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed_and_every_argument_has_help() {
         definition().debug_assert();
-        for command in definition().get_subcommands() {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
-            for argument in command
-                .get_arguments()
-                .filter(|argument| !argument.is_global_set())
-            {
+        every_argument_has_help(&definition());
+    }
+
+    fn every_argument_has_help(command: &clap::Command) {
+        for below in command.get_subcommands() {
+            assert!(below.get_about().is_some(), "{}", below.get_name());
+            for argument in below.get_arguments() {
                 assert!(
                     argument.get_help().is_some() || argument.get_id() == "help",
                     "{} {}",
-                    command.get_name(),
+                    below.get_name(),
                     argument.get_id()
                 );
             }
+            every_argument_has_help(below);
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Overrides {
     /// Bind every listener to this address; its port should be 0 where there are several
     #[arg(long, hide_short_help = true, value_name = "HOST:PORT")]
     override_bind: Option<String>,
-    /// Bind the admin listener to this address
+    /// Bind the admin listener to this address, and ask for no token
     #[arg(long, hide_short_help = true, value_name = "HOST:PORT")]
     override_admin: Option<String>,
     /// Write the access log to this file, or `none`
@@ -55,6 +55,7 @@ impl Overrides {
         }
         if let Some(bind) = &self.override_admin {
             blueprint.admin.clone_from(bind);
+            blueprint.admin_token = None;
         }
         if let Some(path) = &self.override_access_log {
             blueprint.log_destination = if path.as_os_str() == "none" {

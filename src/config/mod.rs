@@ -1,6 +1,7 @@
 //! What people write: the types of the route file. They hold no live things. Their doc comments are the reference:
 //! `config/schema.json` and `docs/configuration.md` are generated from them.
 
+mod ack;
 mod listener;
 pub mod load;
 mod off;
@@ -9,6 +10,7 @@ mod route;
 mod schema;
 mod service;
 mod stage;
+mod target;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -21,11 +23,13 @@ use crate::model::value::{QueueName, StageName};
 
 use off::OrOff;
 
+pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
 pub use listener::{Admin, Listener};
-pub use route::{Ack, OneOrMany, Response, Route, RouteLimits};
+pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
 pub use service::{Queue, Redrive, StoreConfig};
 pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
+pub use target::{Backoff, Batch, Breaker, Target};
 
 /// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
 ///
@@ -57,6 +61,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.
     pub queues: IndexMap<QueueName, Queue>,
+    /// How targets are treated, by queue URL, ARN or name; `default` for those that are not named.
+    pub targets: IndexMap<String, Target>,
     /// Cross-origin resource sharing, for every route; `false` for none. Default: none.
     #[serde(deserialize_with = "off::unless_off")]
     #[schemars(with = "Option<OrOff<Cors>>")]

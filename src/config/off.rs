@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::stage::{AccessLog, Cors, Throttle};
+use super::target::Batch;
 
 /// A part that can be switched off.
 pub(super) trait Switched<'de>: Deserialize<'de> {
@@ -28,6 +29,10 @@ impl Switched<'_> for Cors {
 
 impl Switched<'_> for AccessLog {
     const FORMS: &'static str = "a mapping (`{ path: stdout, format: json }`) or `false`";
+}
+
+impl Switched<'_> for Batch {
+    const FORMS: &'static str = "a mapping (`{ max: 10, linger: 5ms }`) or `none`";
 }
 
 /// `None`: nothing was written; `Some(None)`: it is off.
@@ -109,8 +114,9 @@ impl<T: JsonSchema> JsonSchema for OrOff<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
     use super::super::load::{Loaded, SourceFile, load_texts};
-    use super::super::{Ack, Config};
+    use crate::forward::AckMode;
     use std::collections::BTreeMap;
 
     fn read(text: &str) -> Loaded<Config> {
@@ -170,20 +176,30 @@ mod tests {
     }
 
     #[test]
-    fn the_target_is_the_only_acknowledgement() {
+    fn an_acknowledgement_is_a_mode_or_a_mode_with_details() {
         let route = |ack: &str| {
             read(&format!(
                 "routes: {{ GET /a: {{ ack: {ack}, integration: {{ Mock: {{}} }} }} }}"
             ))
         };
-        assert_eq!(
-            route("target").value.unwrap().routes[0].ack,
-            Some(Ack::Target)
-        );
-        for ack in ["spool", "target-or-spool", "both"] {
+        for (ack, mode) in [
+            ("target", AckMode::Target),
+            ("spool", AckMode::Spool),
+            (
+                "{ mode: target-or-spool, order: route }",
+                AckMode::TargetOrSpool,
+            ),
+        ] {
+            let read = route(ack).value.unwrap().routes[0].ack;
+            assert_eq!(read.map(|ack| ack.mode), Some(mode));
+        }
+        for (ack, said) in [
+            ("both", "allowed: `target`, `spool`, `target-or-spool`"),
+            ("{ budget: 1s }", "`mode` is missing"),
+            ("{ mode: spool, budged: 1s }", "did you mean `budget`?"),
+        ] {
             let problems = route(ack).problems.0;
-            let said = "`spool` and `target-or-spool` are not supported in this version";
-            assert!(problems[0].message.contains(said), "{problems:?}");
+            assert!(problems[0].to_string().contains(said), "{problems:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::ack::{Ack, Idempotency};
 use super::off::{self, OrOff};
 use super::stage::Throttle;
 use crate::integration::IntegrationConfig;
@@ -25,9 +26,16 @@ pub struct Route {
     #[serde(default)]
     pub limits: RouteLimits,
     /// Where the payload goes: a service's call with its own parameter names, each a mapping expression.
-    pub integration: IntegrationConfig,
-    /// What has the payload when the answer is 2xx: `target`, the only one in this version. Default: `target`.
+    pub integration: Option<IntegrationConfig>,
+    /// Several targets in place of one: each gets its own copy, and all are acknowledged together. Needs `ack: spool` or
+    /// `target-or-spool`; the answer is taken from the first.
+    #[serde(default)]
+    pub integrations: Vec<IntegrationConfig>,
+    /// What has the payload when the answer is 2xx: `target`, `spool` (this machine's disk) or `target-or-spool`.
+    /// Default: `target`.
     pub ack: Option<Ack>,
+    /// Requests that are sent twice are stored once.
+    pub idempotency: Option<Idempotency>,
     /// What a success answers, where the dialect's own answer is not what callers want.
     pub response: Option<Response>,
     /// The vendor's response mapping: by the integration's status, `append:header.NAME`, `overwrite:header.NAME`,
@@ -108,25 +116,5 @@ impl JsonSchema for OneOrMany {
             "description": "A name, or a list of names; `false` means `none`.",
             "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, { "const": false }]
         })
-    }
-}
-
-/// What an answer of 2xx says about the payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "kebab-case")]
-pub enum Ack {
-    /// The target has it.
-    #[default]
-    Target,
-}
-
-impl<'de> Deserialize<'de> for Ack {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "target" => Ok(Ack::Target),
-            other => Err(de::Error::custom(format_args!(
-                "found {other:?}, expected `target`: `spool` and `target-or-spool` are not supported in this version"
-            ))),
-        }
     }
 }

@@ -4,13 +4,14 @@
 
 mod settings;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub use self::settings::{AckMode, Order, Settings, TargetSettings};
+pub use self::settings::{AckMode, OnPoison, Order, Settings, TargetSettings};
 
 use crate::integration::{Answer, Request, TargetError, Targets};
 use crate::store::{Known, NewKey};
@@ -23,6 +24,7 @@ pub struct AckPlan {
     /// `target-or-spool`: how long the target may take before the record is spooled.
     pub budget: Duration,
     pub order: Order,
+    pub on_poison: OnPoison,
 }
 
 /// A record on its way.
@@ -70,6 +72,26 @@ pub enum Undelivered {
     Target(TargetError),
     /// An idempotency key turned out to be taken when the record was about to be spooled.
     Known(Known),
+}
+
+impl From<TargetError> for Undelivered {
+    fn from(error: TargetError) -> Undelivered {
+        Undelivered::Target(error)
+    }
+}
+
+impl fmt::Display for AckPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.mode.name())?;
+        if self.mode == AckMode::TargetOrSpool {
+            write!(f, ", {} ms for the target", self.budget.as_millis())?;
+        }
+        match self.order {
+            Order::None => Ok(()),
+            Order::Key => f.write_str(", in order for each key"),
+            Order::Route => f.write_str(", in order for the route"),
+        }
+    }
 }
 
 /// A target as an operator sees it.

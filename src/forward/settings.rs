@@ -20,6 +20,17 @@ pub enum AckMode {
     TargetOrSpool,
 }
 
+impl AckMode {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            AckMode::Target => "target",
+            AckMode::Spool => "spool",
+            AckMode::TargetOrSpool => "target-or-spool",
+        }
+    }
+}
+
 /// Which records of a route keep their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -31,6 +42,17 @@ pub enum Order {
     Key,
     /// All of the route, one at a time.
     Route,
+}
+
+/// What becomes of the records behind one that the target refuses for what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPoison {
+    /// It goes to the dead letters, and they go on.
+    #[default]
+    Continue,
+    /// It stays where it is, and they wait behind it until it is purged.
+    Stop,
 }
 
 /// One target's settings, complete.

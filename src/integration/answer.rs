@@ -129,6 +129,11 @@ impl Answer {
         self.outcome.answered().status()
     }
 
+    /// Whether the gateway gave it, for a record that is spooled.
+    pub fn is_spooled(&self) -> bool {
+        false
+    }
+
     /// The answer as it is kept beside an idempotency key; `None` for kinds that store nothing.
     pub fn encode(&self) -> Option<Bytes> {
         None

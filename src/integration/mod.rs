@@ -37,7 +37,7 @@ use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::request_id::RequestId;
 use crate::model::value::QueueName;
-use crate::store::Store;
+use crate::store::{NewKey, Once, Store};
 
 pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{DecodeData, Encode, Payload};
@@ -218,6 +218,11 @@ pub enum OrderKey {
 pub struct Request(Call);
 
 impl Request {
+    /// Whether the record goes to an embedded queue.
+    pub fn is_embedded(&self) -> bool {
+        matches!(&self.0, Call::SqsSendMessage(request) if request.embedded().is_some())
+    }
+
     /// How much longer than usual the answer may take: the wait of a long poll. It extends the deadline.
     pub fn wait(&self) -> Duration {
         self.0.wait()
@@ -269,6 +274,30 @@ impl Targets {
     /// that is under way: who must know its outcome runs it in a task of its own.
     pub async fn call(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
         request.0.run(self, deadline).await
+    }
+}
+
+impl Targets {
+    /// Sends to an embedded queue, once for each idempotency key: key, message and answer are one transaction.
+    pub async fn send_once(
+        &self,
+        request: Request,
+        key: NewKey,
+        deadline: Instant,
+    ) -> Result<Once<Answer>, TargetError> {
+        let sent = match request.0 {
+            Call::SqsSendMessage(request) => {
+                sqs::SendMessage::send_once(request, self, key, deadline).await?
+            }
+            _ => return Err(TargetError::no_store("not an embedded queue")),
+        };
+        Ok(match sent {
+            Once::New(sent) => Once::New(Answer {
+                outcome: Outcome::SqsSendMessage(sent),
+                request_id: None,
+            }),
+            Once::Known(known) => Once::Known(known),
+        })
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::answer::Rendered;
-use super::xml;
+use super::{sqs, xml};
 use crate::aws::{CallError, Refusal};
 use crate::model::code::Code;
 use crate::model::request_id::RequestId;
+use crate::store::StoreError;
 
 /// A service that integrations call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,28 @@ impl TargetError {
             "IncompleteAnswer",
             format!("the target answered without {missing}"),
         )
+    }
+
+    /// The embedded store refused.
+    pub fn of_store(error: StoreError) -> TargetError {
+        sqs::refused_by_store(error)
+    }
+
+    /// There is no embedded store, or it cannot be used.
+    pub fn no_store(reason: &str) -> TargetError {
+        TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason)
+            .of_embedded_queue()
+    }
+
+    /// Another request with the same idempotency key was faster; nothing was stored for this one.
+    pub fn known_already() -> TargetError {
+        TargetError::new(
+            Class::Record,
+            Service::Sqs,
+            "IdempotencyKeyKnown",
+            "another request with the same idempotency key was faster",
+        )
+        .of_embedded_queue()
     }
 
     /// As a service that answers in its own protocol; the embedded queues do.

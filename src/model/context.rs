@@ -61,6 +61,7 @@ plain! {
     DomainName true "domainName";
     DomainPrefix true "domainPrefix";
     RequestId true "requestId" | "extendedRequestId";
+    IdempotencyId true "idempotencyId";
     RequestTime true "requestTime";
     RequestTimeEpoch true "requestTimeEpoch";
     SourceIp true "identity.sourceIp";

@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::rejection::Rejection;
 use super::route::RouteError;
 use super::{admit, authenticate, authorize, cors, map, receive, route, verify};
+use crate::forward::AckMode;
+use crate::integration::Integration;
 use crate::model::call::Call;
 use crate::model::phase::Phase;
 use crate::plan::Plan;
@@ -122,10 +124,20 @@ fn follow(
     );
     let payload = verify::payload(permit, body.clone());
     x.decide(Phase::Verify, true, "no signature is asked for".to_owned());
-    let request = map::record(&found, call, &payload, exchange)?;
-    x.decide(Phase::Map, true, route.facts.integration.to_owned());
-    x.call =
-        Some(serde_json::to_value(&request).unwrap_or_else(|error| Value::from(error.to_string())));
+    let requests = map::records(&found, call, &payload, exchange)?;
+    let kinds: Vec<&str> = std::iter::once(&route.integration)
+        .chain(&route.copies)
+        .map(Integration::kind)
+        .collect();
+    x.decide(Phase::Map, true, kinds.join(", "));
+    if route.ack.mode != AckMode::Target {
+        x.decide(Phase::Store, true, format!("ack: {}", route.ack));
+    }
+    let called = match requests.as_slice() {
+        [one] => serde_json::to_value(one),
+        several => serde_json::to_value(several),
+    };
+    x.call = Some(called.unwrap_or_else(|error| Value::from(error.to_string())));
     Ok(())
 }
 

@@ -56,13 +56,13 @@ impl Sources for RequestSources<'_> {
     }
 }
 
-/// The call that the route makes of the request.
-pub(super) fn record(
+/// The calls that the route makes of the request: one for each of its targets.
+pub(super) fn records(
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
     context: &dyn ContextSource,
-) -> Result<Request, Rejection> {
+) -> Result<Vec<Request>, Rejection> {
     let sources = RequestSources {
         call,
         variables: &found.variables,
@@ -70,5 +70,8 @@ pub(super) fn record(
         body: payload.bytes(),
         context,
     };
-    Ok(found.route.integration.map(&sources, &call.id)?)
+    let route = &found.route;
+    let targets = std::iter::once(&route.integration).chain(&route.copies);
+    let mapped = targets.map(|target| target.map(&sources, &call.id));
+    Ok(mapped.collect::<Result<_, _>>()?)
 }

@@ -7,6 +7,7 @@ mod authorize;
 mod cors;
 mod explain;
 mod map;
+mod once;
 mod receive;
 mod rejection;
 mod respond;
@@ -34,6 +35,9 @@ use crate::telemetry::{Exchange, Telemetry};
 
 pub use explain::{Explanation, explain};
 pub use rejection::Rejection;
+
+use once::Entry;
+use store::{Record, Stored};
 
 /// What a request needs of the process.
 pub struct Gateway {
@@ -143,12 +147,25 @@ async fn life(
     x.received(body.len());
     x.passed(Phase::Receive);
     let payload = verify::payload(permit, body);
-    let record = map::record(&found, call, &payload, x)?;
+    let key = match once::entry(plan, &found, call, &payload, caller.api_key_id(), x).await? {
+        Entry::Go(key) => key,
+        Entry::Replay(answer) => return Ok(answer),
+    };
+    let requests = map::records(&found, call, &payload, x)?;
     x.passed(Phase::Map);
-    let receipt = match store::receipt(gateway, plan, &found, record, slot, x).await {
-        Ok(receipt) => receipt,
+    let record = Record { requests, key };
+    let receipt = match store::receipt(gateway, plan, &found, call, record, slot, x).await {
+        Ok(Stored::Receipt(receipt)) => receipt,
+        Ok(Stored::Known(known)) => {
+            return once::known_answer(plan, &found, call, &payload, known, x);
+        }
         Err(rejection) => return respond::refused(&found, call, &payload, rejection, x),
     };
     x.passed(Phase::Store);
-    respond::answered(plan, &found, call, &payload, receipt, x)
+    let kept_for = receipt.kept_for;
+    let response = respond::answered(plan, &found, call, &payload, *receipt, x)?;
+    match kept_for {
+        Some(key) => Ok(once::keep(plan, &found, key, response, x).await),
+        None => Ok(response),
+    }
 }

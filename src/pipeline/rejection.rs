@@ -12,6 +12,7 @@ use tokio::task::JoinError;
 
 use super::Answer;
 use super::admit::AdmitError;
+use super::once::KeyError;
 use super::receive::BodyError;
 use super::route::RouteError;
 use crate::authn::AuthnError;
@@ -38,6 +39,8 @@ pub enum Rejection {
     Authn(#[from] AuthnError),
     #[error(transparent)]
     Body(BodyError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Map(#[from] MapError),
     #[error(transparent)]
@@ -136,6 +139,8 @@ impl Rejection {
         let mut headers = HeaderMap::new();
         let mut retry_after = match self {
             Rejection::Throttled(empty) => Some(empty.retry_after()),
+            // Most are answered long before their fence.
+            Rejection::Key(KeyError::InFlight(_)) => Some(1),
             Rejection::Target(error) => error.retry_after().map(|after| after.as_secs()),
             _ => None,
         };
@@ -268,6 +273,23 @@ impl Rejection {
                 StatusCode::BAD_REQUEST,
                 bad_request(),
             ),
+            Rejection::Key(error) => {
+                let (code, status) = match error {
+                    KeyError::Missing(_) | KeyError::Malformed(_) => {
+                        (Code::BadRequest, StatusCode::BAD_REQUEST)
+                    }
+                    KeyError::Mismatch => {
+                        (Code::IdempotencyMismatch, StatusCode::UNPROCESSABLE_ENTITY)
+                    }
+                    KeyError::InFlight(_) => (Code::IdempotencyInFlight, StatusCode::CONFLICT),
+                };
+                let message = match error {
+                    KeyError::Missing(_) | KeyError::Malformed(_) => "Bad Request",
+                    KeyError::Mismatch => "Unprocessable Entity",
+                    KeyError::InFlight(_) => "Conflict",
+                };
+                (Phase::Verify, code, status, Message(status, message))
+            }
             Rejection::Map(error) => {
                 let status =
                     StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
@@ -326,9 +348,11 @@ impl Rejection {
             Rejection::Panicked(_) => {
                 "The gateway met a bug. The request id says where to look.".to_owned()
             }
-            Rejection::Admit(_) | Rejection::Route(_) | Rejection::Body(_) | Rejection::Map(_) => {
-                sentence(&self.to_string())
-            }
+            Rejection::Admit(_)
+            | Rejection::Route(_)
+            | Rejection::Body(_)
+            | Rejection::Key(_)
+            | Rejection::Map(_) => sentence(&self.to_string()),
         }
     }
 }
@@ -365,10 +389,11 @@ impl Verdict {
             Dialect::Native => self.problem(call),
             Dialect::Aws => self.vendor(),
         };
-        if let Some(after) = self
-            .retry_after
-            .filter(|_| dialect == Dialect::Native || response.status().is_server_error())
-        {
+        if let Some(after) = self.retry_after.filter(|_| {
+            dialect == Dialect::Native
+                || response.status().is_server_error()
+                || response.status() == StatusCode::CONFLICT
+        }) {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(after));

@@ -15,11 +15,12 @@ use super::route::Found;
 use super::store::Receipt;
 use super::verify::Payload;
 use crate::config::Dialect;
-use crate::integration::{NativeAnswer, Rendered};
+use crate::integration::{Answer as Answered, NativeAnswer, Rendered};
 use crate::mapping::{Expression, Source, Sources, select};
 use crate::model::call::Call;
 use crate::plan::{HeaderChange, Plan, ResponseMapping};
 use crate::telemetry::Exchange;
+use crate::telemetry::exchange::TargetFacts;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VENDOR_REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid");
@@ -88,6 +89,33 @@ pub(super) fn answered(
         apply(mapping, &mut response, &sources);
     }
     Ok(response)
+}
+
+/// The answer to a repeated request, made anew of what the target said to the first.
+pub(super) fn again(
+    plan: &Plan,
+    found: &Found<'_>,
+    call: &Call,
+    payload: &Payload,
+    answer: Answered,
+    x: &Exchange,
+) -> Result<Answer, Rejection> {
+    let facts = TargetFacts {
+        status: Some(answer.service_status()),
+        message_id: answer.message_id().map(str::to_owned),
+        durability: Some(if answer.is_spooled() {
+            "spooled"
+        } else {
+            "target"
+        }),
+        ..TargetFacts::default()
+    };
+    let receipt = Receipt {
+        answer,
+        facts,
+        kept_for: None,
+    };
+    answered(plan, found, call, payload, receipt, x)
 }
 
 /// The answer to a request whose call has failed: the refusal, with what the route maps for the service's status. A

@@ -1,17 +1,22 @@
-//! The call that makes the payload durable. A call that stores runs in a task of its own: once handed over, a record
-//! is the target's, whatever becomes of the client.
+//! Where the payload becomes durable: at the target, or in the spool, as the route's acknowledgement says. A call that
+//! stores runs in a task of its own: once handed over, a record is the target's, whatever becomes of the client.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::once;
 use super::rejection::Rejection;
 use super::route::Found;
-use crate::integration::{Answer, Request, TargetError};
+use crate::forward::{AckMode, AckPlan, Durability, Forward, Parcel, Undelivered};
+use crate::integration::{Answer, Request, TargetError, Targets};
 use crate::limit::Slot;
+use crate::model::call::Call;
 use crate::plan::Plan;
+use crate::store::{Known, NewKey, Once, Reservation, Store};
 use crate::telemetry::Exchange;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::TargetFacts;
@@ -21,6 +26,21 @@ use crate::telemetry::metrics::{ByIntegration, Called};
 pub struct Receipt {
     pub answer: Answer,
     pub facts: TargetFacts,
+    /// The answer is kept for this idempotency key, all but the response.
+    pub kept_for: Option<[u8; 32]>,
+}
+
+/// What is to become durable: a call for each of the route's targets, and the idempotency key that the request brought.
+pub(super) struct Record {
+    pub requests: Vec<Request>,
+    pub key: Option<NewKey>,
+}
+
+/// What became of a record.
+pub(super) enum Stored {
+    Receipt(Box<Receipt>),
+    /// Another request with the same idempotency key was faster.
+    Known(Known),
 }
 
 /// A call without a success, with what was measured of it.
@@ -29,28 +49,48 @@ struct Failed {
     facts: TargetFacts,
 }
 
-/// Makes the call, within the one deadline that everything from here to the answer shares.
+/// Makes the calls, within the one deadline that everything from here to the answer shares.
 pub(super) async fn receipt(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
     found: &Found<'_>,
-    request: Request,
+    call: &Arc<Call>,
+    record: Record,
     slot: Slot,
     x: &mut Exchange,
-) -> Result<Receipt, Rejection> {
-    let integration = &found.route.integration;
-    let stores = integration.stores();
+) -> Result<Stored, Rejection> {
+    let route = &found.route;
+    let stores = route.integration.stores();
+    let Record { requests, key } = record;
+    let wait = requests.first().map(Request::wait).unwrap_or_default();
     // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
-    let deadline = Instant::now() + found.route.limits.timeout + request.wait();
+    let deadline = Instant::now() + route.limits.timeout + wait;
+    let kept_for = key.as_ref().map(|key| key.key);
     let making = Making {
-        kind: integration.kind(),
+        kind: route.integration.kind(),
         stores,
+        kept_for,
         metrics: gateway.telemetry.metrics.clone(),
     };
-    let targets = plan.targets.clone();
+    let delivery = Delivery {
+        targets: plan.targets.clone(),
+        forward: plan.forward.clone(),
+        ack: route.ack,
+        spools: route.ack.mode != AckMode::Target,
+        route: route.facts.key.0.clone(),
+        context: context_of(found, call, x),
+        deadline,
+    };
+    let store = match &key {
+        Some(_) => Some(once::store(plan)?),
+        None => None,
+    };
     let made = async move {
         let began = Instant::now();
-        let result = Box::pin(targets.call(request, deadline)).await;
+        let result = match store.zip(key) {
+            None => Box::pin(delivery.plain(requests)).await,
+            Some((store, key)) => Box::pin(delivery.once(requests, store, key)).await,
+        };
         making.measured(result, began.elapsed())
     };
     if !stores {
@@ -63,10 +103,11 @@ pub(super) async fn receipt(
         let _slot = slot;
         let result = made.await;
         ticket.done(match &result {
-            Ok(receipt) => receipt
+            Ok(Stored::Receipt(receipt)) => receipt
                 .answer
                 .failure()
                 .map_or_else(|| Ok(receipt.facts.clone()), |failure| Err(failure.into())),
+            Ok(Stored::Known(_)) => Err((&TargetError::known_already()).into()),
             Err(failed) => Err((&failed.error).into()),
         });
         result
@@ -77,21 +118,146 @@ pub(super) async fn receipt(
     }
 }
 
+/// What a spooled record says of its request, as JSON: made only when a record is spooled.
+fn context_of(
+    found: &Found<'_>,
+    call: &Arc<Call>,
+    x: &Exchange,
+) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let facts = found.route.facts.clone();
+    let call = call.clone();
+    let principal = x.principal();
+    Arc::new(move || {
+        let received = call
+            .arrived_at
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        json!({
+            "requestId": call.id.as_str(),
+            "api": &*facts.api,
+            "stage": &*facts.stage,
+            "routeKey": &*facts.key.0,
+            "httpMethod": call.method.as_str(),
+            "path": call.raw_path(),
+            "sourceIp": call.peer.source_ip().to_string(),
+            "principalId": principal.as_deref(),
+            "receivedAt": u64::try_from(received.as_millis()).unwrap_or(u64::MAX),
+        })
+        .to_string()
+    })
+}
+
+/// How a route's records are brought to where they become durable.
+struct Delivery {
+    targets: Arc<Targets>,
+    forward: Arc<Forward>,
+    ack: AckPlan,
+    spools: bool,
+    route: Arc<str>,
+    context: Arc<dyn Fn() -> String + Send + Sync>,
+    deadline: Instant,
+}
+
+type Made = Result<(Answer, Durability), Undelivered>;
+
+impl Delivery {
+    async fn plain(self, requests: Vec<Request>) -> Made {
+        if self.spools {
+            return self.deliver(requests, None).await;
+        }
+        let Some(request) = requests.into_iter().next() else {
+            // Mapping gives a call for each target, and every route has one.
+            return Err(TargetError::no_store("the route has no target").into());
+        };
+        let answer = self.targets.call(request, self.deadline).await?;
+        Ok((answer, Durability::Target))
+    }
+
+    async fn deliver(&self, requests: Vec<Request>, idempotency: Option<NewKey>) -> Made {
+        let parcel = Parcel {
+            requests,
+            ack: self.ack,
+            route: self.route.clone(),
+            context: self.context.clone(),
+            idempotency,
+            deadline: self.deadline,
+        };
+        let delivered = self.forward.deliver(parcel).await?;
+        Ok((delivered.answer, delivered.durability))
+    }
+
+    /// Once for each key. Where the record goes into the store, key, record and answer are one transaction there; else
+    /// the key is reserved before the call, and the answer kept before it is given.
+    async fn once(self, mut requests: Vec<Request>, store: Store, key: NewKey) -> Made {
+        let refused = |error| Undelivered::Target(TargetError::of_store(error));
+        if self.ack.mode == AckMode::Spool {
+            return self.deliver(requests, Some(key)).await;
+        }
+        if !self.spools && requests.first().is_some_and(Request::is_embedded) {
+            let Some(request) = requests.pop() else {
+                return self.plain(requests).await;
+            };
+            let sent = self.targets.send_once(request, key, self.deadline).await;
+            return match sent? {
+                Once::New(answer) => Ok((answer, Durability::Target)),
+                Once::Known(known) => Err(Undelivered::Known(known)),
+            };
+        }
+        let reservation = match store.reserve(key.clone()).await.map_err(refused)? {
+            Once::New(reservation) => reservation,
+            Once::Known(known) => return Err(Undelivered::Known(known)),
+        };
+        let ttl = key.ttl;
+        let made = if self.spools {
+            self.deliver(requests, Some(key)).await
+        } else {
+            self.plain(requests).await
+        };
+        match &made {
+            Ok((answer, Durability::Target)) if answer.failure().is_none() => {
+                keep(&store, reservation, ttl, answer).await;
+            }
+            // The spool's transaction has completed the key.
+            Ok((_, Durability::Spooled)) => {}
+            Ok(_) | Err(_) => free(&store, reservation).await,
+        }
+        made
+    }
+}
+
+/// Keeps what the target said. The target has the record: if the answer cannot be kept, it is given all the same.
+async fn keep(store: &Store, reservation: Reservation, ttl: Duration, answer: &Answer) {
+    let Some(receipt) = answer.encode() else {
+        return;
+    };
+    if let Err(error) = store.complete(reservation, ttl, receipt, None).await {
+        tracing::warn!(%error, "An answer could not be kept for its idempotency key: a repeated request is refused until the key's fence, and may then be stored twice");
+    }
+}
+
+/// Frees a key: nothing was stored, or nobody knows.
+async fn free(store: &Store, reservation: Reservation) {
+    if let Err(error) = store.release(reservation).await {
+        tracing::warn!(%error, "An idempotency key could not be freed: it is in use until its fence");
+    }
+}
+
 fn settle(
-    result: Result<Receipt, Box<Failed>>,
+    result: Result<Stored, Box<Failed>>,
     stores: bool,
     x: &mut Exchange,
-) -> Result<Receipt, Rejection> {
+) -> Result<Stored, Rejection> {
     match result {
-        Ok(receipt) => {
+        Ok(Stored::Receipt(receipt)) => {
             let failure = receipt.answer.failure();
             x.answered(receipt.facts.clone(), stores && failure.is_none());
             // Whatever status the dialect gives it, a failure is written down as one.
             if let Some(failure) = failure {
                 x.refuse(failure.into());
             }
-            Ok(receipt)
+            Ok(Stored::Receipt(receipt))
         }
+        Ok(known) => Ok(known),
         Err(failed) => {
             let Failed { error, facts } = *failed;
             x.target_failed(facts);
@@ -103,53 +269,62 @@ fn settle(
 struct Making {
     kind: &'static str,
     stores: bool,
+    kept_for: Option<[u8; 32]>,
     metrics: Metrics,
 }
 
 impl Making {
     /// Counts the call, and keeps what the log wants of it.
-    fn measured(
-        self,
-        result: Result<Answer, TargetError>,
-        latency: Duration,
-    ) -> Result<Receipt, Box<Failed>> {
-        let outcome = match &result {
-            Ok(answer) => answer
-                .failure()
-                .map_or("ok", |failure| failure.reason().name()),
-            Err(error) => error.reason().name(),
+    fn measured(self, made: Made, latency: Duration) -> Result<Stored, Box<Failed>> {
+        let (outcome, called) = match &made {
+            Ok((_, Durability::Spooled)) => ("spooled", false),
+            Ok((answer, Durability::Target)) => match answer.failure() {
+                Some(failure) => (failure.reason().name(), true),
+                None => ("ok", true),
+            },
+            Err(Undelivered::Target(error)) => (error.reason().name(), true),
+            Err(Undelivered::Known(_)) => ("known", false),
         };
-        self.metrics
-            .target_calls
-            .get_or_create(&Called {
-                integration: self.kind,
-                result: outcome,
-            })
-            .inc();
-        self.metrics
-            .target_seconds
-            .get_or_create(&ByIntegration {
-                integration: self.kind,
-            })
-            .observe(latency.as_secs_f64());
-        match result {
-            Ok(answer) => {
+        if called {
+            self.metrics
+                .target_calls
+                .get_or_create(&Called {
+                    integration: self.kind,
+                    result: outcome,
+                })
+                .inc();
+            self.metrics
+                .target_seconds
+                .get_or_create(&ByIntegration {
+                    integration: self.kind,
+                })
+                .observe(latency.as_secs_f64());
+        }
+        match made {
+            Ok((answer, durability)) => {
                 let failure = answer.failure();
+                let spooled = durability == Durability::Spooled;
                 let facts = TargetFacts {
-                    status: Some(answer.service_status()),
+                    status: (!spooled).then(|| answer.service_status()),
                     latency,
                     request_id: answer.service_request_id().map(str::to_owned),
                     error: failure.map(TargetError::to_string),
                     message_id: answer.message_id().map(str::to_owned),
                     durability: Some(if self.stores && failure.is_none() {
-                        "target"
+                        durability.name()
                     } else {
                         "none"
                     }),
                 };
-                Ok(Receipt { answer, facts })
+                let kept_for = self.kept_for.filter(|_| failure.is_none());
+                Ok(Stored::Receipt(Box::new(Receipt {
+                    answer,
+                    facts,
+                    kept_for,
+                })))
             }
-            Err(error) => {
+            Err(Undelivered::Known(known)) => Ok(Stored::Known(known)),
+            Err(Undelivered::Target(error)) => {
                 let facts = TargetFacts {
                     status: error.status,
                     latency,

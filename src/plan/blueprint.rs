@@ -8,15 +8,18 @@ use crate::authn;
 use crate::authn::api_key::KeyEntry;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
+use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::BucketSpec;
 use crate::model::route_key::RouteKey;
+use crate::model::secret::Secret;
 use crate::model::value::StageName;
 use crate::store::QueueSpec;
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
 use super::cors::CorsPolicy;
+use super::delivery::IdempotencyPlan;
 use super::response::ResponsePlan;
 
 /// Everything that a plan is built from.
@@ -29,11 +32,15 @@ pub struct Blueprint {
     pub listeners: Vec<ListenerBlueprint>,
     /// `host:port` of the admin listener.
     pub admin: String,
+    /// What those who see and change messages through the admin listener bring.
+    pub admin_token: Option<Secret<String>>,
     pub aws: aws::Settings,
     pub store: StoreBlueprint,
     pub cors: Option<CorsPolicy>,
     pub limits: GatewayLimits,
     pub keys: Vec<([u8; 32], KeyEntry)>,
+    /// How targets are treated.
+    pub targets: forward::Settings,
     pub routes: Vec<RouteBlueprint>,
     pub log_destination: Destination,
     pub log_format: LogFormat,
@@ -89,5 +96,23 @@ pub struct RouteBlueprint {
     pub throttle: Option<BucketSpec>,
     pub limits: RouteLimits,
     pub integration: Integration,
+    /// Further targets that get a copy.
+    pub copies: Vec<Integration>,
+    pub ack: AckPlan,
+    pub idempotency: Option<IdempotencyPlan>,
     pub response: ResponsePlan,
+}
+
+impl RouteBlueprint {
+    /// Every target, the first one first.
+    pub fn targets(&self) -> impl Iterator<Item = &Integration> {
+        std::iter::once(&self.integration).chain(&self.copies)
+    }
+
+    /// Whether requests of the route can need the embedded store.
+    pub fn needs_store(&self) -> bool {
+        self.ack.mode != AckMode::Target
+            || self.idempotency.is_some()
+            || self.targets().any(Integration::touches_store)
+    }
 }

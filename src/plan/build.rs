@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::authn::api_key::ApiKeys;
 use crate::config::{Dialect, TrailingSlash};
+use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::{Bucket, Slots};
 use crate::telemetry::Metrics;
@@ -18,6 +19,7 @@ use super::{Plan, Route};
 pub struct Shared<'a> {
     pub metrics: &'a Metrics,
     pub targets: Arc<Targets>,
+    pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
 }
 
@@ -53,6 +55,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
                 .collect(),
             limits: route.limits,
             integration: route.integration.clone(),
+            copies: route.copies.clone(),
+            ack: route.ack,
+            idempotency: route.idempotency.clone(),
             response: route.response.clone(),
         });
         // Compiling has refused two routes for the same requests, so the first one always stands.
@@ -73,5 +78,6 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         matcher,
         routes,
         targets: shared.targets.clone(),
+        forward: shared.forward.clone(),
     }
 }

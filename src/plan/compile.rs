@@ -22,6 +22,7 @@ use crate::telemetry::log_format::LogFormat;
 
 use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
 use super::cors::CorsPolicy;
+use super::delivery;
 use super::routes;
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
@@ -46,6 +47,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         .cors
         .as_ref()
         .and_then(|cors| CorsPolicy::compile(cors, &root.key("cors"), problems));
+    let targets = delivery::settings(config, problems);
     let routes = routes::compile(config, dialect, &stage_variables, exposed, problems);
     let admin = config
         .admin
@@ -68,7 +70,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         problems
             .warning(
                 &root.key("admin").key("bind"),
-                "the admin listener asks nobody who they are, and this address is not loopback",
+                "the admin listener tells anybody its metrics and the plan, and this address is not loopback",
             )
             .help("bind it to 127.0.0.1, or keep the port from strangers");
     }
@@ -87,11 +89,13 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         trailing_slash: config.trailing_slash.unwrap_or_default(),
         listeners,
         admin,
+        admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         aws,
         store,
         cors,
         limits,
         keys,
+        targets,
         routes,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
@@ -421,7 +425,7 @@ fn store(
         Some(path) => (origin.directory)(&at.key("path")).join(path),
         None => Path::new("data").to_owned(),
     };
-    let needed = !queues.is_empty() || routes.iter().any(|route| route.integration.touches_store());
+    let needed = !queues.is_empty() || routes.iter().any(|route| route.needs_store());
     StoreBlueprint {
         path,
         max_size: max_size.0,

@@ -8,6 +8,7 @@ pub mod build;
 pub mod compile;
 pub mod cors;
 pub mod current;
+mod delivery;
 pub mod matcher;
 mod response;
 mod routes;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use crate::authn::Authenticator;
 use crate::config::{Dialect, TrailingSlash};
+use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
 use crate::limit::{Bucket, Slots};
 use crate::telemetry::exchange::RouteFacts;
@@ -25,6 +27,7 @@ pub use build::build;
 pub use compile::compile;
 pub use cors::CorsPolicy;
 pub use current::Current;
+pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
 
@@ -38,6 +41,10 @@ pub struct Route {
     pub authenticators: Vec<Arc<Authenticator>>,
     pub limits: RouteLimits,
     pub integration: Integration,
+    /// Further targets that get a copy.
+    pub copies: Vec<Integration>,
+    pub ack: AckPlan,
+    pub idempotency: Option<IdempotencyPlan>,
     pub response: ResponsePlan,
 }
 
@@ -57,6 +64,7 @@ pub struct Plan {
     pub matcher: Matcher<Arc<Route>>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
+    pub forward: Arc<Forward>,
 }
 
 impl Plan {

@@ -16,6 +16,7 @@ use crate::model::value::{ByteSize, QueueName, Span};
 
 use super::blueprint::{RouteBlueprint, RouteLimits};
 use super::compile::bucket;
+use super::delivery;
 use super::matcher::Matcher;
 use super::response::ResponsePlan;
 
@@ -131,12 +132,10 @@ impl Compiler<'_> {
                 .as_ref()
                 .is_some_and(|aws| aws.endpoint.is_some() || aws.endpoints.sqs.is_some()),
         };
-        let integration = route
-            .integration
-            .compile(&at.key("integration"), &scope, problems);
-        let fields: Option<Vec<&str>> = integration
+        let integrations = delivery::integrations(route, at, &scope, problems);
+        let fields: Option<Vec<&str>> = integrations
             .as_ref()
-            .map(|integration| integration.fields().collect());
+            .map(|(first, _)| first.fields().collect());
         let response_scope = mapping::Scope {
             side: mapping::Side::Response,
             integration_fields: fields.as_deref(),
@@ -156,13 +155,26 @@ impl Compiler<'_> {
             Some(Some(own)) => bucket(own, &at.key("throttle"), problems),
         };
         let limits = self.limits(route, at, problems);
-        let integration = integration?;
+        let (integration, copies) = integrations?;
+        let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
+        let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
+        let idempotency = delivery::idempotency(
+            route.idempotency.as_ref(),
+            &integration,
+            limits.timeout,
+            at,
+            &request,
+            problems,
+        );
         (problems.errors() == before).then(|| RouteBlueprint {
             key: key.clone(),
             authorizers,
             throttle,
             limits,
             integration,
+            copies,
+            ack,
+            idempotency,
             response,
         })
     }

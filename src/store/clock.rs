@@ -165,6 +165,18 @@ pub(super) struct LastSeen {
     pub boot_id: String,
 }
 
+/// Steady time for those who do not own the timeline.
+pub(super) struct Steady {
+    clock: Clock,
+    ahead_of_boot: i64,
+}
+
+impl Steady {
+    pub fn now(&self) -> i64 {
+        self.clock.boot_ms() + self.ahead_of_boot
+    }
+}
+
 /// The two time lines of an open store, and whether they agree.
 pub(super) struct Timeline {
     clock: Clock,
@@ -226,6 +238,14 @@ impl Timeline {
             wall,
             steady: self.steady_at_start + boot - self.boot_at_start,
             expiry: self.parted.is_none(),
+        }
+    }
+
+    /// The steady line alone, for others to read.
+    pub fn steady(&self) -> Steady {
+        Steady {
+            clock: self.clock.clone(),
+            ahead_of_boot: self.steady_at_start - self.boot_at_start,
         }
     }
 

@@ -161,6 +161,9 @@ impl Writer {
     /// Lets go of the file: for good, or to open it again after a pause.
     pub fn disconnect(&mut self, reason: &str, pause: Option<Duration>) {
         self.checkpointer.let_go();
+        self.shared.readers.suspend(StoreError::Unavailable {
+            reason: reason.to_owned(),
+        });
         self.link = Link::Down {
             reason: reason.to_owned(),
             retry: pause.map(|pause| (Instant::now() + pause, pause)),

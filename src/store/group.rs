@@ -9,6 +9,7 @@ use super::clock::Now;
 use super::error::StoreError;
 use super::queue::Desk;
 use super::space::Room;
+use super::stats::Role;
 
 /// What an operation gives: the answer or its refusal; or a failure of the file, which ends the whole group.
 pub(super) type Outcome<T> = rusqlite::Result<Result<T, StoreError>>;
@@ -65,6 +66,7 @@ pub(super) struct Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Deleted,
+    Forwarded,
     Expired,
     Purged,
     DeadLettered,
@@ -207,6 +209,7 @@ impl Group<'_> {
         let ledger = &mut desk.counters.ledger;
         *match exit {
             Exit::Deleted => &mut ledger.deleted,
+            Exit::Forwarded => &mut ledger.forwarded,
             Exit::Expired => &mut ledger.expired,
             Exit::Purged => &mut ledger.purged,
             Exit::DeadLettered => &mut ledger.dead_lettered,
@@ -220,7 +223,25 @@ impl Group<'_> {
         self.connection
             .prepare_cached("DELETE FROM message WHERE seq = ?1")?
             .execute([slot.seq])?;
+        if self.desk(queue)?.queue.role == Role::DeadLetters {
+            self.forget_death(slot.seq)?;
+        }
         self.count_exit(queue, slot, exit)
+    }
+
+    /// A record is no dead letter any more.
+    pub fn forget_death(&self, seq: i64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("DELETE FROM death WHERE seq = ?1")?
+            .execute([seq])?;
+        Ok(())
+    }
+
+    /// What a message in flight is to its lane, as changes to `in_flight` and `delayed` when it is no longer. A delayed
+    /// message stands behind those of its lane that are ready; a record that failed stands before them, and holds them up.
+    pub fn leaving(&mut self, queue: i64, flight: &Flight) -> rusqlite::Result<(i64, i64)> {
+        let behind = flight.delayed && self.desk(queue)?.queue.role != Role::Spool;
+        Ok(if behind { (0, -1) } else { (-1, 0) })
     }
 
     /// The lane of a message group, made if the group is new; and the time before which no later message of the group

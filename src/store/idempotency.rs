@@ -6,8 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Store;
+use super::clock::millis;
 use super::error::StoreError;
-use super::message::{NewMessage, Sent};
+use super::job::Job;
+use super::message::{self, NewMessage, Sent};
+use super::once::{self, KeyChange};
+use super::queue::locked;
 
 /// A key with what a request brings along with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,17 +70,23 @@ pub enum Once<T> {
 impl Store {
     /// What is known of a key; `None`: nothing, or nothing that still counts. Reads only.
     pub async fn known(&self, key: &NewKey) -> Result<Option<Known>, StoreError> {
-        let _ = key;
-        Err(StoreError::Closed)
+        let key = key.clone();
+        let shared = self.0.shared.clone();
+        self.read(move |connection| {
+            let expiry = !locked(&shared.vitals).expiry_suspended;
+            once::known(connection, &key, shared.steady.now(), expiry)
+        })
+        .await
     }
 
-    /// Reserves a key; durable when answered.
+    /// Reserves a key; durable when answered. What the same request has reserved already is reserved anew.
     pub async fn reserve(&self, key: NewKey) -> Result<Once<Reservation>, StoreError> {
-        let _ = key;
-        Err(StoreError::Closed)
+        let key = Box::new(key);
+        self.ask(|reply| Job::Reserve { key, reply }).await
     }
 
-    /// Keeps what the target said; durable when answered.
+    /// Keeps what the target said; durable when answered. Does nothing if the reservation has been taken over, or is
+    /// done already.
     pub async fn complete(
         &self,
         reservation: Reservation,
@@ -84,20 +94,24 @@ impl Store {
         receipt: Bytes,
         response: Option<Bytes>,
     ) -> Result<(), StoreError> {
-        let _ = (reservation, ttl, receipt, response);
-        Err(StoreError::Closed)
+        self.change(KeyChange::Complete {
+            reservation,
+            ttl: millis(ttl),
+            receipt,
+            response,
+        })
+        .await
     }
 
     /// Adds the response to an answer that is kept already; not synced.
     pub async fn keep_response(&self, key: [u8; 32], response: Bytes) -> Result<(), StoreError> {
-        let _ = (key, response);
-        Err(StoreError::Closed)
+        self.change(KeyChange::Respond { key, response }).await
     }
 
-    /// Frees a reserved key: nothing was stored; durable when answered.
+    /// Frees a reserved key: nothing was stored; durable when answered. Does nothing if the reservation has been taken
+    /// over, or is done already.
     pub async fn release(&self, reservation: Reservation) -> Result<(), StoreError> {
-        let _ = reservation;
-        Err(StoreError::Closed)
+        self.change(KeyChange::Release(reservation)).await
     }
 
     /// As [`Store::send`], once for each key: reservation, message and receipt (`Sent` as JSON) are one transaction.
@@ -107,7 +121,18 @@ impl Store {
         message: NewMessage,
         key: NewKey,
     ) -> Result<Once<Sent>, StoreError> {
-        let _ = (queue, message, key);
-        Err(StoreError::Closed)
+        let queue = self.queue(queue)?;
+        let message = Box::new(message::prepare(message, &queue.spec.load())?);
+        self.ask_about(&queue, |reply| Job::SendOnce {
+            queue: queue.id,
+            message,
+            key: Box::new(key),
+            reply,
+        })
+        .await
+    }
+
+    async fn change(&self, change: KeyChange) -> Result<(), StoreError> {
+        self.ask(|reply| Job::ChangeKey { change, reply }).await
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,6 +21,10 @@ use super::spec::{MAX_DELAY, QueueSpec};
 const MAX_ATTRIBUTES: usize = 10;
 /// The longest message group id and deduplication id, in characters (SQS).
 const MAX_ID: usize = 128;
+/// The longest order key of a spooled record, in bytes: room for Kinesis' longest, 256 characters.
+const MAX_KEY: usize = 1024;
+/// The system attribute of a spooled record that holds what is known of its request.
+pub(super) const CONTEXT: &str = "context";
 
 /// A message to send.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +43,7 @@ pub struct NewMessage {
 }
 
 /// The answer to a message that is now durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// A UUID.
     pub message_id: String,
@@ -100,8 +105,8 @@ pub struct Delivery {
     pub dead_letter_source: Option<String>,
 }
 
-/// A message made ready for the writer.
-pub(super) struct Prepared {
+/// What a row of `message` holds, but for what the writer adds to it.
+pub(super) struct Row {
     pub id: Uuid,
     pub body: Bytes,
     /// As JSON; `None` without attributes.
@@ -109,11 +114,16 @@ pub(super) struct Prepared {
     pub system_attributes: Option<String>,
     pub group_id: Option<String>,
     pub deduplication_id: Option<String>,
-    /// Milliseconds; `None`: the queue's own.
-    pub delay: Option<i64>,
     /// Bytes of body and attributes, as limits count them.
     pub size: u64,
     pub content_hash: u64,
+}
+
+/// A message made ready for the writer.
+pub(super) struct Prepared {
+    pub row: Row,
+    /// Milliseconds; `None`: the queue's own.
+    pub delay: Option<i64>,
     md5_of_body: String,
     md5_of_attributes: Option<String>,
     md5_of_system_attributes: Option<String>,
@@ -169,33 +179,79 @@ pub(super) fn prepare(message: NewMessage, spec: &QueueSpec) -> Result<Prepared,
             ));
         }
     }
-    let id = Uuid::new_v4();
     let attributes = encode(&message.attributes)?;
     let system_attributes = encode(&message.system_attributes)?;
-    let stored_delay = message.delay.map(millis);
-    let mut prepared = Prepared {
-        id,
+    Ok(Prepared {
+        delay: message.delay.map(millis).filter(|_| !spec.fifo),
         md5_of_body: md5_of_body(&message.body),
         md5_of_attributes: md5_of_attributes(&message.attributes),
         md5_of_system_attributes: md5_of_attributes(&message.system_attributes),
-        body: message.body,
-        attributes,
-        system_attributes,
-        group_id: message.group_id,
-        deduplication_id,
-        delay: if spec.fifo { None } else { stored_delay },
-        size: size as u64,
+        row: Row {
+            id: Uuid::new_v4(),
+            body: message.body,
+            attributes,
+            system_attributes,
+            group_id: message.group_id,
+            deduplication_id,
+            size: size as u64,
+            content_hash: 0,
+        }
+        .hashed(),
+    })
+}
+
+/// Checks a record for a spool and prepares it.
+pub(super) fn prepare_record(
+    key: Option<String>,
+    call: Bytes,
+    context: String,
+) -> Result<Row, StoreError> {
+    if key
+        .as_ref()
+        .is_some_and(|key| !(1..=MAX_KEY).contains(&key.len()))
+    {
+        return Err(StoreError::InvalidParameter(format!(
+            "an order key has 1 to {MAX_KEY} bytes"
+        )));
+    }
+    let size = (call.len() + context.len()) as u64;
+    let context = Attribute {
+        data_type: "String".to_owned(),
+        value: AttributeValue::String(context),
+    };
+    let row = Row {
+        id: Uuid::new_v4(),
+        body: call,
+        attributes: None,
+        // Beside the call, and so under the same checksum.
+        system_attributes: encode(&Attributes::from([(CONTEXT.to_owned(), context)]))?,
+        group_id: key,
+        deduplication_id: None,
+        size,
         content_hash: 0,
     };
-    prepared.content_hash = content_hash(
-        id.as_bytes(),
-        prepared.group_id.as_deref(),
-        prepared.deduplication_id.as_deref(),
-        prepared.attributes.as_deref(),
-        prepared.system_attributes.as_deref(),
-        &prepared.body,
-    );
-    Ok(prepared)
+    Ok(row.hashed())
+}
+
+impl Row {
+    fn hashed(mut self) -> Row {
+        self.content_hash = content_hash(
+            self.id.as_bytes(),
+            self.group_id.as_deref(),
+            self.deduplication_id.as_deref(),
+            self.attributes.as_deref(),
+            self.system_attributes.as_deref(),
+            &self.body,
+        );
+        self
+    }
+
+    /// Bytes that the message takes while it waits.
+    pub fn footprint(&self) -> u64 {
+        let attributes = self.attributes.as_ref().map_or(0, String::len);
+        let system = self.system_attributes.as_ref().map_or(0, String::len);
+        (self.body.len() + attributes + system) as u64 + 512
+    }
 }
 
 impl Prepared {
@@ -209,13 +265,6 @@ impl Prepared {
             sequence_number: sequence.map(sequence_number),
             duplicate,
         }
-    }
-
-    /// Bytes that the message takes while it waits.
-    pub fn footprint(&self) -> u64 {
-        let attributes = self.attributes.as_ref().map_or(0, String::len);
-        let system = self.system_attributes.as_ref().map_or(0, String::len);
-        (self.body.len() + attributes + system) as u64 + 512
     }
 }
 

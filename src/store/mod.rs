@@ -35,6 +35,7 @@ mod checksum;
 mod clock;
 mod commit;
 mod declare;
+mod dispatch;
 mod error;
 mod group;
 mod handle;
@@ -42,10 +43,13 @@ mod idempotency;
 mod job;
 mod manage;
 mod message;
+mod once;
 mod open;
 mod peek;
 mod queue;
+mod reader;
 mod receive;
+mod recover;
 mod redrive;
 mod schema;
 mod send;
@@ -54,6 +58,7 @@ mod space;
 mod spec;
 mod spool;
 mod stats;
+mod stored;
 mod upkeep;
 mod wait;
 mod writer;
@@ -62,7 +67,7 @@ mod writer;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -70,7 +75,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use clock::Clock;
@@ -84,14 +89,16 @@ pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
 pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
 };
-pub use stats::{Health, Ledger, Meters, QueueStats, StoreStats};
+pub use stats::{Health, Ledger, Meters, QueueStats, Role, StoreStats};
 
 use checkpoint::Checkpointer;
-use clock::{Timeline, millis};
-use handle::HandleKey;
+use clock::{Steady, Timeline, millis};
+use handle::{Grip, HandleKey};
 use job::{Job, Reply, Solo};
 use open::Files;
-use queue::{Desk, Names, Queue, locked};
+use queue::{Names, Queue, Spools, locked};
+use reader::Readers;
+use recover::Recovery;
 use space::Space;
 use writer::{Link, Writer};
 
@@ -130,6 +137,13 @@ impl Options {
 /// What callers and the writer share.
 struct Shared {
     names: ArcSwap<Names>,
+    spools: ArcSwap<Spools>,
+    spool_made: Notify,
+    possible_duplicates: AtomicU64,
+    readers: Readers,
+    steady: Steady,
+    /// Deliveries whose caller went away while the answer was on its way.
+    strays: Mutex<Vec<Grip>>,
     handles: HandleKey,
     health: Mutex<Health>,
     vitals: Mutex<Vitals>,
@@ -205,20 +219,15 @@ impl Store {
                 path: files.directory.clone(),
                 reason: error.to_string(),
             })?;
-        let mut names = Names::new();
-        let mut desks = HashMap::new();
-        for row in &session.queues {
-            let queue = Arc::new(Queue::new(
-                row.id,
-                row.spec.clone(),
-                row.declared,
-                row.counters,
-            ));
-            names.insert(queue.name.clone(), queue.clone());
-            desks.insert(row.id, Desk::new(queue));
-        }
+        let timeline = Timeline::resume(options.clock.clone(), &session.state.last_seen);
         let shared = Arc::new(Shared {
-            names: ArcSwap::from_pointee(names),
+            spools: ArcSwap::default(),
+            names: ArcSwap::default(),
+            spool_made: Notify::new(),
+            possible_duplicates: AtomicU64::new(0),
+            strays: Mutex::default(),
+            readers: Readers::new(files.database.clone()),
+            steady: timeline.steady(),
             handles: HandleKey::new(&session.state.handle_key),
             health: Mutex::default(),
             vitals: Mutex::default(),
@@ -236,9 +245,9 @@ impl Store {
                 retry: None,
             },
             checkpointer,
-            timeline: Timeline::resume(options.clock.clone(), &session.state.last_seen),
+            timeline,
             space,
-            desks,
+            desks: HashMap::new(),
             attempts: HashMap::new(),
             next_seq: 0,
             commits: 0,
@@ -246,8 +255,14 @@ impl Store {
             syncs: true,
             sidecar,
             sidecar_failed: false,
+            recovery: Some(Recovery::Opened {
+                below: session.state.next_seq,
+            }),
             releases: Vec::new(),
             purges: VecDeque::new(),
+            removals: VecDeque::new(),
+            moves: Vec::new(),
+            steps_from: i64::MIN,
             next_tick: Instant::now(),
             backlog: false,
             full_since: None,
@@ -257,6 +272,7 @@ impl Store {
             lock,
         };
         writer.adopt(session);
+        writer.recover_spools();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
@@ -283,6 +299,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether there is a store in a directory, or what is left of one.
+    pub fn exists(path: &Path) -> bool {
+        Files::within(path).database.exists()
+    }
+
     /// Creates queues and changes their settings, all or nothing. Queues of the file that are not named keep their
     /// messages and can still be used; a [`Notice`] says so.
     pub async fn declare(&self, specs: Vec<QueueSpec>) -> Result<Vec<Notice>, DeclareError> {
@@ -296,7 +317,8 @@ impl Store {
     /// The declaration of a queue, also of one that is no longer declared.
     pub fn spec(&self, queue: &str) -> Option<Arc<QueueSpec>> {
         let names = self.0.shared.names.load();
-        names.get(queue).map(|queue| queue.spec.load_full())
+        let queue = names.get(queue).filter(|queue| queue.role == Role::Queue);
+        queue.map(|queue| queue.spec.load_full())
     }
 
     /// Stores a message; the answer means that it is on disk.
@@ -307,7 +329,7 @@ impl Store {
     pub async fn send(&self, queue: &str, message: NewMessage) -> Result<Sent, StoreError> {
         let queue = self.queue(queue)?;
         let message = Box::new(message::prepare(message, &queue.spec.load())?);
-        self.ask(|reply| Job::Send {
+        self.ask_about(&queue, |reply| Job::Send {
             queue: queue.id,
             message,
             reply,
@@ -318,8 +340,10 @@ impl Store {
     /// Deletes the message that a handle was given for. That it is gone already is no error; see the module about
     /// handles of earlier deliveries.
     pub async fn delete(&self, queue: &str, receipt_handle: &str) -> Result<(), StoreError> {
-        let grip = self.grip(queue, receipt_handle)?;
-        self.ask(|reply| Job::Delete { grip, reply }).await
+        let queue = self.queue(queue)?;
+        let grip = self.grip(&queue, receipt_handle)?;
+        self.ask_about(&queue, |reply| Job::Delete { grip, reply })
+            .await
     }
 
     /// Changes when a received message becomes visible again: this long from now, zero for at once; at most 12 hours
@@ -330,10 +354,11 @@ impl Store {
         receipt_handle: &str,
         visibility_timeout: Duration,
     ) -> Result<(), StoreError> {
-        let grip = self.grip(queue, receipt_handle)?;
+        let queue = self.queue(queue)?;
+        let grip = self.grip(&queue, receipt_handle)?;
         check_visibility(visibility_timeout)?;
         let visibility = millis(visibility_timeout);
-        self.ask(|reply| Job::ChangeVisibility {
+        self.ask_about(&queue, |reply| Job::ChangeVisibility {
             grip,
             visibility,
             reply,
@@ -341,12 +366,17 @@ impl Store {
         .await
     }
 
-    /// Deletes all messages that were in the queue when this was called, and says how many. Runs in steps, so that other
+    /// Deletes all messages that were in the queue (a spool and its dead letters, too) when this was called, and says how many. Runs in steps, so that other
     /// operations go on; goes on by itself when the caller stops waiting.
     pub async fn purge(&self, queue: &str) -> Result<u64, StoreError> {
-        let queue = self.queue(queue)?.id;
-        self.ask(|reply| Job::Solo(Solo::Purge { queue, reply }))
-            .await
+        let queue = self.any_queue(queue)?;
+        self.ask_about(&queue, |reply| {
+            Job::Solo(Solo::Purge {
+                queue: queue.id,
+                reply,
+            })
+        })
+        .await
     }
 
     /// An operator says that the clock is right: what expires may expire again.
@@ -364,17 +394,22 @@ impl Store {
             .values()
             .map(|queue| {
                 let counters = *locked(&queue.counters);
+                let waiting = match queue.role {
+                    Role::Spool => counters.depth(),
+                    Role::Queue | Role::DeadLetters => counters.visible,
+                };
                 let age =
                     |arrived: i64| Duration::from_millis((vitals.wall - arrived).max(0) as u64);
                 QueueStats {
                     name: queue.name.to_string(),
+                    role: queue.role,
                     declared: queue.declared.load(Ordering::Relaxed),
                     ledger: counters.ledger,
                     visible: counters.visible,
                     delayed: counters.delayed,
                     in_flight: counters.in_flight,
                     bytes: counters.bytes,
-                    oldest_age: counters.oldest.filter(|_| counters.visible > 0).map(age),
+                    oldest_age: counters.oldest.filter(|_| waiting > 0).map(age),
                 }
             })
             .collect();
@@ -438,7 +473,15 @@ impl Store {
         self.ask(|reply| Job::Solo(Solo::Look(Some(reply)))).await
     }
 
+    /// A queue for its users.
     fn queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
+        self.any_queue(name)
+            .ok()
+            .filter(|queue| queue.role == Role::Queue)
+            .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
+    }
+
+    fn any_queue(&self, name: &str) -> Result<Arc<Queue>, StoreError> {
         let names = self.0.shared.names.load();
         names
             .get(name)
@@ -446,8 +489,7 @@ impl Store {
             .ok_or_else(|| StoreError::UnknownQueue(name.to_owned()))
     }
 
-    fn grip(&self, queue: &str, receipt_handle: &str) -> Result<handle::Grip, StoreError> {
-        let queue = self.queue(queue)?;
+    fn grip(&self, queue: &Queue, receipt_handle: &str) -> Result<Grip, StoreError> {
         self.0
             .shared
             .handles
@@ -461,6 +503,36 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         self.submit(job(reply))?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// As [`Store::ask`]; the writer, which knows a removed queue no longer, leaves its name to the caller.
+    async fn ask_about<T>(
+        &self,
+        queue: &Queue,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        self.ask(job).await.map_err(|error| queue.named(error))
+    }
+
+    /// Has the writer do something by itself, and waits for the answer.
+    async fn order<T, E>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let order: job::Order = Box::new(move |writer| {
+            let result = writer.map_err(E::from).and_then(work);
+            // Who asked may be gone; what was asked is done all the same.
+            let _ = reply.send(result);
+        });
+        self.submit(Job::Solo(Solo::Order(order)))?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     fn submit(&self, job: Job) -> Result<(), StoreError> {

@@ -13,10 +13,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::clock::LastSeen;
 use super::error::OpenError;
 use super::handle::HandleKey;
+use super::manage::{Extra, Tags, read_removals, read_tags};
+use super::queue::Facts;
+use super::redrive::{Moving, read_running};
 use super::schema;
 use super::space::PAGE;
 use super::spec::{QueueSpec, Redrive};
-use super::stats::{Counters, Ledger};
+use super::stats::{Counters, Ledger, Role};
 
 /// The files of a store, all in one directory.
 #[derive(Clone, Debug)]
@@ -143,6 +146,10 @@ pub(super) struct Session {
     pub connection: Connection,
     pub state: StateRow,
     pub queues: Vec<QueueRow>,
+    /// Removed queues that still hold something.
+    pub removals: Vec<i64>,
+    /// Tasks that have not ended.
+    pub moves: Vec<Moving>,
 }
 
 /// The table `state`.
@@ -156,8 +163,11 @@ pub(super) struct StateRow {
 /// A row of the table `queue`.
 pub(super) struct QueueRow {
     pub id: i64,
+    pub role: Role,
     pub declared: bool,
     pub spec: QueueSpec,
+    pub facts: Facts,
+    pub tags: Tags,
     pub counters: Counters,
 }
 
@@ -275,10 +285,14 @@ pub(super) fn reopen(files: &Files, sizes: Sizes) -> Result<Session, OpenError> 
     }
     let state = read_state(&connection).map_err(refused)?;
     let queues = read_queues(&connection).map_err(refused)?;
+    let removals = read_removals(&connection).map_err(refused)?;
+    let moves = read_running(&connection).map_err(refused)?;
     Ok(Session {
         connection,
         state,
         queues,
+        removals,
+        moves,
     })
 }
 
@@ -307,11 +321,13 @@ fn read_state(connection: &Connection) -> rusqlite::Result<StateRow> {
 }
 
 fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
+    let mut tags = read_tags(connection)?;
     let mut statement = connection.prepare(
         "SELECT id, name, declared, fifo, content_based, lifo, visibility_ms, retention_ms, delay_ms, max_size,
                 max_message_size, redrive_to, max_receive_count, accepted, imported, deleted, forwarded,
-                dead_lettered, expired, purged, damaged, duplicates, visible, delayed, in_flight, bytes
-         FROM queue ORDER BY id",
+                dead_lettered, expired, purged, damaged, duplicates, visible, delayed, in_flight, bytes, role, origin,
+                extra, created_at, modified_at
+         FROM queue WHERE role < 3 ORDER BY id",
     )?;
     let rows = statement.query_map([], |row| {
         let count = |at: usize| row.get::<_, i64>(at).map(|n| n.max(0) as u64);
@@ -323,9 +339,22 @@ fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
             }),
             None => None,
         };
+        let id = row.get(0)?;
+        let role = row.get(26)?;
+        let created_at = row.get(29)?;
         Ok(QueueRow {
-            id: row.get(0)?,
+            id,
+            role: Role::from_number(role)
+                .ok_or(rusqlite::Error::IntegralValueOutOfRange(26, role))?,
             declared: row.get(2)?,
+            facts: Facts {
+                by_users: row.get(27)?,
+                extra: read_extra(row.get(28)?)?,
+                created_at,
+                // A file of the first version does not know.
+                modified_at: row.get::<_, i64>(30)?.max(created_at),
+            },
+            tags: tags.remove(&id).unwrap_or_default(),
             spec: QueueSpec {
                 name: row.get(1)?,
                 fifo: row.get(3)?,
@@ -361,6 +390,15 @@ fn read_queues(connection: &Connection) -> rusqlite::Result<Vec<QueueRow>> {
         })
     })?;
     rows.collect()
+}
+
+fn read_extra(text: Option<String>) -> rusqlite::Result<Extra> {
+    let Some(text) = text else {
+        return Ok(Extra::new());
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(28, rusqlite::types::Type::Text, error.into())
+    })
 }
 
 /// The number of the last synced commit that the sidecar knows; `None` if there is no sidecar yet.

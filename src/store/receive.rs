@@ -3,16 +3,14 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension as _, Row, Statement};
-use uuid::Uuid;
+use rusqlite::OptionalExtension as _;
 
-use crate::model::message::{AttributeValue, Attributes};
+use crate::model::message::AttributeValue;
 
 use super::group::{Exit, Flight, Group, Slot};
 use super::handle::Grip;
-use super::message::{Delivery, content_hash, decode, row_checksum, sequence_number};
+use super::message::{Delivery, sequence_number};
+use super::stored::{MESSAGE, Stored, collect};
 
 /// How long a receive attempt may be repeated (SQS: five minutes).
 const ATTEMPT_MS: i64 = 5 * 60 * 1000;
@@ -56,82 +54,6 @@ pub(super) struct Attempt {
 /// Forgets attempts that can no longer be repeated.
 pub(super) fn forget_old_attempts(attempts: &mut Attempts, steady: i64) {
     attempts.retain(|_, attempt| steady - attempt.at < ATTEMPT_MS);
-}
-
-/// A row of `message`, if it is what was written.
-struct Stored {
-    origin: i64,
-    id: Uuid,
-    sent_at: i64,
-    group_id: Option<String>,
-    deduplication_id: Option<String>,
-    attributes: Attributes,
-    system_attributes: Attributes,
-    body: Bytes,
-}
-
-const MESSAGE: &str = "m.queue, m.id, m.sent_at, m.group_id, m.deduplication_id, m.attributes, m.system_attributes, m.checksum, m.body";
-
-impl Stored {
-    /// Reads and verifies; `None` if the row is missing or not as it was written.
-    fn read(row: &Row<'_>, from: usize, seq: i64) -> rusqlite::Result<Option<Stored>> {
-        let text = |at: usize| -> rusqlite::Result<Option<Option<&str>>> {
-            Ok(match row.get_ref(from + at)? {
-                ValueRef::Null => Some(None),
-                ValueRef::Text(text) => std::str::from_utf8(text).ok().map(Some),
-                _ => None,
-            })
-        };
-        let (
-            ValueRef::Integer(origin),
-            ValueRef::Blob(id),
-            ValueRef::Integer(sent_at),
-            ValueRef::Integer(checksum),
-            ValueRef::Blob(body),
-        ) = (
-            row.get_ref(from)?,
-            row.get_ref(from + 1)?,
-            row.get_ref(from + 2)?,
-            row.get_ref(from + 7)?,
-            row.get_ref(from + 8)?,
-        )
-        else {
-            return Ok(None);
-        };
-        let (Some(group_id), Some(deduplication_id), Some(attributes), Some(system_attributes)) =
-            (text(3)?, text(4)?, text(5)?, text(6)?)
-        else {
-            return Ok(None);
-        };
-        let content = content_hash(
-            id,
-            group_id,
-            deduplication_id,
-            attributes,
-            system_attributes,
-            body,
-        );
-        if row_checksum(content, seq, origin, sent_at) != checksum {
-            return Ok(None);
-        }
-        let (Ok(id), Some(attributes), Some(system_attributes)) = (
-            Uuid::from_slice(id),
-            decode(attributes),
-            decode(system_attributes),
-        ) else {
-            return Ok(None);
-        };
-        Ok(Some(Stored {
-            origin,
-            id,
-            sent_at,
-            group_id: group_id.map(str::to_owned),
-            deduplication_id: deduplication_id.map(str::to_owned),
-            attributes,
-            system_attributes,
-            body: Bytes::copy_from_slice(body),
-        }))
-    }
 }
 
 impl Group<'_> {
@@ -394,7 +316,7 @@ impl Group<'_> {
     }
 
     /// Moves a message whose row is missing or changed to the table `damaged`.
-    fn set_aside(&mut self, queue: i64, slot: &Slot) -> rusqlite::Result<()> {
+    pub fn set_aside(&mut self, queue: i64, slot: &Slot) -> rusqlite::Result<()> {
         let name = self.desk(queue)?.queue.name.clone();
         tracing::error!(queue = %name, seq = slot.seq, "A stored message is damaged; it is kept in the table `damaged` and not delivered");
         self.connection
@@ -408,17 +330,4 @@ impl Group<'_> {
             .execute((self.now.wall, queue, slot.seq))?;
         self.drop_message(queue, slot, Exit::Damaged)
     }
-}
-
-fn collect(
-    statement: &mut Statement<'_>,
-    parameters: impl rusqlite::Params,
-) -> rusqlite::Result<Vec<(Slot, Option<Stored>)>> {
-    let mut rows = statement.query(parameters)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let slot = Slot::read(row, 0)?;
-        found.push((slot, Stored::read(row, 6, slot.seq)?));
-    }
-    Ok(found)
 }

@@ -41,7 +41,8 @@ CREATE TABLE queue (
     max_receive_count   INTEGER,
     created_at          INTEGER NOT NULL,
     modified_at         INTEGER NOT NULL DEFAULT 0,
-    -- 0: a queue; 1: a target's spool; 2: what a target refused
+    -- 0: a queue; 1: a target's spool; 2: what a target refused; 3: removed, its messages are going; 4: removed, and
+    -- kept only so that its number is not given again
     role                INTEGER NOT NULL DEFAULT 0,
     -- 0: the configuration; 1: its users, while the gateway ran
     origin              INTEGER NOT NULL DEFAULT 0,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::clock::millis;
 use super::error::StoreError;
 use super::group::{Flight, Group, Outcome, Slot};
-use super::message::{Prepared, Sent, row_checksum};
+use super::message::{Prepared, Row, Sent, row_checksum};
 
 /// SQS's deduplication interval: five minutes.
 pub(super) const DEDUPLICATION_MS: i64 = 5 * 60 * 1000;
@@ -14,26 +14,27 @@ pub(super) const DEDUPLICATION_MS: i64 = 5 * 60 * 1000;
 impl Group<'_> {
     /// Stores a message, or finds the earlier one that it repeats.
     pub fn send(&mut self, queue: i64, message: &Prepared) -> Outcome<Sent> {
+        let row = &message.row;
         let desk = self.desk(queue)?;
         let spec = desk.queue.spec.load_full();
         let bytes = desk.counters.bytes;
-        if let Some(id) = message.deduplication_id.as_deref().filter(|_| spec.fifo)
+        if let Some(id) = row.deduplication_id.as_deref().filter(|_| spec.fifo)
             && let Some((first, seq)) = self.duplicate_of(queue, id)?
         {
             self.changing(queue)?.counters.ledger.duplicates += 1;
             return Ok(Ok(message.sent(first, Some(seq), true)));
         }
         if let Some(max_size) = spec.max_size
-            && bytes + message.size > max_size
+            && bytes + row.size > max_size
         {
             return Ok(Err(StoreError::QueueFull { max_size }));
         }
-        if let Err(reason) = self.room.take(message.footprint()) {
+        if let Err(reason) = self.room.take(row.footprint()) {
             return Ok(Err(StoreError::Full(reason)));
         }
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.insert_message(queue, seq, message)?;
+        self.insert_message(queue, seq, row)?;
         let now = self.now;
         let delay = message.delay.unwrap_or_else(|| millis(spec.delay));
         let mut visible_at = now.steady.saturating_add(delay);
@@ -43,10 +44,10 @@ impl Group<'_> {
             arrived_at: now.wall,
             receive_count: 0,
             first_received_at: None,
-            size: message.size as i64,
+            size: row.size as i64,
         };
         if spec.fifo
-            && let Some(group_id) = &message.group_id
+            && let Some(group_id) = &row.group_id
         {
             let (lane, not_before) = self.lane(queue, group_id)?;
             slot.lane = lane;
@@ -72,24 +73,21 @@ impl Group<'_> {
             self.insert_ready(queue, &slot)?;
             self.lane_changed(queue, slot.lane, 0, 0)?;
         }
-        if let Some(id) = message.deduplication_id.as_deref().filter(|_| spec.fifo) {
+        if let Some(id) = row.deduplication_id.as_deref().filter(|_| spec.fifo) {
             self.connection
                 .prepare_cached(
                     "INSERT INTO deduplication (queue, id, at, message, seq) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?
-                .execute((queue, id, now.steady, message.id.as_bytes(), seq))?;
+                .execute((queue, id, now.steady, row.id.as_bytes(), seq))?;
         }
         let desk = self.changing(queue)?;
         desk.counters.ledger.accepted += 1;
-        desk.counters.bytes += message.size;
-        Ok(Ok(message.sent(
-            message.id,
-            spec.fifo.then_some(seq),
-            false,
-        )))
+        desk.counters.bytes += row.size;
+        Ok(Ok(message.sent(row.id, spec.fifo.then_some(seq), false)))
     }
 
-    fn insert_message(&self, queue: i64, seq: i64, message: &Prepared) -> rusqlite::Result<()> {
+    /// Writes the row that never changes.
+    pub fn insert_message(&self, queue: i64, seq: i64, row: &Row) -> rusqlite::Result<()> {
         let sent_at = self.now.wall;
         self.connection
             .prepare_cached(
@@ -99,14 +97,14 @@ impl Group<'_> {
             .execute((
                 seq,
                 queue,
-                message.id.as_bytes(),
+                row.id.as_bytes(),
                 sent_at,
-                message.group_id.as_deref(),
-                message.deduplication_id.as_deref(),
-                message.attributes.as_deref(),
-                message.system_attributes.as_deref(),
-                row_checksum(message.content_hash, seq, queue, sent_at),
-                &message.body[..],
+                row.group_id.as_deref(),
+                row.deduplication_id.as_deref(),
+                row.attributes.as_deref(),
+                row.system_attributes.as_deref(),
+                row_checksum(row.content_hash, seq, queue, sent_at),
+                &row.body[..],
             ))?;
         Ok(())
     }

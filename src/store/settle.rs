@@ -8,6 +8,7 @@ use super::group::{Exit, Flight, Group, Outcome, Slot};
 use super::handle::Grip;
 use super::send::DEDUPLICATION_MS;
 use super::spec::MAX_VISIBILITY;
+use super::stats::Role;
 
 /// A purge on its way: in steps, so that others have their turn in between.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ impl Group<'_> {
             }
             self.remove_flight(queue, &flight)?;
             self.drop_message(queue, &flight.slot, Exit::Deleted)?;
-            let (in_flight, delayed) = if flight.delayed { (0, -1) } else { (-1, 0) };
+            let (in_flight, delayed) = self.leaving(queue, &flight)?;
             self.lane_changed(queue, flight.slot.lane, in_flight, delayed)?;
             return Ok(Ok(()));
         }
@@ -124,7 +125,7 @@ impl Group<'_> {
     }
 
     /// Moves a message from `flight` to `ready`, unless it is too old or being purged.
-    fn show(&mut self, queue: i64, flight: &Flight) -> rusqlite::Result<()> {
+    pub fn show(&mut self, queue: i64, flight: &Flight) -> rusqlite::Result<()> {
         let slot = &flight.slot;
         self.remove_flight(queue, flight)?;
         if slot.seq < self.desk(queue)?.purging_below {
@@ -134,7 +135,7 @@ impl Group<'_> {
         } else {
             self.insert_ready(queue, slot)?;
         }
-        let (in_flight, delayed) = if flight.delayed { (0, -1) } else { (-1, 0) };
+        let (in_flight, delayed) = self.leaving(queue, flight)?;
         self.lane_changed(queue, slot.lane, in_flight, delayed)
     }
 
@@ -170,6 +171,9 @@ impl Group<'_> {
     /// Removes what has waited longer than the retention, oldest first, up to a limit; whether that was all. Groups of
     /// which something is in flight have their turn later; receiving looks at each message's own age anyway.
     pub fn expire(&mut self, queue: i64, limit: usize) -> rusqlite::Result<bool> {
+        if self.desk(queue)?.queue.role == Role::Spool {
+            return self.note_oldest(queue);
+        }
         let fifo = self.desk(queue)?.queue.spec.load().fifo;
         let mut removed = 0;
         loop {
@@ -202,7 +206,7 @@ impl Group<'_> {
         }
     }
 
-    fn first_free_lane(&self, queue: i64) -> rusqlite::Result<Option<i64>> {
+    pub fn first_free_lane(&self, queue: i64) -> rusqlite::Result<Option<i64>> {
         self.connection
             .prepare_cached(
                 "SELECT id FROM lane WHERE queue = ?1 AND in_flight = 0 AND head > 0 ORDER BY head LIMIT 1",
@@ -211,7 +215,7 @@ impl Group<'_> {
             .optional()
     }
 
-    fn head(&self, queue: i64, lane: i64) -> rusqlite::Result<Option<Slot>> {
+    pub fn head(&self, queue: i64, lane: i64) -> rusqlite::Result<Option<Slot>> {
         self.connection
             .prepare_cached(
                 "SELECT seq, lane, arrived_at, receive_count, first_received_at, size

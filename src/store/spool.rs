@@ -4,13 +4,22 @@
 //! Records with an order key go one at a time for each key, in the order in which they were spooled; records without
 //! one go in any number. A record leaves only with the commit that says where it went.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::Store;
+use super::clock::millis;
+use super::dispatch::{Entry, Lot};
 use super::error::StoreError;
 use super::idempotency::{NewKey, Once};
+use super::job::{Job, Solo};
+use super::message::prepare_record;
+use super::queue::locked;
+use super::wait::Waiting;
 
 /// A record to spool.
 #[derive(Clone, Debug)]
@@ -95,62 +104,198 @@ pub fn dead_letter_queue(target: &str) -> String {
 impl Store {
     /// Spools records, all or none, in one transaction; with an idempotency key its reservation and `receipt` are part
     /// of it.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidParameter`]: a key of no or too many bytes. [`StoreError::Full`], [`StoreError::Overloaded`],
+    /// [`StoreError::Unavailable`]: nothing was acknowledged.
     pub async fn spool(
         &self,
         records: Vec<NewRecord>,
         key: Option<(NewKey, Bytes)>,
     ) -> Result<Once<Vec<Spooled>>, StoreError> {
-        let _ = (records, key);
-        Err(StoreError::Closed)
+        let mut prepared = Vec::with_capacity(records.len());
+        for record in records {
+            let row = prepare_record(record.key, record.call, record.context)?;
+            prepared.push((record.target, row, record.hold.map(millis)));
+        }
+        let targets = prepared.iter().map(|(target, ..)| target);
+        let missing = self.without_spool(targets);
+        if !missing.is_empty() {
+            self.ask(|reply| {
+                Job::Solo(Solo::OpenSpools {
+                    targets: missing,
+                    reply,
+                })
+            })
+            .await?;
+        }
+        let entries = prepared.into_iter().map(|(target, row, hold)| {
+            let spool = self.numbers(&target).map(|(queue, _)| queue);
+            let queue = spool.ok_or_else(|| StoreError::UnknownQueue(spool_queue(&target)))?;
+            Ok(Entry { queue, row, hold })
+        });
+        let entries = entries.collect::<Result<Vec<Entry>, StoreError>>()?;
+        self.ask(|reply| Job::Spool {
+            entries,
+            key: key.map(Box::new),
+            reply,
+        })
+        .await
     }
 
     /// Takes what may be delivered now, oldest first, at most one record of each key. The taking is written before it
-    /// is answered, but not synced: see [`Store::possible_duplicates`].
+    /// is answered, but not synced: see [`Store::possible_duplicates`]. Empty if there is nothing, or no such spool.
+    /// Parcels whose caller stops waiting can be taken again at once.
     pub async fn take_parcels(
         &self,
         target: &str,
         max_records: usize,
         max_bytes: u64,
     ) -> Result<Vec<Parcel>, StoreError> {
-        let _ = (target, max_records, max_bytes);
-        Err(StoreError::Closed)
+        let Some((queue, _)) = self.numbers(target) else {
+            return Ok(Vec::new());
+        };
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.submit(Job::Take {
+                queue,
+                max_records,
+                max_bytes,
+                reply,
+            })?;
+            let mut handover = Handover {
+                store: self,
+                queue,
+                answer,
+            };
+            let lot = (&mut handover.answer)
+                .await
+                .unwrap_or(Err(StoreError::Closed))?;
+            if !lot.more {
+                return Ok(lot.parcels);
+            }
+        }
     }
 
-    /// Says how deliveries went; durable when answered. Records that are gone are no error.
+    /// Says how deliveries went; durable when answered, but for [`Settlement::Later`]. Records that are gone are no
+    /// error, and saying it again after an error is safe. Of [`Reason::detail`] 4,096 bytes are kept.
     pub async fn settle(
         &self,
         target: &str,
         settlements: Vec<(i64, Settlement)>,
     ) -> Result<(), StoreError> {
-        let _ = (target, settlements);
-        Err(StoreError::Closed)
+        let Some((queue, dead_letters)) = self.numbers(target) else {
+            return Ok(());
+        };
+        self.ask(|reply| Job::Settle {
+            queue,
+            dead_letters,
+            settlements,
+            reply,
+        })
+        .await
     }
 
-    /// Waits until the target's spool may hold something to take that it did not hold before, or for this long.
+    /// Waits until the target's spool may hold something to take that it did not hold before, or for this long; or until
+    /// the store closes. Meant for one consumer: what stirs while nobody waits ends the next wait at once.
     pub async fn spool_stirs(&self, target: &str, at_most: Duration) {
-        let _ = target;
-        tokio::time::sleep(at_most).await;
+        let shared = &self.0.shared;
+        let stirs = async {
+            let made = shared.spool_made.notified();
+            tokio::pin!(made);
+            // From here on no new spool is missed.
+            made.as_mut().enable();
+            let spool = shared.spools.load().get(target).map(|p| p.spool.clone());
+            let Some(spool) = spool else {
+                return made.await;
+            };
+            let _waiting = Waiting::begin(&spool);
+            spool.arrivals.notified().await;
+        };
+        tokio::select! {
+            () = stirs => {}
+            () = tokio::time::sleep(at_most) => {}
+            () = shared.closing.cancelled() => {}
+        }
     }
 
     /// How much a target's spool holds, as of the last commit; cheap.
     pub fn spool_depth(&self, target: &str) -> SpoolDepth {
-        let _ = target;
-        SpoolDepth::default()
+        let spools = self.0.shared.spools.load();
+        let Some(pair) = spools.get(target) else {
+            return SpoolDepth::default();
+        };
+        let spool = *locked(&pair.spool.counters);
+        SpoolDepth {
+            depth: spool.depth(),
+            bytes: spool.bytes,
+            dead_letters: locked(&pair.dead_letters.counters).depth(),
+        }
     }
 
     /// Whether a record with this key waits in the target's spool. Asks the index, on a reader's connection.
     pub async fn spool_holds(&self, target: &str, key: &str) -> Result<bool, StoreError> {
-        let _ = (target, key);
-        Err(StoreError::Closed)
+        let Some((queue, _)) = self.numbers(target) else {
+            return Ok(false);
+        };
+        let key = key.to_owned();
+        // A key has a lane from its first record's commit to its last one's.
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM lane WHERE queue = ?1 AND group_id = ?2")?
+                .exists((queue, key))
+        })
+        .await
     }
 
-    /// The targets that have a spool.
+    /// The targets that have a spool, in order.
     pub fn spooled_targets(&self) -> Vec<String> {
-        Vec::new()
+        let spools = self.0.shared.spools.load();
+        let mut targets: Vec<String> = spools.keys().map(|target| target.to_string()).collect();
+        targets.sort_unstable();
+        targets
     }
 
     /// Records that were being delivered when the store was last opened: each may be at its target already.
     pub fn possible_duplicates(&self) -> u64 {
-        0
+        self.0.shared.possible_duplicates.load(Ordering::Relaxed)
+    }
+
+    fn without_spool<'t>(&self, targets: impl Iterator<Item = &'t String>) -> Vec<String> {
+        let spools = self.0.shared.spools.load();
+        let missing = targets.filter(|target| !spools.contains_key(target.as_str()));
+        missing
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
+
+    /// The queues of a target: its spool, its dead letters.
+    fn numbers(&self, target: &str) -> Option<(i64, i64)> {
+        let spools = self.0.shared.spools.load();
+        let pair = spools.get(target)?;
+        Some((pair.spool.id, pair.dead_letters.id))
+    }
+}
+
+/// A take that waits for its answer. A caller that goes away while the answer is on its way gives the parcels back: the
+/// writer sees only those whose caller has gone before it answers.
+struct Handover<'s> {
+    store: &'s Store,
+    queue: i64,
+    answer: oneshot::Receiver<Result<Lot, StoreError>>,
+}
+
+impl Drop for Handover<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        // Empty when the answer was taken, or has not come and never will.
+        let Ok(Ok(lot)) = self.answer.try_recv() else {
+            return;
+        };
+        locked(&self.store.0.shared.strays).extend(lot.grips(self.queue));
+        // If not even this fits, the writer looks by itself within a second.
+        let _ = self.store.submit(Job::Solo(Solo::Look(None)));
     }
 }

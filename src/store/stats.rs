@@ -43,10 +43,36 @@ impl Ledger {
     }
 }
 
+/// What a queue is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Its users send to it and receive from it.
+    #[default]
+    Queue,
+    /// Records on their way to a target.
+    Spool,
+    /// Records that a target refused for good.
+    DeadLetters,
+}
+
+impl Role {
+    /// As the column `role` has it; `None` for what this version does not know.
+    pub(super) fn from_number(number: i64) -> Option<Role> {
+        [Role::Queue, Role::Spool, Role::DeadLetters]
+            .into_iter()
+            .find(|role| role.number() == number)
+    }
+
+    pub(super) fn number(self) -> i64 {
+        self as i64
+    }
+}
+
 /// One queue, now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueStats {
     pub name: String,
+    pub role: Role,
     /// Whether the current configuration names it.
     pub declared: bool,
     pub ledger: Ledger,
@@ -56,7 +82,8 @@ pub struct QueueStats {
     pub in_flight: u64,
     /// Bytes of bodies and attributes.
     pub bytes: u64,
-    /// Age of the oldest message that waits to be received; refreshed every second.
+    /// Age of the oldest message that waits to be received; of a spool, of the oldest record in it. Refreshed every
+    /// second.
     pub oldest_age: Option<Duration>,
 }
 

@@ -3,7 +3,11 @@
 mod crash;
 mod faults;
 mod fifo;
+mod idempotency;
+mod manage;
 mod model;
+mod peek;
+mod spool;
 mod standard;
 
 use std::path::Path;
@@ -62,6 +66,25 @@ impl Fixture {
             )
             .unwrap();
         }
+        let store = Store::open(options(directory.path(), &self.clock)).unwrap();
+        Fixture {
+            directory,
+            clock: self.clock.clone(),
+            store,
+        }
+    }
+
+    /// As [`Fixture::after_a_kill`], while the writer is at work: it stands still between two transactions.
+    async fn after_a_kill_amid(&self) -> Fixture {
+        let from = self.directory.path().to_owned();
+        let copied = self.store.order(move |_| {
+            let directory = tempfile::tempdir().unwrap();
+            for file in ["store.db", "store.db-wal", "commits"] {
+                std::fs::copy(from.join(file), directory.path().join(file)).unwrap();
+            }
+            Ok::<_, StoreError>(directory)
+        });
+        let directory = copied.await.unwrap();
         let store = Store::open(options(directory.path(), &self.clock)).unwrap();
         Fixture {
             directory,

@@ -11,6 +11,7 @@ use super::error::{FullReason, OpenError, StoreError};
 use super::open::{self, Session};
 use super::queue::locked;
 use super::receive::forget_old_attempts;
+use super::recover::Recovery;
 use super::space::{PAGE, free_pages};
 use super::stats::Health;
 use super::writer::{LOG_PER_OPERATION, Link, Writer};
@@ -47,6 +48,9 @@ impl Writer {
                     let wait = due.saturating_sub(self.timeline.now().steady).max(0);
                     patience = patience.min(Duration::from_millis(wait as u64));
                 }
+                if let Some(wait) = self.until_next_step() {
+                    patience = patience.min(wait);
+                }
             }
         }
         patience
@@ -69,7 +73,13 @@ impl Writer {
                 return;
             }
         }
+        if tick {
+            self.recover_spools();
+            self.releases.append(&mut locked(&self.shared.strays));
+        }
         self.move_messages(tick);
+        self.remove_some();
+        self.move_some();
         self.tend_log();
         if tick {
             self.look_around();
@@ -97,7 +107,10 @@ impl Writer {
         let mut purge = self.purges.front().map(|job| job.purge);
         let outcome = self.transact(Durability::Later, |group, attempts| {
             for grip in &releases {
-                group.release(grip)?;
+                // A queue removed meanwhile takes its messages with it.
+                if group.desks.contains_key(&grip.queue) {
+                    group.release(grip)?;
+                }
             }
             let mut finished = true;
             for queue in due {
@@ -108,6 +121,7 @@ impl Writer {
             }
             if sweep {
                 finished &= group.forget_duplicates(STEP)?;
+                finished &= group.forget_keys(STEP)?;
                 forget_old_attempts(attempts, group.now.steady);
             }
             let purged = match &mut purge {
@@ -120,6 +134,11 @@ impl Writer {
         match outcome {
             Ok((finished, purged)) => {
                 self.backlog = !finished;
+                for grip in &releases {
+                    if let Some(desk) = self.desks.get_mut(&grip.queue) {
+                        desk.handed_out.remove(&grip.seq);
+                    }
+                }
                 if let (Some(job), Some(purge)) = (self.purges.front_mut(), purge) {
                     job.purge = purge;
                 }
@@ -129,6 +148,7 @@ impl Writer {
             }
             Err(error) => {
                 self.backlog = false;
+                locked(&self.shared.strays).extend(releases);
                 self.fail_purges(&error);
             }
         }
@@ -301,6 +321,7 @@ impl Writer {
         match session {
             Ok(session) => {
                 self.adopt(session);
+                self.recover_spools();
                 self.set_health(Health::Healthy);
             }
             Err(error @ (OpenError::Corrupt { .. } | OpenError::NewerVersion { .. })) => {
@@ -316,12 +337,9 @@ impl Writer {
 
     /// Goes on with a freshly opened file: what it says counts.
     pub fn adopt(&mut self, session: Session) {
-        for row in session.queues {
-            if let Some(desk) = self.desks.get_mut(&row.id) {
-                *locked(&desk.queue.counters) = row.counters;
-                desk.restore();
-            }
-        }
+        self.take_over(session.queues);
+        self.removals = session.removals.into();
+        self.moves = session.moves;
         let lost = self.synced_commits - session.state.commits;
         if lost > 0 {
             tracing::error!(
@@ -333,8 +351,10 @@ impl Writer {
         }
         self.next_seq = session.state.next_seq.max(self.next_seq);
         self.commits = session.state.commits.max(self.synced_commits);
+        self.recovery.get_or_insert(Recovery::Reconnected);
         self.syncs = true;
         self.identity = self.files.identity();
         self.link = Link::Up(session.connection);
+        self.shared.readers.resume();
     }
 }

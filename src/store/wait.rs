@@ -20,10 +20,10 @@ use super::{Store, check_visibility};
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Counts a caller who waits, for as long as it lives.
-struct Waiting<'a>(&'a Queue);
+pub(super) struct Waiting<'a>(&'a Queue);
 
 impl<'a> Waiting<'a> {
-    fn begin(queue: &'a Queue) -> Waiting<'a> {
+    pub fn begin(queue: &'a Queue) -> Waiting<'a> {
         queue.waiting.fetch_add(1, Ordering::SeqCst);
         Waiting(queue)
     }
@@ -80,7 +80,7 @@ impl Store {
                         continue;
                     }
                     Err(StoreError::Closed) if closing.is_cancelled() => return Ok(Vec::new()),
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(queue.named(error)),
                 }
             }
             first = false;
@@ -97,6 +97,9 @@ impl Store {
                 () = &mut arrival => {}
                 () = end => return Ok(Vec::new()),
                 () = polls_over.cancelled() => return Ok(Vec::new()),
+                () = queue.removed.cancelled() => {
+                    return Err(StoreError::UnknownQueue(queue.name.to_string()));
+                }
             }
         }
     }

@@ -21,6 +21,8 @@ use super::handle::Grip;
 use super::job::{Job, Reply, Solo, Verdict};
 use super::open::Files;
 use super::receive::Attempts;
+use super::recover::Recovery;
+use super::redrive::Moving;
 use super::settle::Purge;
 use super::space::Space;
 
@@ -67,9 +69,17 @@ pub(super) struct Writer {
     pub syncs: bool,
     pub sidecar: File,
     pub sidecar_failed: bool,
+    /// What is still to come back to the spools.
+    pub recovery: Option<Recovery>,
     /// Deliveries that nobody waited for any more.
     pub releases: Vec<Grip>,
     pub purges: VecDeque<PurgeJob>,
+    /// Removed queues whose messages are going.
+    pub removals: VecDeque<i64>,
+    /// Tasks that move messages.
+    pub moves: Vec<Moving>,
+    /// After a step of these failed: the steady time of the next.
+    pub steps_from: i64,
     pub next_tick: Instant,
     /// Background work was cut short, and goes on at once.
     pub backlog: bool,
@@ -157,9 +167,10 @@ impl Writer {
                     .commit_seconds
                     .observe(started.elapsed().as_secs_f64());
                 for (job, verdict) in group.into_iter().zip(verdicts) {
-                    if let Verdict::Sent(Err(StoreError::Full(reason))) = &verdict {
+                    if let Some(reason) = verdict.full() {
                         self.full(reason.clone());
                     }
+                    self.note_handed_out(&job, &verdict);
                     self.releases.extend(job.answer(verdict));
                 }
             }
@@ -171,12 +182,42 @@ impl Writer {
         }
     }
 
+    /// Remembers which spooled records are being delivered in this process.
+    fn note_handed_out(&mut self, job: &Job, verdict: &Verdict) {
+        match (job, verdict) {
+            (Job::Take { queue, .. }, Verdict::Parcels(lot)) => {
+                if let Some(desk) = self.desks.get_mut(queue) {
+                    let numbers = lot.parcels.iter().map(|parcel| parcel.number);
+                    desk.handed_out.extend(numbers);
+                }
+            }
+            (
+                Job::Settle {
+                    queue, settlements, ..
+                },
+                Verdict::Done(Ok(())),
+            ) => {
+                if let Some(desk) = self.desks.get_mut(queue) {
+                    for (number, _) in settlements {
+                        desk.handed_out.remove(number);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn serve_alone(&mut self, job: Solo) -> Option<Reply<()>> {
         match job {
             Solo::Close(reply) => return Some(reply),
             Solo::Declare { specs, reply } => {
                 // Who asked may be gone; the queues are declared all the same.
                 let _ = reply.send(self.declare(specs));
+            }
+            Solo::Order(order) => order(Ok(self)),
+            Solo::OpenSpools { targets, reply } => {
+                // As with queues.
+                let _ = reply.send(self.open_spools(&targets));
             }
             Solo::ConfirmTime(reply) => {
                 self.timeline.confirm();
@@ -205,7 +246,7 @@ impl Writer {
                     before: desk.counters.ledger.purged,
                     reply,
                 }),
-                None => drop(reply.send(Err(StoreError::Closed))),
+                None => drop(reply.send(Err(StoreError::UnknownQueue(String::new())))),
             },
         }
         None
@@ -224,6 +265,7 @@ impl Writer {
             let _ = purge.reply.send(Err(StoreError::Closed));
         }
         self.checkpointer.let_go();
+        self.shared.readers.suspend(StoreError::Closed);
         self.close_file();
         if let Err(error) = self.sidecar.sync_all() {
             tracing::warn!(%error, "The commit sidecar could not be synced");

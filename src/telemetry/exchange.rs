@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use self::ending::{Ending, common_log_time, epoch_millis, millis};
 use super::Telemetry;
 use super::log_format::LogFormat;
-use super::metrics::{Ended, Name, Outcome, RouteMeters};
+use super::metrics::{Ended, Metrics, Name, Outcome, RouteMeters};
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::context::{ContextSource, ContextVariable, PhaseFact, Plain};
@@ -94,6 +94,7 @@ struct Facts {
     status: Option<u16>,
     refusal: Option<Refusal>,
     target: Option<TargetFacts>,
+    idempotency_id: Option<String>,
     stored: bool,
     replayed: bool,
     left: bool,
@@ -181,6 +182,7 @@ impl Exchange {
             status: None,
             refusal: None,
             target: None,
+            idempotency_id: None,
             stored: false,
             replayed: false,
             left: false,
@@ -229,6 +231,29 @@ impl Exchange {
             facts.target = Some(target);
             facts.stored |= stored;
         });
+    }
+
+    /// The request brought an idempotency key; what identifies it to targets.
+    pub fn keyed(&mut self, id: String) {
+        self.with(|facts| facts.idempotency_id = Some(id));
+    }
+
+    /// The answer is that of an earlier request.
+    pub fn replayed(&mut self) {
+        self.with(|facts| facts.replayed = true);
+    }
+
+    /// Who has proven to be who, if anybody has.
+    pub fn principal(&self) -> Option<Arc<str>> {
+        self.facts.as_ref()?.api_key_id.clone()
+    }
+
+    /// The metrics that the request counts on; fresh ones after its end.
+    pub fn metrics(&self) -> Metrics {
+        self.facts
+            .as_ref()
+            .map(|facts| facts.telemetry.metrics.clone())
+            .unwrap_or_default()
     }
 
     /// The target was called and gave no success.
@@ -374,6 +399,11 @@ impl Facts {
         };
         let took = self.opened.elapsed();
         if let Some(route) = &self.route {
+            match self.target.as_ref().and_then(|target| target.durability) {
+                Some("spooled") if outcome == Outcome::Stored => route.meters.durable_spooled.inc(),
+                Some(_) if outcome == Outcome::Stored => route.meters.durable_target.inc(),
+                _ => 0,
+            };
             route.meters.seconds.observe(took.as_secs_f64());
             route.meters.received_bytes.inc_by(self.request_bytes);
             route.meters.sent_bytes.inc_by(self.response_bytes);
@@ -458,6 +488,10 @@ impl Facts {
                 .and_then(|host| host.split('.').next())
                 .map(Cow::Borrowed),
             Plain::RequestId => shown(self.id().to_string()),
+            Plain::IdempotencyId => match &self.idempotency_id {
+                Some(id) => Some(Cow::Borrowed(id)),
+                None => shown(self.id().to_string()),
+            },
             Plain::RequestTime => common_log_time(self.opened_at).map(Cow::Owned),
             Plain::RequestTimeEpoch => shown(epoch_millis(self.opened_at).to_string()),
             Plain::SourceIp => shown(self.source_ip().to_string()),

@@ -72,6 +72,22 @@ pub struct ByPhase {
     pub phase: &'static str,
 }
 
+/// Labels of a request that brought an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyUse {
+    pub route: Name,
+    /// `new`, `replayed`, `in_flight`, `mismatch_refused`, `mismatch_stored`.
+    pub result: &'static str,
+}
+
+/// Labels of stored payloads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Durable {
+    pub route: Name,
+    /// `target` or `spooled`.
+    pub durability: &'static str,
+}
+
 /// Labels of a target's call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Called {
@@ -115,6 +131,8 @@ pub struct RouteMeters {
     pub received_bytes: Counter,
     pub sent_bytes: Counter,
     pub stored: Counter,
+    pub durable_target: Counter,
+    pub durable_spooled: Counter,
     pub answered: Counter,
 }
 
@@ -130,6 +148,8 @@ pub struct Metrics {
     pub received_bytes: Family<ByRoute, Counter>,
     pub sent_bytes: Family<ByRoute, Counter>,
     pub answers_lost: Counter,
+    pub durable: Family<Durable, Counter>,
+    pub idempotency_keys: Family<KeyUse, Counter>,
     pub target_calls: Family<Called, Counter>,
     pub target_seconds: Family<ByIntegration, Histogram>,
     pub log_dropped: Counter,
@@ -164,6 +184,8 @@ impl Default for Metrics {
             received_bytes: Family::default(),
             sent_bytes: Family::default(),
             answers_lost: Counter::default(),
+            durable: Family::default(),
+            idempotency_keys: Family::default(),
             target_calls: Family::default(),
             target_seconds: Family::new_with_constructor(latency_histogram),
             log_dropped: Counter::default(),
@@ -191,11 +213,20 @@ impl Metrics {
             };
             self.ended.get_or_create(&labels).clone()
         };
+        let durable = |durability| {
+            let labels = Durable {
+                route: route.clone(),
+                durability,
+            };
+            self.durable.get_or_create(&labels).clone()
+        };
         RouteMeters {
             seconds: self.seconds.get_or_create(&by_route).clone(),
             received_bytes: self.received_bytes.get_or_create(&by_route).clone(),
             sent_bytes: self.sent_bytes.get_or_create(&by_route).clone(),
             stored: ended(Outcome::Stored),
+            durable_target: durable("target"),
+            durable_spooled: durable("spooled"),
             answered: ended(Outcome::Answered),
         }
     }
@@ -238,6 +269,16 @@ impl Metrics {
             "answers_lost",
             "Payloads stored whose client was gone before the answer",
             self.answers_lost.clone(),
+        );
+        registry.register(
+            "payloads_stored",
+            "Payloads acknowledged, by who has them: the target, or the spool",
+            self.durable.clone(),
+        );
+        registry.register(
+            "idempotency_keys",
+            "Requests that brought an idempotency key, by what it was found to be",
+            self.idempotency_keys.clone(),
         );
         registry.register(
             "target_calls",

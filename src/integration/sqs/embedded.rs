@@ -14,7 +14,7 @@ use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::integration::{StoreState, Targets};
 use crate::model::message::{Attributes, md5_of_attributes, md5_of_body, sqs_text};
 use crate::model::value::QueueName;
-use crate::store::{Delivery, NewMessage, Receive, Store, StoreError};
+use crate::store::{self, Delivery, NewKey, NewMessage, Once, Receive, Store, StoreError};
 
 pub(super) async fn send(
     targets: &Targets,
@@ -22,30 +22,57 @@ pub(super) async fn send(
     request: send::Request,
     deadline: Instant,
 ) -> Result<Sent, TargetError> {
-    let message = NewMessage {
+    let store = open_store(targets)?;
+    let sending = store.send(&queue.0, message_of(request));
+    let sent = by(deadline, Lost::MayHaveHappened, sending).await;
+    sent.map(Sent::from).map_err(|error| naming(error, queue))
+}
+
+/// The same, once for each idempotency key.
+pub(in crate::integration) async fn send_once(
+    targets: &Targets,
+    queue: &QueueName,
+    request: send::Request,
+    key: NewKey,
+    deadline: Instant,
+) -> Result<Once<Sent>, TargetError> {
+    let store = open_store(targets)?;
+    let sending = store.send_once(&queue.0, message_of(request), key);
+    let sent = by(deadline, Lost::MayHaveHappened, sending).await;
+    match sent.map_err(|error| naming(error, queue))? {
+        Once::New(sent) => Ok(Once::New(sent.into())),
+        Once::Known(known) => Ok(Once::Known(known)),
+    }
+}
+
+fn message_of(request: send::Request) -> NewMessage {
+    NewMessage {
         body: request.body.0,
         attributes: request.attributes,
         system_attributes: request.system_attributes,
         delay: request.delay_seconds.map(seconds),
         group_id: request.group_id,
         deduplication_id: request.deduplication_id,
-    };
-    let store = open_store(targets)?;
-    let sending = store.send(&queue.0, message);
-    let sent = by(deadline, Lost::MayHaveHappened, sending).await;
-    let sent = sent.map_err(|mut error| {
-        if error.class == Class::Limit {
-            error.message = format!("queue:{queue}: {}", error.message);
+    }
+}
+
+fn naming(mut error: TargetError, queue: &QueueName) -> TargetError {
+    if error.class == Class::Limit {
+        error.message = format!("queue:{queue}: {}", error.message);
+    }
+    error
+}
+
+impl From<store::Sent> for Sent {
+    fn from(sent: store::Sent) -> Sent {
+        Sent {
+            message_id: sent.message_id,
+            md5_of_body: sent.md5_of_body,
+            md5_of_attributes: sent.md5_of_attributes,
+            md5_of_system_attributes: sent.md5_of_system_attributes,
+            sequence_number: sent.sequence_number,
         }
-        error
-    })?;
-    Ok(Sent {
-        message_id: sent.message_id,
-        md5_of_body: sent.md5_of_body,
-        md5_of_attributes: sent.md5_of_attributes,
-        md5_of_system_attributes: sent.md5_of_system_attributes,
-        sequence_number: sent.sequence_number,
-    })
+    }
 }
 
 pub(super) async fn receive(
@@ -95,14 +122,10 @@ pub(super) async fn purge(
 }
 
 fn open_store(targets: &Targets) -> Result<Store, TargetError> {
-    let absent = |reason| {
-        TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason)
-            .of_embedded_queue()
-    };
     match targets.store_state() {
         StoreState::Open(store) => Ok(store),
-        StoreState::Absent => Err(absent("no embedded store is configured".to_owned())),
-        StoreState::Unavailable(reason) => Err(absent(reason)),
+        StoreState::Absent => Err(TargetError::no_store("no embedded store is configured")),
+        StoreState::Unavailable(reason) => Err(TargetError::no_store(&reason)),
     }
 }
 
@@ -123,7 +146,7 @@ async fn by<T>(
 }
 
 /// What the store's refusal means, in SQS's own codes where SQS has one.
-fn refusal(error: StoreError) -> TargetError {
+pub(in crate::integration) fn refusal(error: StoreError) -> TargetError {
     let message = error.to_string();
     let of = |class, code: &str| {
         TargetError::new(class, Service::Sqs, code, message.clone()).of_embedded_queue()

@@ -7,6 +7,8 @@ mod purge;
 mod receive;
 mod send;
 
+pub(super) use self::embedded::refusal as refused_by_store;
+
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
 

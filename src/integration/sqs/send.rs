@@ -23,6 +23,8 @@ use crate::model::message::{
 };
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
+use crate::model::value::QueueName;
+use crate::store::{NewKey, Once};
 
 /// Sends one message to a queue.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -233,7 +235,29 @@ impl Kind for SendMessage {
     }
 }
 
+impl Request {
+    /// The embedded queue that it goes to, if it goes to one.
+    pub(in crate::integration) fn embedded(&self) -> Option<&QueueName> {
+        match &self.queue {
+            Queue::Embedded(name) => Some(name),
+            Queue::Aws { .. } => None,
+        }
+    }
+}
+
 impl SendMessage {
+    pub(in crate::integration) async fn send_once(
+        request: Request,
+        targets: &Targets,
+        key: NewKey,
+        deadline: Instant,
+    ) -> Result<Once<Sent>, TargetError> {
+        match request.embedded().cloned() {
+            Some(queue) => embedded::send_once(targets, &queue, request, key, deadline).await,
+            None => Err(TargetError::no_store("not an embedded queue")),
+        }
+    }
+
     /// A queue that each request names may be FIFO: what is mapped for a group counts.
     pub(in crate::integration) fn order_key(compiled: &Compiled) -> OrderKey {
         let fifo = match compiled.address.queue.constant() {

@@ -109,7 +109,7 @@ async fn a_file_of_a_newer_version_is_refused() {
         refused,
         Err(OpenError::NewerVersion {
             found: 99,
-            known: 1,
+            known: schema::VERSION,
             ..
         })
     ));
