@@ -60,8 +60,8 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
-    Drill(drill::Drill),
     Queue(queue::Queue),
+    Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -86,8 +86,8 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
-        Command::Drill(drill) => drill.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }

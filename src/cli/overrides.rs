@@ -21,7 +21,8 @@ pub struct Overrides {
     /// The most that the store may take on disk, in bytes
     #[arg(long, hide_short_help = true, value_name = "BYTES")]
     override_store_size: Option<u64>,
-    /// Bind every listener to this address; its port should be 0 where there are several
+    /// Bind every listener, that of the SQS protocol included, to this address; its port should be 0 where there are
+    /// several
     #[arg(long, hide_short_help = true, value_name = "HOST:PORT")]
     override_bind: Option<String>,
     /// Bind the admin listener to this address, and ask for no token
@@ -51,6 +52,9 @@ impl Overrides {
         if let Some(bind) = &self.override_bind {
             for listener in &mut blueprint.listeners {
                 listener.bind.clone_from(bind);
+            }
+            if let Some(sqs) = &mut blueprint.sqs {
+                sqs.bind.clone_from(bind);
             }
         }
         if let Some(bind) = &self.override_admin {

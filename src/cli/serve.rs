@@ -136,6 +136,9 @@ fn banner(blueprint: &Blueprint, started: &Started) -> String {
         text += &format!("listening on http://{address} ({name})\n");
     }
     text += &format!("admin on http://{}\n", started.admin);
+    if let Some(address) = started.sqs {
+        text += &format!("sqs on http://{address}\n");
+    }
     if blueprint.store.needed {
         text += &format!("store in {}\n", blueprint.store.path.display());
     }

@@ -43,6 +43,7 @@ mod idempotency;
 mod job;
 mod manage;
 mod message;
+mod moving;
 mod once;
 mod open;
 mod peek;

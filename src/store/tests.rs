@@ -7,6 +7,7 @@ mod idempotency;
 mod manage;
 mod model;
 mod peek;
+mod redrive;
 mod spool;
 mod standard;
 

@@ -19,10 +19,10 @@ use super::error::StoreError;
 use super::group::Desks;
 use super::handle::Grip;
 use super::job::{Job, Reply, Solo, Verdict};
+use super::moving::Moving;
 use super::open::Files;
 use super::receive::Attempts;
 use super::recover::Recovery;
-use super::redrive::Moving;
 use super::settle::Purge;
 use super::space::Space;
 

@@ -124,6 +124,15 @@ pub struct QueueFate {
     pub fate: &'static str,
 }
 
+/// Labels of a request to the SQS listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SqsRequest {
+    /// The action; empty where none was understood.
+    pub action: &'static str,
+    /// `ok`, or the code of the refusal.
+    pub code: &'static str,
+}
+
 /// The handles that a route's requests count on; looked up once when a plan is built.
 #[derive(Clone, Debug)]
 pub struct RouteMeters {
@@ -152,6 +161,7 @@ pub struct Metrics {
     pub idempotency_keys: Family<KeyUse, Counter>,
     pub target_calls: Family<Called, Counter>,
     pub target_seconds: Family<ByIntegration, Histogram>,
+    pub sqs_requests: Family<SqsRequest, Counter>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
 }
@@ -188,6 +198,7 @@ impl Default for Metrics {
             idempotency_keys: Family::default(),
             target_calls: Family::default(),
             target_seconds: Family::new_with_constructor(latency_histogram),
+            sqs_requests: Family::default(),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
         }
@@ -290,6 +301,11 @@ impl Metrics {
             "Time from the call to the target's answer",
             Unit::Seconds,
             self.target_seconds.clone(),
+        );
+        registry.register(
+            "sqs_requests",
+            "Requests to the SQS listener, by action and result",
+            self.sqs_requests.clone(),
         );
         registry.register(
             "access_log_lines",
