@@ -4,11 +4,13 @@ mod broken;
 mod crash;
 mod faults;
 mod fifo;
+mod format;
 mod idempotency;
 mod manage;
 mod model;
 mod peek;
 mod spool;
+mod spool_crash;
 mod spool_model;
 mod standard;
 
