@@ -4,12 +4,14 @@ mod broken;
 mod crash;
 mod faults;
 mod fifo;
+mod format;
 mod idempotency;
 mod manage;
 mod model;
 mod peek;
 mod redrive;
 mod spool;
+mod spool_crash;
 mod spool_model;
 mod standard;
 
