@@ -71,7 +71,7 @@ pub(super) enum Job {
         reply: Reply<Once<Reservation>>,
     },
     ChangeKey {
-        change: KeyChange,
+        change: Box<KeyChange>,
         reply: Reply<()>,
     },
     Solo(Solo),
