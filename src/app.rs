@@ -24,10 +24,11 @@ use crate::listen::{
     BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
 };
 use crate::pipeline::Gateway;
-use crate::plan::blueprint::StoreBlueprint;
+use crate::plan::blueprint::{SqsBlueprint, StoreBlueprint};
 use crate::plan::{Blueprint, Current, build};
+use crate::sqs_api::SqsApi;
 use crate::stack::Front;
-use crate::store::{DeclareError, Notice, OpenError, Options, Store};
+use crate::store::{Clock, DeclareError, Notice, OpenError, Options, Store};
 use crate::telemetry::metrics::Name;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
 
@@ -57,6 +58,8 @@ pub struct Started {
     /// Listener names and their addresses.
     pub listeners: Vec<(Arc<str>, SocketAddr)>,
     pub admin: SocketAddr,
+    /// The listener of the SQS protocol.
+    pub sqs: Option<SocketAddr>,
     /// What an operator should know about the queues.
     pub notices: Vec<Notice>,
     /// Why the store could not be opened; routes that need it answer 503 until it can.
@@ -90,6 +93,7 @@ pub async fn serve(
         name: "admin".into(),
         bind: blueprint.admin.clone(),
     })?;
+    let sqs_bound = blueprint.sqs.as_ref().map(bind_sqs).transpose()?;
     let metrics = Metrics::new();
     let log = AccessLog::open(
         &blueprint.log_destination,
@@ -132,10 +136,16 @@ pub async fn serve(
 
     let admin_address = admin_bound.local_addr();
     let stats: Vec<Arc<ListenStats>> = bound.iter().map(|_| Arc::default()).collect();
+    let sqs_stats: Arc<ListenStats> = Arc::default();
     let named = bound
         .iter()
         .map(|bound| Name(bound.name().clone()))
         .zip(stats.iter().cloned())
+        .chain(
+            sqs_bound
+                .iter()
+                .map(|bound| (Name(bound.name().clone()), sqs_stats.clone())),
+        )
         .collect();
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
@@ -150,6 +160,7 @@ pub async fn serve(
     let mut started = Started {
         listeners: Vec::new(),
         admin: admin_address,
+        sqs: sqs_bound.as_ref().map(Bound::local_addr),
         notices: Vec::new(),
         store_unavailable: None,
     };
@@ -193,6 +204,10 @@ pub async fn serve(
             counted,
         ));
     }
+    if let (Some(bound), Some(sqs)) = (sqs_bound, &blueprint.sqs) {
+        let api = sqs_api(sqs, &targets, &metrics);
+        listeners.spawn(run(bound, limits.clone(), api, drain.clone(), sqs_stats));
+    }
     announce(&started);
 
     // A listener that ends by itself has failed: its port is gone, so the gateway stops in good order.
@@ -225,6 +240,23 @@ pub async fn serve(
     }
     drop(telemetry);
     failed.map_or(Ok(ended), |error| Err(StartError::Process(error)))
+}
+
+fn bind_sqs(sqs: &SqsBlueprint) -> Result<Bound, BindError> {
+    Bound::bind(&ListenerSpec {
+        name: "sqs".into(),
+        bind: sqs.bind.clone(),
+    })
+}
+
+fn sqs_api(sqs: &SqsBlueprint, targets: &Arc<Targets>, metrics: &Metrics) -> SqsApi {
+    SqsApi::new(
+        targets.clone(),
+        sqs.access.clone(),
+        sqs.region.clone(),
+        Clock::system(),
+        metrics.clone(),
+    )
 }
 
 fn connection_limits(blueprint: &Blueprint) -> ConnectionLimits {

@@ -1,6 +1,7 @@
 //! Credentials to a caller. One file a kind; `AuthorizerConfig` is the register.
 
 pub mod api_key;
+pub mod sigv4;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::config::load::{ProcessEnvironment, load};
+use crate::config::users;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problem, Problems, Severity};
 use crate::plan::Blueprint;
@@ -23,7 +24,7 @@ pub struct Compiled {
 pub fn compiled(paths: &[PathBuf]) -> Compiled {
     let loaded = load::<Config>(paths, &ProcessEnvironment);
     let mut problems = loaded.problems;
-    let Some(config) = loaded.value else {
+    let Some(mut config) = loaded.value else {
         return Compiled {
             blueprint: None,
             problems,
@@ -32,6 +33,7 @@ pub fn compiled(paths: &[PathBuf]) -> Compiled {
     let mut found = Problems::default();
     let api = loaded.sources.default_api();
     let directory = |path: &_| loaded.sources.directory(path);
+    users::read(&mut config, &directory, &ProcessEnvironment, &mut problems);
     let blueprint = compile(
         &config,
         &Origin {

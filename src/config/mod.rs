@@ -11,6 +11,7 @@ mod schema;
 mod service;
 mod stage;
 mod target;
+pub mod users;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -20,6 +21,7 @@ use crate::authn::AuthorizerConfig;
 use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
+use crate::sqs_api;
 
 use off::OrOff;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.
     pub queues: IndexMap<QueueName, Queue>,
+    /// The SQS protocol over the embedded queues, on a listener of its own. Default: none.
+    pub sqs: Option<sqs_api::Settings>,
     /// How targets are treated, by queue URL, ARN or name; `default` for those that are not named.
     pub targets: IndexMap<String, Target>,
     /// Cross-origin resource sharing, for every route; `false` for none. Default: none.

@@ -14,6 +14,7 @@ use crate::limit::BucketSpec;
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
 use crate::model::value::StageName;
+use crate::sqs_api;
 use crate::store::QueueSpec;
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
@@ -36,6 +37,7 @@ pub struct Blueprint {
     pub admin_token: Option<Secret<String>>,
     pub aws: aws::Settings,
     pub store: StoreBlueprint,
+    pub sqs: Option<SqsBlueprint>,
     pub cors: Option<CorsPolicy>,
     pub limits: GatewayLimits,
     pub keys: Vec<([u8; 32], KeyEntry)>,
@@ -63,6 +65,16 @@ pub struct StoreBlueprint {
     pub queues: Vec<QueueSpec>,
     /// Whether anything configured needs it: a queue is declared, or a route names one.
     pub needed: bool,
+}
+
+/// The listener of the SQS protocol.
+#[derive(Clone, Debug)]
+pub struct SqsBlueprint {
+    /// `host:port`.
+    pub bind: String,
+    pub access: sqs_api::Access,
+    /// Of the queues' ARNs.
+    pub region: String,
 }
 
 /// Limits that hold for the gateway as a whole.

@@ -22,8 +22,7 @@ use crate::telemetry::log_format::LogFormat;
 
 use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
 use super::cors::CorsPolicy;
-use super::delivery;
-use super::routes;
+use super::{delivery, routes, sqs};
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -39,7 +38,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let dialect = config.responses.unwrap_or_default();
     let stage_variables = stage_variables(config, problems);
     let listeners = listeners(config, problems);
-    let exposed = !is_loopback(&listeners);
+    let exposed = !listeners.iter().all(|listener| is_loopback(&listener.bind));
     let keys = api_keys(config, exposed, problems);
     let queues = queues(config, problems);
     let (log_destination, log_format) = access_log(config, origin, problems);
@@ -77,6 +76,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let aws = config.aws.clone().unwrap_or_default();
     aws::check(&aws, &root.key("aws"), problems);
     let store = store(config, origin, queues, &routes, problems);
+    let sqs = sqs::compile(config, &listeners, &admin, problems);
     let limits = limits(config, dialect, problems);
     if problems.errors() > before {
         return None;
@@ -92,6 +92,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         aws,
         store,
+        sqs,
         cors,
         limits,
         keys,
@@ -172,7 +173,7 @@ fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerBlueprint>
 }
 
 /// Checks the form of `host:port`; the address, where it is written as one.
-fn check_bind(bind: &str, at: &ConfigPath, problems: &mut Problems) -> Option<IpAddr> {
+pub(super) fn check_bind(bind: &str, at: &ConfigPath, problems: &mut Problems) -> Option<IpAddr> {
     if let Ok(address) = bind.parse::<std::net::SocketAddr>() {
         return Some(address.ip());
     }
@@ -187,15 +188,14 @@ fn check_bind(bind: &str, at: &ConfigPath, problems: &mut Problems) -> Option<Ip
     None
 }
 
-fn is_loopback(listeners: &[ListenerBlueprint]) -> bool {
-    listeners.iter().all(|listener| {
-        let host = listener.bind.rsplit_once(':').map_or("", |(host, _)| host);
-        host == "localhost"
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback())
-    })
+/// Whether an address can be reached from this machine only.
+pub(super) fn is_loopback(bind: &str) -> bool {
+    let host = bind.rsplit_once(':').map_or("", |(host, _)| host);
+    host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn api_keys(config: &Config, exposed: bool, problems: &mut Problems) -> Vec<([u8; 32], KeyEntry)> {
@@ -425,7 +425,9 @@ fn store(
         Some(path) => (origin.directory)(&at.key("path")).join(path),
         None => Path::new("data").to_owned(),
     };
-    let needed = !queues.is_empty() || routes.iter().any(|route| route.needs_store());
+    let needed = !queues.is_empty()
+        || config.sqs.is_some()
+        || routes.iter().any(|route| route.needs_store());
     StoreBlueprint {
         path,
         max_size: max_size.0,

@@ -12,6 +12,7 @@ mod delivery;
 pub mod matcher;
 mod response;
 mod routes;
+mod sqs;
 
 use std::sync::Arc;
 

@@ -1,14 +1,18 @@
 //! Tests of the store as a whole: what SQS's semantics ask, what survives, and what is refused.
 
+mod broken;
 mod crash;
 mod faults;
 mod fifo;
+mod format;
 mod idempotency;
 mod manage;
 mod model;
 mod peek;
 mod redrive;
 mod spool;
+mod spool_crash;
+mod spool_model;
 mod standard;
 
 use std::path::Path;

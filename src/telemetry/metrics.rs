@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::forwarding::Forwarding;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -124,6 +125,15 @@ pub struct QueueFate {
     pub fate: &'static str,
 }
 
+/// Labels of a request to the SQS listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SqsRequest {
+    /// The action; empty where none was understood.
+    pub action: &'static str,
+    /// `ok`, or the code of the refusal.
+    pub code: &'static str,
+}
+
 /// The handles that a route's requests count on; looked up once when a plan is built.
 #[derive(Clone, Debug)]
 pub struct RouteMeters {
@@ -152,8 +162,10 @@ pub struct Metrics {
     pub idempotency_keys: Family<KeyUse, Counter>,
     pub target_calls: Family<Called, Counter>,
     pub target_seconds: Family<ByIntegration, Histogram>,
+    pub sqs_requests: Family<SqsRequest, Counter>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
+    pub forwarding: Forwarding,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -188,8 +200,10 @@ impl Default for Metrics {
             idempotency_keys: Family::default(),
             target_calls: Family::default(),
             target_seconds: Family::new_with_constructor(latency_histogram),
+            sqs_requests: Family::default(),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
+            forwarding: Forwarding::default(),
         }
     }
 }
@@ -292,6 +306,11 @@ impl Metrics {
             self.target_seconds.clone(),
         );
         registry.register(
+            "sqs_requests",
+            "Requests to the SQS listener, by action and result",
+            self.sqs_requests.clone(),
+        );
+        registry.register(
             "access_log_lines",
             "Access log lines written",
             self.log_lines.clone(),
@@ -301,6 +320,7 @@ impl Metrics {
             "Access log lines dropped because the log could not keep up",
             self.log_dropped.clone(),
         );
+        self.forwarding.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

@@ -1,0 +1,165 @@
+//! The canonical request: the one spelling of a request that signer and verifier agree on.
+
+use http::header::HOST;
+use percent_encoding::percent_decode_str;
+
+use super::form::Form;
+use super::{Head, Refused};
+
+/// Everything but the last line, the payload's hash; ends with the newline before it.
+pub(super) fn request(head: &Head<'_>, form: &Form) -> Result<String, Refused> {
+    let headers = headers(head, &form.signed_headers)?;
+    Ok(format!(
+        "{}\n{}\n{}\n{headers}\n{}\n",
+        head.method,
+        path(head.uri.path()),
+        query(head.uri.query().unwrap_or_default()),
+        form.signed_headers.join(";")
+    ))
+}
+
+/// Each segment encoded once more, `/` when empty (every service but S3).
+fn path(path: &str) -> String {
+    if path.is_empty() {
+        return "/".to_owned();
+    }
+    let mut canonical = String::with_capacity(path.len());
+    for segment in normalized(path).split('/').skip(1) {
+        canonical.push('/');
+        encode(segment.as_bytes(), &mut canonical);
+    }
+    canonical
+}
+
+/// Without empty, `.` and `..` segments (RFC 3986, 5.2.4), as signers take it; a slash at the end stays.
+fn normalized(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let end = if path.ends_with('/') && !kept.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    format!("/{}{end}", kept.join("/"))
+}
+
+/// Names and values encoded, in the order of the encoded; the signature itself left out.
+fn query(query: &str) -> String {
+    let mut pairs: Vec<(String, String)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .filter(|(name, _)| *name != "X-Amz-Signature")
+        .map(|(name, value)| (recoded(name), recoded(value)))
+        .collect();
+    pairs.sort();
+    let pairs: Vec<String> = pairs
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join("&")
+}
+
+fn recoded(raw: &str) -> String {
+    let decoded: Vec<u8> = percent_decode_str(raw).collect();
+    let mut encoded = String::with_capacity(raw.len());
+    encode(&decoded, &mut encoded);
+    encoded
+}
+
+/// RFC 3986: all but the unreserved characters, in upper case.
+fn encode(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(byte) {
+            out.push(char::from(*byte));
+        } else {
+            out.push('%');
+            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            out.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+}
+
+/// The signed headers, a line each. `host` and every `x-amz-…` that came has to be among them, or someone on the way
+/// could have added it.
+fn headers(head: &Head<'_>, signed: &[String]) -> Result<String, Refused> {
+    let has = |name: &str| signed.iter().any(|signed| signed == name);
+    let mut present = head.headers.keys().map(|name| name.as_str());
+    let unsigned = present.find(|name| name.starts_with("x-amz-") && !has(name));
+    if let Some(name) = unsigned.or_else(|| (!has("host")).then_some("host")) {
+        return Err(Refused::Incomplete(format!(
+            "The header '{name}' must be a signed header."
+        )));
+    }
+    let mut lines = String::new();
+    for name in signed {
+        let mut values: Vec<String> = head
+            .headers
+            .get_all(name.as_str())
+            .iter()
+            .map(|value| collapsed(&String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        // HTTP/2 has the authority in place of the header.
+        if values.is_empty()
+            && name == HOST.as_str()
+            && let Some(authority) = head.uri.authority()
+        {
+            values.push(authority.as_str().to_owned());
+        }
+        if values.is_empty() {
+            return Err(Refused::Incomplete(format!(
+                "The signed header '{name}' is not in the request."
+            )));
+        }
+        lines.push_str(&format!("{name}:{}\n", values.join(",")));
+    }
+    Ok(lines)
+}
+
+/// Trimmed, with runs of spaces as one.
+fn collapsed(value: &str) -> String {
+    let words: Vec<&str> = value.split_ascii_whitespace().collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_normalized_and_encoded_once_more() {
+        for (sent, canonical) in [
+            ("", "/"),
+            ("/", "/"),
+            ("/items/a%20b", "/items/a%2520b"),
+            ("/000000000000/q.fifo", "/000000000000/q.fifo"),
+            ("/a/./b/../c/", "/a/c/"),
+            ("//a//b", "/a/b"),
+            ("/../..", "/"),
+        ] {
+            assert_eq!(path(sent), canonical, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_sorted_by_its_encoded_names_and_values() {
+        assert_eq!(query("b=2&a=x%20y"), "a=x%20y&b=2");
+        assert_eq!(query("a=2&a=1&B&c=%7e&=x"), "=x&B=&a=1&a=2&c=~");
+        assert_eq!(query("X-Amz-Signature=s&a=%2f"), "a=%2F");
+        assert_eq!(query(""), "");
+    }
+
+    #[test]
+    fn values_of_headers_are_trimmed_and_their_spaces_collapsed() {
+        assert_eq!(collapsed("  a   b\tc "), "a b c");
+    }
+}

@@ -1,0 +1,63 @@
+//! Files that a configuration names and that hold configuration themselves: users with their keys. They are read after
+//! the route files and before anything is compiled, by the same rules: `${env:…}` in values, every problem at its place.
+
+use std::path::{Path, PathBuf};
+
+use super::Config;
+use super::load::{Environment, load};
+use crate::authn::sigv4::{UserList, UsersFile};
+use crate::model::path::ConfigPath;
+use crate::model::problem::Problems;
+
+/// Reads the files of users. `directory`: where relative paths under a configuration path begin. What could not be read
+/// stays the name of a file.
+pub fn read(
+    config: &mut Config,
+    directory: &dyn Fn(&ConfigPath) -> PathBuf,
+    environment: &dyn Environment,
+    problems: &mut Problems,
+) {
+    let Some(sqs) = &mut config.sqs else {
+        return;
+    };
+    let at = ConfigPath::root().key("sqs").key("credentials");
+    if let Some(list) = &mut sqs.credentials {
+        read_list(list, &at, directory, environment, problems);
+    }
+}
+
+fn read_list(
+    list: &mut UserList,
+    at: &ConfigPath,
+    directory: &dyn Fn(&ConfigPath) -> PathBuf,
+    environment: &dyn Environment,
+    problems: &mut Problems,
+) {
+    let UserList::File(file) = list else {
+        return;
+    };
+    if file.as_os_str().is_empty() {
+        problems
+            .error(at, "the name of the file is empty")
+            .help("write a file that holds `users: […]`, or the list itself");
+        return;
+    }
+    let path = directory(at).join(&*file);
+    if Path::new(&path).is_dir() {
+        problems
+            .error(at, format!("{} is a directory", path.display()))
+            .help("write a file that holds `users: […]`");
+        return;
+    }
+    let loaded = load::<UsersFile>(&[path], environment);
+    // Their places are in the file; those that have none belong to the key that named it.
+    for mut problem in loaded.problems.0 {
+        if problem.place.is_none() {
+            problem.path = at.clone();
+        }
+        problems.0.push(problem);
+    }
+    if let Some(file) = loaded.value {
+        *list = UserList::Users(file.users);
+    }
+}
