@@ -34,7 +34,8 @@
 //! Standard queues are first in, first out as far as redelivery lets them: a message that becomes visible again stands
 //! where it stood. Every handle ever given out for a message of a standard queue deletes it; a FIFO queue wants the
 //! current one. Messages keep their sequence number and time of sending when they move to a dead-letter queue; there,
-//! their receive count begins anew.
+//! their receive count begins anew. What is moved back out of one is a new message to its queue: it gets a new number and
+//! comes last, and keeps its id and its time of sending.
 
 mod checkpoint;
 mod checksum;
