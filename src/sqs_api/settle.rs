@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::store::StoreError;
 
 use super::batch;
-use super::fault::{Code, Fault};
+use super::fault::Fault;
 use super::input::{Input, required};
 use super::queues::{Answer, Queues};
 
@@ -100,9 +100,6 @@ impl Queues<'_> {
 /// Names the handle, as the service does.
 fn of_handle(error: StoreError, handle: &str) -> Fault {
     match error {
-        StoreError::ReceiptHandleInvalid => Code::ReceiptHandleIsInvalid.because(format!(
-            "The input receipt handle \"{handle}\" is not a valid receipt handle."
-        )),
         StoreError::ReceiptHandleExpired => {
             Fault::value("ReceiptHandle", handle, "The receipt handle has expired.")
         }
