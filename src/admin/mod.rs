@@ -19,12 +19,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::forward::TargetView;
 use crate::integration::StoreState;
 use crate::listen::{
     Bound, ConnectionLimits, Drain, DrainHandle, ListenStats, Malformed, Serve, run,
 };
 use crate::model::peer::Peer;
 use crate::pipeline::Gateway;
+use crate::plan::Plan;
 use crate::store::Health;
 
 pub use guard::Guard;
@@ -81,9 +83,16 @@ impl Admin {
             "/livez" => text(StatusCode::OK, "alive\n"),
             "/readyz" => self.ready(),
             "/metrics" => self.exposition.response(&self.gateway),
+            "/v1/targets" => self.targets(),
             "/v1/plan" => json_response(StatusCode::OK, &self.plan),
             _ => text(StatusCode::NOT_FOUND, NOTHING),
         }
+    }
+
+    /// How each target does: its breaker, and what waits for it.
+    fn targets(&self) -> Response<Full<Bytes>> {
+        let plan = self.gateway.current.load();
+        json_response(StatusCode::OK, &json!({ "targets": targets_json(&plan) }))
     }
 
     /// 200 when new requests are served; else 503 with what stands in the way. A target that is down is not among it.
@@ -117,7 +126,7 @@ impl Admin {
             StatusCode::SERVICE_UNAVAILABLE
         };
         let ready = obstacles.is_empty();
-        let body = json!({ "ready": ready, "obstacles": obstacles, "requestsInFlight": used, "store": store });
+        let body = json!({ "ready": ready, "obstacles": obstacles, "requestsInFlight": used, "store": store, "targets": targets_json(&plan) });
         let mut response = json_response(status, &body);
         if !ready {
             response
@@ -130,11 +139,27 @@ impl Admin {
 
 const NOTHING: &str = "There is nothing here. GET / lists what there is.\n";
 
+fn targets_json(plan: &Plan) -> Vec<Value> {
+    let view = |view: TargetView| {
+        json!({
+            "target": view.target,
+            "breaker": view.breaker,
+            "lastError": view.last_error,
+            "spooled": view.depth,
+            "spooledBytes": view.bytes,
+            "oldestAgeSeconds": view.oldest_age.map(|age| age.as_secs_f64()),
+            "deadLetters": view.dead_letters,
+        })
+    };
+    plan.forward.targets().into_iter().map(view).collect()
+}
+
 const INDEX: &str = "Penstock, admin listener\n\n\
     /livez      is the process alive\n\
     /readyz     does it serve new requests, and if not, why\n\
     /metrics    Prometheus metrics\n\
     /v1/plan    the routes that run, as JSON\n\
+    /v1/targets the targets: their breakers, and what waits for them\n\
     /v1/queues  the queues, spools and dead letters, as JSON\n\
     /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
     /v1/queues/NAME/moves     how redrives go\n\

@@ -3,12 +3,15 @@
 
 mod check;
 mod completions;
+mod drill;
 mod explain;
 mod load;
+mod overrides;
 mod queue;
 mod routes;
 mod schema;
 mod serve;
+mod store;
 mod table;
 
 use std::process::ExitCode;
@@ -59,6 +62,8 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Queue(queue::Queue),
+    Store(store::Store),
+    Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -84,6 +89,8 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Store(store) => store.run(),
+        Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
     }

@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 use super::load::compiled;
 use super::table::table;
 use super::{Exit, print};
+use crate::forward::AckMode;
+use crate::integration::Integration;
 use crate::model::value::{ByteSize, Span};
 use crate::plan::Blueprint;
+use crate::plan::blueprint::RouteBlueprint;
 
 /// Print the routes of a configuration as a table
 #[derive(Debug, Args)]
@@ -49,8 +52,9 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 .collect();
             vec![
                 route.key.to_string(),
-                route.integration.kind().to_owned(),
-                route.integration.target_label().to_owned(),
+                joined(route, |target| target.kind()),
+                joined(route, Integration::target_label),
+                route.ack.mode.name().to_owned(),
                 if authorizers.is_empty() {
                     "-".to_owned()
                 } else {
@@ -70,6 +74,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
             "ROUTE",
             "INTEGRATION",
             "TARGET",
+            "ACK",
             "AUTHORIZER",
             "THROTTLE",
             "BODY",
@@ -79,6 +84,21 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
     )
 }
 
+/// The same of each target, one after the other.
+fn joined(route: &RouteBlueprint, word: impl Fn(&Integration) -> &str) -> String {
+    let words: Vec<&str> = route.targets().map(|target| word(target)).collect();
+    words.join(", ")
+}
+
+fn ack_json(route: &RouteBlueprint) -> Value {
+    let ack = route.ack;
+    json!({
+        "mode": ack.mode.name(),
+        "budgetSeconds": (ack.mode == AckMode::TargetOrSpool).then(|| ack.budget.as_secs_f64()),
+        "order": (ack.mode != AckMode::Target).then(|| ack.order.name()),
+    })
+}
+
 /// The plan for programs. Nothing that came from a secret is in it.
 pub fn plan_json(blueprint: &Blueprint) -> Value {
     let routes: Vec<Value> = blueprint
@@ -86,10 +106,16 @@ pub fn plan_json(blueprint: &Blueprint) -> Value {
         .iter()
         .map(|route| {
             let authorizers: Vec<&str> = route.authorizers.iter().map(|(name, _)| name.as_str()).collect();
+            let targets: Vec<Value> = route
+                .targets()
+                .map(|target| json!({ "integration": target.kind(), "target": target.target_label() }))
+                .collect();
             json!({
                 "route": route.key.to_string(),
                 "integration": route.integration.kind(),
                 "target": route.integration.target_label().to_owned(),
+                "targets": targets,
+                "ack": ack_json(route),
                 "authorizers": authorizers,
                 "throttle": route.throttle.map(|bucket| json!({ "rate": bucket.rate, "burst": bucket.burst })),
                 "limits": {

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
 use super::load::compiled;
+use super::overrides::Overrides;
 use super::routes::{plan_json, routes_table};
 use crate::app::{self, Ended, Started};
 use crate::authn::api_key::{DEMO_KEY, hash_of};
@@ -38,6 +40,11 @@ pub struct Serve {
     /// How lines of the process log look
     #[arg(long, env = "PENSTOCK_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// End, as by kill -9, when the process that started this one ends
+    #[arg(long, hide_short_help = true)]
+    end_with_parent: bool,
 }
 
 impl Serve {
@@ -46,9 +53,16 @@ impl Serve {
             eprintln!("error: {refusal}");
             return Exit::Usage;
         }
-        let Some(blueprint) = compiled(&self.files).blueprint_or_problems() else {
+        if self.end_with_parent
+            && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
+        {
+            eprintln!("error: --end-with-parent: {error}");
+            return Exit::CannotStart;
+        }
+        let Some(mut blueprint) = compiled(&self.files).blueprint_or_problems() else {
             return Exit::Problems;
         };
+        self.overrides.apply(&mut blueprint);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

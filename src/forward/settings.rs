@@ -44,6 +44,17 @@ pub enum Order {
     Route,
 }
 
+impl Order {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::None => "none",
+            Order::Key => "key",
+            Order::Route => "route",
+        }
+    }
+}
+
 /// What becomes of the records behind one that the target refuses for what it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

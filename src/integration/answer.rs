@@ -129,22 +129,6 @@ impl Answer {
         self.outcome.answered().status()
     }
 
-    /// Whether the gateway gave it, for a record that is spooled.
-    pub fn is_spooled(&self) -> bool {
-        false
-    }
-
-    /// The answer as it is kept beside an idempotency key; `None` for kinds that store nothing.
-    pub fn encode(&self) -> Option<Bytes> {
-        None
-    }
-
-    /// An answer that was kept; `None` if these are not the bytes of one.
-    pub fn decode(kept: &[u8]) -> Option<Answer> {
-        let _ = kept;
-        None
-    }
-
     /// The service's request id; none from the embedded queues.
     pub fn service_request_id(&self) -> Option<&str> {
         self.request_id.as_deref()

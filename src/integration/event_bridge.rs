@@ -1,4 +1,6 @@
-//! `EventBridge-PutEvents`: always one entry.
+//! `EventBridge-PutEvents`: always one entry, of one caller.
+
+mod batch;
 
 use std::borrow::Cow;
 
@@ -6,15 +8,17 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
 use schemars::JsonSchema;
+use serde::de::{Deserializer, Error as _};
+use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, optional, text, utf8};
-use super::refusal::{Lost, Service, TargetError, classify};
+use super::refusal::{Lost, Service, TargetError};
 use super::shape::TextList;
-use super::{Called, Effect, Kind, NameList, OwnKeys, Targets, within};
+use super::{Called, Effect, Kind, NameList, OwnKeys, TargetName, Targets, within};
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
@@ -71,7 +75,8 @@ pub struct Compiled {
 }
 
 /// The call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     #[serde(rename = "Entries")]
     entries: [Entry; 1],
@@ -79,17 +84,20 @@ pub struct Request {
     region: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
     #[serde(
         rename = "Time",
         skip_serializing_if = "Option::is_none",
-        serialize_with = "as_iso"
+        serialize_with = "as_text",
+        default,
+        deserialize_with = "kept_time"
     )]
     time: Option<DateTime>,
     #[serde(rename = "Source")]
     source: String,
-    #[serde(rename = "Resources", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "Resources", skip_serializing_if = "Vec::is_empty", default)]
     resources: Vec<String>,
     #[serde(rename = "DetailType")]
     detail_type: String,
@@ -101,11 +109,30 @@ struct Entry {
     trace_header: Option<String>,
 }
 
-fn as_iso<S: Serializer>(time: &Option<DateTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time.and_then(|time| time.fmt(Format::DateTime).ok()) {
+/// ISO 8601, or seconds since 1970 for a time that the SDK cannot say so: a year above 9999, parts of a microsecond.
+fn as_text<S: Serializer>(time: &Option<DateTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(found) = time else {
+        return serializer.serialize_none();
+    };
+    let iso = found.fmt(Format::DateTime).ok();
+    let exact =
+        |text: &String| DateTime::from_str(text, Format::DateTime).is_ok_and(|t| t == *found);
+    match iso.filter(exact) {
         Some(text) => serializer.serialize_str(&text),
-        None => serializer.serialize_none(),
+        None => {
+            let seconds = found.fmt(Format::EpochSeconds);
+            serializer.serialize_str(&seconds.map_err(S::Error::custom)?)
+        }
     }
+}
+
+fn kept_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    time(Bytes::from(text))
+        .map(Some)
+        .map_err(|_| D::Error::custom("this is no time"))
 }
 
 fn time(bytes: Bytes) -> Result<DateTime, Flaw> {
@@ -141,11 +168,12 @@ fn detail(bytes: Bytes) -> Result<String, Flaw> {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventPut {
     /// The id, where the entry was taken.
     event_id: Option<String>,
-    /// The refusal, where it was not.
+    /// The refusal, where it was not. Such an answer is not kept.
+    #[serde(skip)]
     refused: Option<TargetError>,
 }
 
@@ -217,16 +245,7 @@ impl Kind for PutEvents {
         let client =
             client.map_err(|error| TargetError::from_call(Service::EventBridge, lost, error))?;
         let [entry] = request.entries;
-        let entry = aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
-            .set_time(entry.time)
-            .source(entry.source)
-            .set_resources((!entry.resources.is_empty()).then_some(entry.resources))
-            .detail_type(entry.detail_type)
-            .detail(entry.detail)
-            .set_event_bus_name(entry.event_bus_name)
-            .set_trace_header(entry.trace_header)
-            .build();
-        let call = client.put_events().entries(entry);
+        let call = client.put_events().entries(entry.sdk());
         let output = within(Box::pin(call.send()), Service::EventBridge, lost, deadline).await?;
         let request_id = output.request_id().map(str::to_owned);
         let failed = output.failed_entry_count;
@@ -248,8 +267,7 @@ impl EventPut {
             .unwrap_or_default();
         if let Some(code) = code.filter(|code| !code.is_empty()) {
             let message = message.unwrap_or_default();
-            let class = classify(200, &code, &message);
-            let refused = TargetError::new(class, Service::EventBridge, code, message);
+            let refused = TargetError::of_entry(Service::EventBridge, 200, code, message);
             return Ok(EventPut {
                 event_id: None,
                 refused: Some(refused),
@@ -270,13 +288,51 @@ impl EventPut {
     }
 }
 
+impl Request {
+    pub(super) fn target(&self) -> TargetName {
+        let [entry] = &self.entries;
+        let bus = entry.event_bus_name.as_deref().unwrap_or("default");
+        TargetName::new(Service::EventBridge, bus, self.region.as_deref())
+    }
+
+    /// As PutEvents counts its entries.
+    pub(super) fn size(&self) -> usize {
+        let [entry] = &self.entries;
+        entry.size()
+    }
+}
+
+impl EventPut {
+    /// What a caller is told whose event is spooled.
+    pub(super) fn spooled(id: &str) -> EventPut {
+        EventPut {
+            event_id: Some(id.to_owned()),
+            refused: None,
+        }
+    }
+}
+
 impl Entry {
+    fn sdk(self) -> aws_sdk_eventbridge::types::PutEventsRequestEntry {
+        aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
+            .set_time(self.time)
+            .source(self.source)
+            .set_resources((!self.resources.is_empty()).then_some(self.resources))
+            .detail_type(self.detail_type)
+            .detail(self.detail)
+            .set_event_bus_name(self.event_bus_name)
+            .set_trace_header(self.trace_header)
+            .build()
+    }
+
+    fn size(&self) -> usize {
+        let time = if self.time.is_some() { 14 } else { 0 };
+        let resources: usize = self.resources.iter().map(String::len).sum();
+        time + self.source.len() + self.detail_type.len() + self.detail.len() + resources
+    }
+
     fn check_size(&self) -> Result<(), MapError> {
-        let size = if self.time.is_some() { 14 } else { 0 }
-            + self.source.len()
-            + self.detail_type.len()
-            + self.detail.len()
-            + self.resources.iter().map(String::len).sum::<usize>();
+        let size = self.size();
         if size <= ENTRY_BYTES {
             return Ok(());
         }

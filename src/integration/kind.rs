@@ -10,6 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use base64::Engine as _;
 use bytes::Bytes;
 use schemars::JsonSchema;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::time::Instant;
@@ -134,6 +135,38 @@ impl Serialize for Payload {
                 map.end()
             }
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Printed)
+    }
+}
+
+/// A payload as it is printed.
+struct Printed;
+
+impl<'de> Visitor<'de> for Printed {
+    type Value = Payload;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a text, or bytes as {\"base64\": …}")
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Payload, E> {
+        Ok(Payload(Bytes::copy_from_slice(text.as_bytes())))
+    }
+    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Payload, E> {
+        Ok(Payload(Bytes::from(text)))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Payload, A::Error> {
+        let Some(("base64", text)) = map.next_entry::<&str, String>()? else {
+            return Err(A::Error::custom("expected `base64`"));
+        };
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+        bytes
+            .map(|bytes| Payload(Bytes::from(bytes)))
+            .map_err(A::Error::custom)
     }
 }
 

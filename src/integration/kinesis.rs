@@ -1,5 +1,7 @@
 //! `Kinesis-PutRecord`. The mapped bytes are the record; `decode_data: base64` is for callers that send base64.
 
+mod batch;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -12,7 +14,7 @@ use tokio::time::Instant;
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, bytes, optional, text, utf8};
 use super::refusal::{Lost, Service, TargetError};
-use super::{Called, DecodeData, Effect, Kind, OwnKeys, Payload, Targets, within};
+use super::{Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, within};
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
@@ -61,7 +63,8 @@ pub struct Compiled {
 }
 
 /// The call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     #[serde(rename = "StreamName")]
     stream_name: String,
@@ -81,7 +84,7 @@ pub struct Request {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
     shard_id: String,
     sequence_number: String,
@@ -208,18 +211,57 @@ impl Kind for PutRecord {
             .set_sequence_number_for_ordering(request.sequence_number_for_ordering)
             .set_explicit_hash_key(request.explicit_hash_key);
         let output = within(Box::pin(call.send()), Service::Kinesis, lost, deadline).await?;
-        // the SDK puts empty texts where an answer lacks what it has to have
-        if output.sequence_number.is_empty() || output.shard_id.is_empty() {
+        Ok(Called {
+            request_id: output.request_id().map(str::to_owned),
+            answer: Put::confirmed(
+                output.sequence_number,
+                output.shard_id,
+                output.encryption_type,
+            )?,
+        })
+    }
+}
+
+impl Request {
+    pub(super) fn target(&self) -> TargetName {
+        let region = self.region.as_deref();
+        TargetName::new(Service::Kinesis, &self.stream_name, region)
+    }
+
+    pub(super) fn partition_key(&self) -> &str {
+        &self.partition_key
+    }
+
+    /// Data and partition key, as PutRecords counts them.
+    pub(super) fn size(&self) -> usize {
+        self.data.0.len() + self.partition_key.len()
+    }
+}
+
+impl Put {
+    /// What a caller is told whose record is spooled.
+    pub(super) fn spooled(id: &str) -> Put {
+        Put {
+            shard_id: "spooled".to_owned(),
+            sequence_number: id.to_owned(),
+            encryption_type: None,
+        }
+    }
+
+    /// What Kinesis said of a record. The SDK puts empty texts where an answer lacks what it has to have.
+    fn confirmed(
+        sequence_number: String,
+        shard_id: String,
+        encryption_type: Option<aws_sdk_kinesis::types::EncryptionType>,
+    ) -> Result<Put, TargetError> {
+        if sequence_number.is_empty() || shard_id.is_empty() {
             let missing = "a sequence number and a shard";
             return Err(TargetError::no_receipt(Service::Kinesis, missing));
         }
-        Ok(Called {
-            request_id: output.request_id().map(str::to_owned),
-            answer: Put {
-                encryption_type: output.encryption_type.map(|kind| kind.as_str().to_owned()),
-                shard_id: output.shard_id,
-                sequence_number: output.sequence_number,
-            },
+        Ok(Put {
+            encryption_type: encryption_type.map(|kind| kind.as_str().to_owned()),
+            shard_id,
+            sequence_number,
         })
     }
 }

@@ -206,7 +206,11 @@ mod tests {
             serde_json::to_string(&request).unwrap(),
             r#"{"Mock":{"status":418,"headers":{"content-type":"text/plain","x-b":"alpha!"},"body":{"base64":"AP8="}}}"#
         );
-        let super::super::Request(super::super::Call::Mock(request)) = request else {
+        let super::super::Request {
+            call: super::super::Call::Mock(request),
+            ..
+        } = request
+        else {
             panic!("a mock");
         };
         let rendered = request.rendered();

@@ -9,7 +9,9 @@
 
 mod answer;
 mod app_config;
+mod batch;
 mod event_bridge;
+mod kept;
 mod kind;
 mod kinesis;
 mod mock;
@@ -18,6 +20,7 @@ mod refusal;
 mod shape;
 mod sqs;
 mod step_functions;
+mod target;
 mod written;
 mod xml;
 
@@ -43,6 +46,7 @@ pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{DecodeData, Encode, Payload};
 pub use self::parameter::MapError;
 pub use self::refusal::{Class, Service, TargetError};
+pub use self::target::{BatchLimits, TargetName};
 pub use self::written::IntegrationConfig;
 
 use self::answer::Answered;
@@ -197,7 +201,7 @@ impl Integration {
 
     /// The call for a request.
     pub fn map(&self, sources: &dyn Sources, id: &RequestId) -> Result<Request, MapError> {
-        self.0.compiled.map(sources, id).map(Request)
+        self.0.compiled.map(sources, id).map(Request::from)
     }
 }
 
@@ -213,19 +217,45 @@ pub enum OrderKey {
 
 /// The exact call, with the service's own parameter names, tagged with the integration's: as `penstock explain` prints
 /// it. Bytes that are not text stand as `{"base64": …}`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct Request(Call);
+pub struct Request {
+    call: Call,
+    /// The target may have it already.
+    #[serde(skip)]
+    resend: bool,
+}
+
+impl From<Call> for Request {
+    fn from(call: Call) -> Request {
+        let resend = false;
+        Request { call, resend }
+    }
+}
 
 impl Request {
-    /// Whether the record goes to an embedded queue.
-    pub fn is_embedded(&self) -> bool {
-        matches!(&self.0, Call::SqsSendMessage(request) if request.embedded().is_some())
+    /// The same call once more, after an attempt that may have reached the target: that the target has it already is a
+    /// success.
+    pub fn again(self) -> Request {
+        Request {
+            resend: true,
+            ..self
+        }
+    }
+
+    /// The service that is called.
+    pub fn service(&self) -> Service {
+        self.call.service()
+    }
+
+    /// Whether the target may have it already.
+    pub fn is_resend(&self) -> bool {
+        self.resend
     }
 
     /// How much longer than usual the answer may take: the wait of a long poll. It extends the deadline.
     pub fn wait(&self) -> Duration {
-        self.0.wait()
+        self.call.wait()
     }
 }
 
@@ -259,6 +289,15 @@ impl Targets {
         StoreState::clone(&self.store.load())
     }
 
+    /// The store, or why there is none that could be used.
+    pub fn open_store(&self) -> Result<Store, TargetError> {
+        match self.store_state() {
+            StoreState::Open(store) => Ok(store),
+            StoreState::Absent => Err(TargetError::no_store("no embedded store is configured")),
+            StoreState::Unavailable(reason) => Err(TargetError::no_store(reason)),
+        }
+    }
+
     /// The store has come up, or gone.
     pub fn set_store(&self, state: StoreState) {
         self.store.store(Arc::new(state));
@@ -273,7 +312,11 @@ impl Targets {
     /// Calls the target, once, and answers by the deadline. Neither the deadline nor dropping the future undoes a call
     /// that is under way: who must know its outcome runs it in a task of its own.
     pub async fn call(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
-        request.0.run(self, deadline).await
+        let already_there = request.already_there();
+        match request.call.run(self, deadline).await {
+            Err(error) if error.says_already_there() => already_there.ok_or(error),
+            result => result,
+        }
     }
 }
 
@@ -285,7 +328,7 @@ impl Targets {
         key: NewKey,
         deadline: Instant,
     ) -> Result<Once<Answer>, TargetError> {
-        let sent = match request.0 {
+        let sent = match request.call {
             Call::SqsSendMessage(request) => {
                 sqs::SendMessage::send_once(request, self, key, deadline).await?
             }
@@ -379,10 +422,13 @@ macro_rules! integrations {
         }
 
         /// What is sent.
-        #[derive(Debug, Serialize)]
+        #[derive(Clone, Debug, Serialize)]
         enum Call { $(#[serde(rename = $tag)] $variant(<$kind as Kind>::Request),)+ }
 
         impl Call {
+            fn service(&self) -> Service {
+                match self { $(Call::$variant(_) => <$kind as Kind>::SERVICE,)+ }
+            }
             fn wait(&self) -> Duration {
                 match self { $(Call::$variant(request) => <$kind as Kind>::wait(request),)+ }
             }
@@ -423,7 +469,10 @@ integrations! {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod fake;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 #[cfg(test)]
 mod wire_tests;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::answer::Rendered;
-use super::{sqs, xml};
+use super::xml;
 use crate::aws::{CallError, Refusal};
 use crate::model::code::Code;
 use crate::model::request_id::RequestId;
 use crate::store::StoreError;
 
 /// A service that integrations call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Service {
     Sqs,
     Kinesis,
@@ -138,17 +138,6 @@ impl TargetError {
         )
     }
 
-    /// The embedded store refused.
-    pub fn of_store(error: StoreError) -> TargetError {
-        sqs::refused_by_store(error)
-    }
-
-    /// There is no embedded store, or it cannot be used.
-    pub fn no_store(reason: &str) -> TargetError {
-        TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason)
-            .of_embedded_queue()
-    }
-
     /// Another request with the same idempotency key was faster; nothing was stored for this one.
     pub fn known_already() -> TargetError {
         TargetError::new(
@@ -229,6 +218,67 @@ impl TargetError {
                 && refusal.status != 503,
             embedded: false,
         }
+    }
+
+    /// Of one entry of a batch that was answered as a whole.
+    pub(super) fn of_entry(
+        service: Service,
+        status: u16,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> TargetError {
+        let (code, message) = (code.into(), message.into());
+        let class = classify(status, &code, &message);
+        TargetError {
+            may_have_happened: class == Class::Unavailable && !code.contains("ServiceUnavailable"),
+            ..TargetError::new(class, service, code, message)
+        }
+    }
+
+    /// Of a call that was not made, because one before it in the same batch says that the target cannot be used now.
+    pub(super) fn not_sent(service: Service) -> TargetError {
+        TargetError::new(
+            Class::Unavailable,
+            service,
+            "NotSent",
+            "an earlier record of the same batch could not be sent",
+        )
+    }
+
+    /// Of a call that cannot be kept, or not in this way: what the configuration should not have let through.
+    pub fn misused(service: Service, what: &str) -> TargetError {
+        TargetError::new(Class::Setup, service, "CannotBeSpooled", what)
+    }
+
+    /// Of a call that was ended before its answer, because the gateway stops or gave up on it.
+    pub fn interrupted(service: Service) -> TargetError {
+        TargetError::new(
+            Class::OutcomeUnknown,
+            service,
+            "Interrupted",
+            "the gateway did not wait for the target's answer",
+        )
+    }
+
+    /// Whether the call was not made, or not awaited, for a reason of ours: it says nothing about the target.
+    pub fn is_ours(&self) -> bool {
+        self.status.is_none() && ["NotSent", "Interrupted"].contains(&self.code.as_str())
+    }
+
+    /// The embedded store refused.
+    pub fn of_spool(error: StoreError) -> TargetError {
+        super::sqs::refusal(error)
+    }
+
+    /// There is no embedded store, or it cannot be used.
+    pub fn no_store(reason: impl Into<String>) -> TargetError {
+        TargetError::new(Class::StoreUnavailable, Service::Sqs, "StoreAbsent", reason)
+            .of_embedded_queue()
+    }
+
+    /// Whether the target has an execution of that name already.
+    pub(super) fn says_already_there(&self) -> bool {
+        self.code.rsplit(['.', '#']).next() == Some("ExecutionAlreadyExists")
     }
 
     /// Of an embedded queue, not of the service that it stands for.

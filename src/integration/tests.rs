@@ -55,7 +55,7 @@ pub(super) fn try_compile(json: &str, region: Option<&str>) -> (Option<Integrati
 }
 
 /// Compiles what is right.
-pub(super) fn compile(json: &str) -> Integration {
+pub(crate) fn compile(json: &str) -> Integration {
     let (compiled, problems) = try_compile(json, Some("eu-west-1"));
     compiled.unwrap_or_else(|| panic!("{problems:#?}"))
 }
@@ -68,7 +68,7 @@ pub(super) fn problems(json: &str) -> Vec<String> {
 }
 
 /// The call for a request with that body.
-pub(super) fn map(integration: &Integration, body: &[u8]) -> Result<Request, MapError> {
+pub(crate) fn map(integration: &Integration, body: &[u8]) -> Result<Request, MapError> {
     integration.map(&Fixed(body), &RequestId::mint())
 }
 

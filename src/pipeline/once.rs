@@ -94,7 +94,7 @@ pub(super) async fn entry(
     };
     x.keyed(hex(&new.key));
     let store = store(plan)?;
-    let known = store.known(&new).await.map_err(TargetError::of_store)?;
+    let known = store.known(&new).await.map_err(TargetError::of_spool)?;
     match known {
         None => Ok(Entry::Go(Some(new))),
         Some(Known::Mismatch) if once.stores_mismatched => {
@@ -137,7 +137,7 @@ pub(super) fn store(plan: &Plan) -> Result<Store, TargetError> {
     match plan.targets.store_state() {
         StoreState::Open(store) => Ok(store),
         StoreState::Absent => Err(TargetError::no_store("no embedded store is configured")),
-        StoreState::Unavailable(reason) => Err(TargetError::no_store(&reason)),
+        StoreState::Unavailable(reason) => Err(TargetError::no_store(reason)),
     }
 }
 

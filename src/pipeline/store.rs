@@ -189,7 +189,7 @@ impl Delivery {
     /// Once for each key. Where the record goes into the store, key, record and answer are one transaction there; else
     /// the key is reserved before the call, and the answer kept before it is given.
     async fn once(self, mut requests: Vec<Request>, store: Store, key: NewKey) -> Made {
-        let refused = |error| Undelivered::Target(TargetError::of_store(error));
+        let refused = |error| Undelivered::Target(TargetError::of_spool(error));
         if self.ack.mode == AckMode::Spool {
             return self.deliver(requests, Some(key)).await;
         }

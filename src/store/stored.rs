@@ -15,6 +15,8 @@ pub(super) struct Stored {
     pub origin: i64,
     pub id: Uuid,
     pub sent_at: i64,
+    /// The checksum of what the caller sent.
+    pub content_hash: u64,
     pub group_id: Option<String>,
     pub deduplication_id: Option<String>,
     pub attributes: Attributes,
@@ -78,6 +80,7 @@ impl Stored {
             origin,
             id,
             sent_at,
+            content_hash: content,
             group_id: group_id.map(str::to_owned),
             deduplication_id: deduplication_id.map(str::to_owned),
             attributes,

@@ -19,10 +19,10 @@ use super::error::StoreError;
 use super::group::Desks;
 use super::handle::Grip;
 use super::job::{Job, Reply, Solo, Verdict};
+use super::moving::Moving;
 use super::open::Files;
 use super::receive::Attempts;
 use super::recover::Recovery;
-use super::redrive::Moving;
 use super::settle::Purge;
 use super::space::Space;
 
@@ -215,10 +215,6 @@ impl Writer {
                 let _ = reply.send(self.declare(specs));
             }
             Solo::Order(order) => order(Ok(self)),
-            Solo::OpenSpools { targets, reply } => {
-                // As with queues.
-                let _ = reply.send(self.open_spools(&targets));
-            }
             Solo::ConfirmTime(reply) => {
                 self.timeline.confirm();
                 let _ = reply.send(Ok(()));

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use super::receive::{Message, Received};
 use super::send::Sent;
 use super::{receive, send};
+use crate::integration::Targets;
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
-use crate::integration::{StoreState, Targets};
 use crate::model::message::{Attributes, md5_of_attributes, md5_of_body, sqs_text};
 use crate::model::value::QueueName;
-use crate::store::{self, Delivery, NewKey, NewMessage, Once, Receive, Store, StoreError};
+use crate::store::{self, Delivery, NewKey, NewMessage, Once, Receive, StoreError};
 
 pub(super) async fn send(
     targets: &Targets,
@@ -22,7 +22,7 @@ pub(super) async fn send(
     request: send::Request,
     deadline: Instant,
 ) -> Result<Sent, TargetError> {
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let sending = store.send(&queue.0, message_of(request));
     let sent = by(deadline, Lost::MayHaveHappened, sending).await;
     sent.map(Sent::from).map_err(|error| naming(error, queue))
@@ -36,7 +36,7 @@ pub(in crate::integration) async fn send_once(
     key: NewKey,
     deadline: Instant,
 ) -> Result<Once<Sent>, TargetError> {
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let sending = store.send_once(&queue.0, message_of(request), key);
     let sent = by(deadline, Lost::MayHaveHappened, sending).await;
     match sent.map_err(|error| naming(error, queue))? {
@@ -89,7 +89,7 @@ pub(super) async fn receive(
         wait: seconds(request.wait_time_seconds.unwrap_or_default()),
         attempt_id: request.attempt_id,
     };
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let receiving = store.receive(&queue.0, wanted);
     let deliveries = by(deadline, Lost::Harmless, receiving).await?;
     let (system, names) = (request.attribute_names, request.message_attribute_names);
@@ -106,7 +106,7 @@ pub(super) async fn delete(
     receipt_handle: &str,
     deadline: Instant,
 ) -> Result<(), TargetError> {
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let deleting = store.delete(&queue.0, receipt_handle);
     by(deadline, Lost::MayHaveHappened, deleting).await
 }
@@ -116,17 +116,9 @@ pub(super) async fn purge(
     queue: &QueueName,
     deadline: Instant,
 ) -> Result<u64, TargetError> {
-    let store = open_store(targets)?;
+    let store = targets.open_store()?;
     let purging = store.purge(&queue.0);
     by(deadline, Lost::MayHaveHappened, purging).await
-}
-
-fn open_store(targets: &Targets) -> Result<Store, TargetError> {
-    match targets.store_state() {
-        StoreState::Open(store) => Ok(store),
-        StoreState::Absent => Err(TargetError::no_store("no embedded store is configured")),
-        StoreState::Unavailable(reason) => Err(TargetError::no_store(&reason)),
-    }
 }
 
 fn seconds(seconds: i32) -> Duration {

@@ -6,16 +6,18 @@ mod embedded;
 mod purge;
 mod receive;
 mod send;
-
-pub(super) use self::embedded::refusal as refused_by_store;
+mod send_batch;
 
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use self::delete::DeleteMessage;
+pub(super) use self::embedded::refusal;
 pub use self::purge::PurgeQueue;
 pub use self::receive::ReceiveMessage;
 pub use self::send::SendMessage;
+pub(super) use self::send::{Request as SendRequest, Sent};
 
 use super::QueueFacts;
 use super::parameter::{Compiler, Flaw, Param, region, utf8};
@@ -64,6 +66,13 @@ impl Serialize for Queue {
             Queue::Embedded(name) => serializer.collect_str(&format_args!("queue:{name}")),
             Queue::Aws { url, .. } => serializer.serialize_str(url),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Queue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        queue(Bytes::from(text)).map_err(|_| D::Error::custom("this is no queue"))
     }
 }
 

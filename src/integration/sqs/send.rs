@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use super::attributes::{AttributesConfig, CompiledAttributes, ENCODING, MOST, Which};
 use super::{Address, MESSAGE_BYTES, Queue, embedded, fifo_id};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
+use crate::integration::kept::attributes;
 use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional};
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::integration::{
-    Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, Targets, within, xml,
+    Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, TargetName, Targets, within, xml,
 };
 use crate::mapping::Sources;
 use crate::model::message::{
@@ -75,7 +76,8 @@ pub struct Compiled {
 }
 
 /// The call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     #[serde(rename = "QueueUrl")]
     pub(super) queue: Queue,
@@ -85,7 +87,9 @@ pub struct Request {
     pub(super) delay_seconds: Option<i32>,
     #[serde(
         rename = "MessageAttributes",
-        skip_serializing_if = "Attributes::is_empty"
+        skip_serializing_if = "Attributes::is_empty",
+        default,
+        deserialize_with = "attributes"
     )]
     pub(super) attributes: Attributes,
     #[serde(
@@ -97,7 +101,9 @@ pub struct Request {
     pub(super) group_id: Option<String>,
     #[serde(
         rename = "MessageSystemAttributes",
-        skip_serializing_if = "Attributes::is_empty"
+        skip_serializing_if = "Attributes::is_empty",
+        default,
+        deserialize_with = "attributes"
     )]
     pub(super) system_attributes: Attributes,
     #[serde(rename = "Region", skip_serializing_if = "Option::is_none")]
@@ -105,7 +111,7 @@ pub struct Request {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     pub(super) message_id: String,
     pub(super) md5_of_body: String,
@@ -346,13 +352,49 @@ impl Compiled {
 
 impl Request {
     /// Body and attributes together, as SQS counts them.
+    pub(in crate::integration) fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(name, value)| value.size(name));
+        self.body.0.len() + attributes.sum::<usize>()
+    }
+
     fn check_size(&self) -> Result<(), MapError> {
-        let attributes: usize = self
-            .attributes
-            .iter()
-            .map(|(name, value)| value.size(name))
-            .sum();
-        within_limit(&self.queue, self.body.0.len() + attributes)
+        within_limit(&self.queue, self.size())
+    }
+
+    pub(super) fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
+    pub(in crate::integration) fn is_embedded(&self) -> bool {
+        matches!(self.queue, Queue::Embedded(_))
+    }
+
+    pub(in crate::integration) fn target(&self) -> TargetName {
+        match &self.queue {
+            Queue::Embedded(name) => TargetName::new(Service::Sqs, &format!("queue:{name}"), None),
+            Queue::Aws { url, region } => {
+                let named = self.region().filter(|_| region.is_none());
+                TargetName::new(Service::Sqs, url, named)
+            }
+        }
+    }
+
+    /// The message group, where the queue keeps its order.
+    pub(in crate::integration) fn order_key(&self) -> Option<&str> {
+        let fifo = self.queue.is_fifo();
+        self.group_id.as_deref().filter(|_| fifo)
+    }
+
+    /// What a caller is told whose message is spooled.
+    pub(in crate::integration) fn spooled(&self, id: &str) -> Sent {
+        Sent {
+            message_id: id.to_owned(),
+            md5_of_body: md5_of_body(&self.body.0),
+            md5_of_attributes: md5_of_attributes(&self.attributes),
+            md5_of_system_attributes: md5_of_attributes(&self.system_attributes),
+            sequence_number: None,
+        }
     }
 }
 
@@ -408,20 +450,11 @@ async fn send(
     let lost = Lost::MayHaveHappened;
     let client = targets.aws.sqs(request.region(), deadline).await;
     let client = client.map_err(|error| TargetError::from_call(Service::Sqs, lost, error))?;
-    let body_digest = md5_of_body(&request.body.0);
-    let attributes_digest = md5_of_attributes(&request.attributes);
-    let body = String::from_utf8(Vec::from(request.body.0)).map_err(|error| {
-        TargetError::new(
-            Class::Record,
-            Service::Sqs,
-            "InvalidMessageContents",
-            error.to_string(),
-        )
-    })?;
+    let digests = Digests::of(&request);
     let mut call = client
         .send_message()
         .queue_url(url)
-        .message_body(body)
+        .message_body(text(request.body.0)?)
         .set_delay_seconds(request.delay_seconds)
         .set_message_deduplication_id(request.deduplication_id)
         .set_message_group_id(request.group_id);
@@ -436,26 +469,49 @@ async fn send(
     }
     let output = within(Box::pin(call.send()), Service::Sqs, lost, deadline).await?;
     let request_id = output.request_id().map(str::to_owned);
-    let message_id = output.message_id.filter(|id| !id.is_empty());
     let sent = Sent {
-        message_id: message_id
-            .ok_or_else(|| TargetError::no_receipt(Service::Sqs, "a message's id"))?,
+        message_id: output.message_id.unwrap_or_default(),
         md5_of_body: output.md5_of_message_body.unwrap_or_default(),
         md5_of_attributes: output.md5_of_message_attributes,
         md5_of_system_attributes: output.md5_of_message_system_attributes,
         sequence_number: output.sequence_number,
     };
-    // The digest says what SQS has stored. If it is not what we sent, nobody may be told that the bytes are safe.
-    let other_body = sent.md5_of_body != body_digest;
-    let other_attributes =
-        sent.md5_of_attributes.is_some() && sent.md5_of_attributes != attributes_digest;
-    if other_body || other_attributes {
-        let what = if other_body {
+    Ok(Called {
+        answer: digests.confirm(sent)?,
+        request_id,
+    })
+}
+
+/// The digests of what was sent.
+pub(super) struct Digests {
+    body: String,
+    attributes: Option<String>,
+}
+
+impl Digests {
+    pub(super) fn of(request: &Request) -> Digests {
+        Digests {
+            body: md5_of_body(&request.body.0),
+            attributes: md5_of_attributes(&request.attributes),
+        }
+    }
+
+    /// An answer's digests say what SQS has stored. If it is not what we sent, nobody may be told that the bytes are
+    /// safe; nor without an id.
+    pub(super) fn confirm(&self, sent: Sent) -> Result<Sent, TargetError> {
+        if sent.message_id.is_empty() {
+            return Err(TargetError::no_receipt(Service::Sqs, "a message's id"));
+        }
+        let other_attributes =
+            sent.md5_of_attributes.is_some() && sent.md5_of_attributes != self.attributes;
+        let what = if sent.md5_of_body != self.body {
             "MD5OfMessageBody"
-        } else {
+        } else if other_attributes {
             "MD5OfMessageAttributes"
+        } else {
+            return Ok(sent);
         };
-        return Err(TargetError::new(
+        Err(TargetError::new(
             Class::OutcomeUnknown,
             Service::Sqs,
             "ChecksumMismatch",
@@ -463,21 +519,23 @@ async fn send(
                 "{what} is not that of what was sent; message {}",
                 sent.message_id
             ),
-        ));
+        ))
     }
-    Ok(Called {
-        answer: sent,
-        request_id,
+}
+
+/// The message as text: what SQS takes.
+pub(super) fn text(body: Bytes) -> Result<String, TargetError> {
+    String::from_utf8(Vec::from(body)).map_err(|error| {
+        TargetError::new(
+            Class::Record,
+            Service::Sqs,
+            "InvalidMessageContents",
+            error.to_string(),
+        )
     })
 }
 
-impl Request {
-    fn region(&self) -> Option<&str> {
-        self.region.as_deref()
-    }
-}
-
-fn unbuilt(error: aws_smithy_types::error::operation::BuildError) -> TargetError {
+pub(super) fn unbuilt(error: aws_smithy_types::error::operation::BuildError) -> TargetError {
     TargetError::new(
         Class::Setup,
         Service::Sqs,
@@ -486,7 +544,7 @@ fn unbuilt(error: aws_smithy_types::error::operation::BuildError) -> TargetError
     )
 }
 
-fn sdk_attribute(
+pub(super) fn sdk_attribute(
     attribute: Attribute,
 ) -> Result<aws_sdk_sqs::types::MessageAttributeValue, TargetError> {
     let builder =
@@ -499,7 +557,7 @@ fn sdk_attribute(
     .map_err(unbuilt)
 }
 
-fn sdk_system_attribute(
+pub(super) fn sdk_system_attribute(
     attribute: Attribute,
 ) -> Result<aws_sdk_sqs::types::MessageSystemAttributeValue, TargetError> {
     let builder =

@@ -7,6 +7,7 @@ mod stop;
 use bytes::Bytes;
 
 pub use self::start::StartExecution;
+pub(super) use self::start::{Request as StartRequest, Started};
 pub use self::start_sync::StartSyncExecution;
 pub use self::stop::StopExecution;
 

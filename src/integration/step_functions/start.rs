@@ -2,6 +2,7 @@
 //! start it twice; EXPRESS machines do not deduplicate.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use aws_smithy_types::DateTime;
 use schemars::JsonSchema;
@@ -12,9 +13,10 @@ use tokio::time::Instant;
 use super::{CONTENT_TYPE, arn, input, name, region};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, epoch, object};
 use crate::integration::event_bridge::last_part;
+use crate::integration::kept::milliseconds;
 use crate::integration::parameter::{Compiler, MapError, Param, optional};
 use crate::integration::refusal::{Lost, Service, TargetError};
-use crate::integration::{Called, Effect, Kind, OwnKeys, Targets, within};
+use crate::integration::{Called, Effect, Kind, OwnKeys, TargetName, Targets, within};
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
@@ -50,7 +52,8 @@ pub struct Compiled {
 }
 
 /// The call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     #[serde(rename = "stateMachineArn")]
     state_machine_arn: String,
@@ -62,9 +65,10 @@ pub struct Request {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     execution_arn: String,
+    #[serde(with = "milliseconds")]
     start_date: DateTime,
 }
 
@@ -142,6 +146,42 @@ impl Kind for StartExecution {
             },
         })
     }
+}
+
+impl Request {
+    pub(in crate::integration) fn target(&self) -> TargetName {
+        let arn = &self.state_machine_arn;
+        let region = self.region.as_deref();
+        let named = region.filter(|region| arn.split(':').nth(3) != Some(region));
+        TargetName::new(Service::StepFunctions, arn, named)
+    }
+
+    pub(in crate::integration) fn size(&self) -> usize {
+        self.input.as_deref().map_or(0, str::len)
+    }
+
+    /// The execution as it is called once it has started: the ARN follows from machine and name (STANDARD machines; an
+    /// EXPRESS one adds an id that nobody can know before), and the time is now.
+    pub(in crate::integration) fn started(&self) -> Started {
+        let mut parts = self.state_machine_arn.split(':');
+        let mut part = || parts.next().unwrap_or_default();
+        let (arn, partition, service, region, account) = (part(), part(), part(), part(), part());
+        let (_, machine) = (part(), part());
+        let name = &self.name;
+        Started {
+            execution_arn: format!(
+                "{arn}:{partition}:{service}:{region}:{account}:execution:{machine}:{name}"
+            ),
+            start_date: now(),
+        }
+    }
+}
+
+/// To the millisecond, as the service tells it.
+fn now() -> DateTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    DateTime::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
 impl Answered for Started {

@@ -1,10 +1,11 @@
 use super::*;
 use crate::aws;
+use crate::integration::StoreState;
 use crate::integration::answer::NativeAnswer;
 use crate::integration::tests::{compile, map};
 use crate::model::code::Code;
 use crate::model::request_id::RequestId;
-use crate::store::{Options, QueueSpec};
+use crate::store::{Options, QueueSpec, Store};
 
 async fn targets(directory: &std::path::Path) -> Targets {
     let mut options = Options::new(directory);

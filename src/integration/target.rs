@@ -1,0 +1,266 @@
+//! Who is called: a target's name among all services, which spools, breakers and settings go by; and what one call to it
+//! may carry.
+
+use std::fmt;
+
+use super::refusal::Service;
+use super::{Call, Request};
+
+/// A target among all services: service, the name under which routes know it, and the region where a call names one
+/// that the name does not. Its text ([`TargetName::as_str`]) is kept beside spooled records and reads back with
+/// [`TargetName::read`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TargetName {
+    /// `sqs:https://sqs.eu-west-1.amazonaws.com/111122223333/orders`, `kinesis:clicks@eu-west-1`, `events:hooks`,
+    /// `states:arn:aws:states:…`.
+    text: String,
+    service: Service,
+}
+
+/// What one call may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    pub records: usize,
+    /// As [`Request::size`] counts them, together.
+    pub bytes: usize,
+}
+
+/// SendMessageBatch (API reference): 10 messages, 1 MiB together.
+const SQS: BatchLimits = BatchLimits {
+    records: 10,
+    bytes: 1_048_576,
+};
+
+/// PutEvents (API reference): 10 entries, 1 MB together.
+const EVENT_BRIDGE: BatchLimits = BatchLimits {
+    records: 10,
+    bytes: 1_000_000,
+};
+
+/// PutRecords (API reference): 500 records. They may have 10 MiB together, partition keys included, and 5 MiB until
+/// 2025; emulators refuse more than that, and base64 has its part in what they count.
+const KINESIS: BatchLimits = BatchLimits {
+    records: 500,
+    bytes: 4_718_592,
+};
+
+/// One record a call.
+const ONE: BatchLimits = BatchLimits {
+    records: 1,
+    bytes: usize::MAX,
+};
+
+impl TargetName {
+    pub(super) fn new(service: Service, name: &str, region: Option<&str>) -> TargetName {
+        let scheme = scheme(service);
+        let text = match region {
+            Some(region) => format!("{scheme}:{name}@{region}"),
+            None => format!("{scheme}:{name}"),
+        };
+        TargetName { text, service }
+    }
+
+    /// The target of a text that was kept; `None` if no version of ours wrote it.
+    pub fn read(text: &str) -> Option<TargetName> {
+        let (scheme, name) = text.split_once(':')?;
+        let service = match scheme {
+            "sqs" => Service::Sqs,
+            "kinesis" => Service::Kinesis,
+            "events" => Service::EventBridge,
+            "states" => Service::StepFunctions,
+            _ => return None,
+        };
+        (!name.is_empty()).then(|| TargetName {
+            text: text.to_owned(),
+            service,
+        })
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The service that is called.
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// What `targets:` of the configuration may call it: the queue's URL, the ARN, or the name.
+    pub fn plain(&self) -> &str {
+        let name = self.text.split_once(':').map_or("", |(_, name)| name);
+        match name.rsplit_once('@') {
+            Some((name, region)) if crate::aws::is_region(region) => name,
+            _ => name,
+        }
+    }
+
+    /// As a label of metrics: the service and the last part of the name, `sqs:orders`.
+    pub fn label(&self) -> String {
+        let plain = self.plain();
+        let last = plain.rsplit(['/', ':']).next().unwrap_or(plain);
+        format!("{}:{last}", scheme(self.service))
+    }
+
+    /// What one call to it may carry.
+    pub fn batch_limits(&self) -> BatchLimits {
+        match self.service {
+            Service::Sqs => SQS,
+            Service::EventBridge => EVENT_BRIDGE,
+            Service::Kinesis => KINESIS,
+            Service::StepFunctions | Service::AppConfig | Service::Mock => ONE,
+        }
+    }
+}
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn scheme(service: Service) -> &'static str {
+    match service {
+        Service::Sqs => "sqs",
+        Service::Kinesis => "kinesis",
+        Service::EventBridge => "events",
+        Service::StepFunctions => "states",
+        Service::AppConfig => "appconfig",
+        Service::Mock => "mock",
+    }
+}
+
+impl Request {
+    /// The target, for calls that store a record; `None` for others.
+    pub fn target(&self) -> Option<TargetName> {
+        match &self.call {
+            Call::SqsSendMessage(request) => Some(request.target()),
+            Call::KinesisPutRecord(request) => Some(request.target()),
+            Call::EventBridgePutEvents(request) => Some(request.target()),
+            Call::StepFunctionsStartExecution(request) => Some(request.target()),
+            _ => None,
+        }
+    }
+
+    /// Whether the target is an embedded queue.
+    pub fn is_embedded(&self) -> bool {
+        matches!(&self.call, Call::SqsSendMessage(request) if request.is_embedded())
+    }
+
+    /// What keeps the record in order: the message group of a FIFO queue, the partition key of a stream.
+    pub fn order_key(&self) -> Option<&str> {
+        match &self.call {
+            Call::SqsSendMessage(request) => request.order_key(),
+            Call::KinesisPutRecord(request) => Some(request.partition_key()),
+            _ => None,
+        }
+    }
+
+    /// Whether the target itself keeps records of one key in order: a FIFO queue does.
+    pub fn is_ordered_by_target(&self) -> bool {
+        matches!(&self.call, Call::SqsSendMessage(request) if request.order_key().is_some())
+    }
+
+    /// The bytes that the record takes of a batch's, as its service counts them.
+    pub fn size(&self) -> usize {
+        match &self.call {
+            Call::SqsSendMessage(request) => request.size(),
+            Call::KinesisPutRecord(request) => request.size(),
+            Call::EventBridgePutEvents(request) => request.size(),
+            Call::StepFunctionsStartExecution(request) => request.size(),
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::integration::tests::{compile, map};
+
+    fn request(json: &str) -> Request {
+        map(&compile(json), b"{}").unwrap()
+    }
+
+    #[test]
+    fn a_target_is_named_by_service_name_and_the_region_that_the_name_does_not_say() {
+        for (json, text, plain, label) in [
+            (
+                r#"{"SQS-SendMessage":{"QueueUrl":"https://sqs.eu-west-1.amazonaws.com/1/orders","MessageBody":"$request.body"}}"#,
+                "sqs:https://sqs.eu-west-1.amazonaws.com/1/orders",
+                "https://sqs.eu-west-1.amazonaws.com/1/orders",
+                "sqs:orders",
+            ),
+            (
+                r#"{"SQS-SendMessage":{"QueueUrl":"http://127.0.0.1:4566/1/orders","MessageBody":"$request.body","Region":"us-east-1"}}"#,
+                "sqs:http://127.0.0.1:4566/1/orders@us-east-1",
+                "http://127.0.0.1:4566/1/orders",
+                "sqs:orders",
+            ),
+            (
+                r#"{"Kinesis-PutRecord":{"StreamName":"clicks","Data":"x","PartitionKey":"k","Region":"eu-west-1"}}"#,
+                "kinesis:clicks@eu-west-1",
+                "clicks",
+                "kinesis:clicks",
+            ),
+            (
+                r#"{"EventBridge-PutEvents":{"Detail":"{}","DetailType":"t","Source":"s"}}"#,
+                "events:default",
+                "default",
+                "events:default",
+            ),
+            (
+                r#"{"StepFunctions-StartExecution":{"StateMachineArn":"arn:aws:states:eu-west-1:1:stateMachine:flow"}}"#,
+                "states:arn:aws:states:eu-west-1:1:stateMachine:flow",
+                "arn:aws:states:eu-west-1:1:stateMachine:flow",
+                "states:flow",
+            ),
+            (
+                r#"{"StepFunctions-StartExecution":{"StateMachineArn":"arn:aws:states:eu-west-1:1:stateMachine:flow","Region":"us-east-1"}}"#,
+                "states:arn:aws:states:eu-west-1:1:stateMachine:flow@us-east-1",
+                "arn:aws:states:eu-west-1:1:stateMachine:flow",
+                "states:flow",
+            ),
+        ] {
+            let name = request(json).target().unwrap();
+            assert_eq!(
+                (name.as_str(), name.plain(), name.label().as_str()),
+                (text, plain, label)
+            );
+            assert_eq!(TargetName::read(text), Some(name));
+        }
+        assert_eq!(request(r#"{"Mock":{}}"#).target(), None);
+        for stranger in ["", "sqs", "sqs:", "ftp:x"] {
+            assert_eq!(TargetName::read(stranger), None);
+        }
+    }
+
+    #[test]
+    fn order_keys_are_those_that_the_targets_know() {
+        let key = |json: &str| {
+            let request = request(json);
+            (
+                request.order_key().map(str::to_owned),
+                request.is_ordered_by_target(),
+            )
+        };
+        assert_eq!(
+            key(
+                r#"{"SQS-SendMessage":{"QueueUrl":"https://sqs.eu-west-1.amazonaws.com/1/l.fifo","MessageBody":"$request.body","MessageGroupId":"g","MessageDeduplicationId":"d"}}"#
+            ),
+            (Some("g".into()), true)
+        );
+        assert_eq!(
+            key(
+                r#"{"SQS-SendMessage":{"QueueUrl":"https://sqs.eu-west-1.amazonaws.com/1/l","MessageBody":"$request.body","MessageGroupId":"g"}}"#
+            ),
+            (None, false)
+        );
+        assert_eq!(
+            key(
+                r#"{"Kinesis-PutRecord":{"StreamName":"s","Data":"x","PartitionKey":"$request.header.x-a"}}"#
+            ),
+            (Some("alpha".into()), false)
+        );
+    }
+}
