@@ -2,7 +2,7 @@
 
 import json
 import xml.etree.ElementTree as xml
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import boto3
 import pytest
@@ -96,9 +96,7 @@ class Query:
         self.signed = signed
 
     def __call__(self, action, target="/", method="POST", **parameters):
-        form = urlencode({"Action": action, "Version": "2012-11-05", **{
-            name.replace("__", "."): value for name, value in parameters.items()
-        }})
+        form = urlencode({"Action": action, "Version": "2012-11-05", **parameters}, quote_via=quote, safe="")
         return self.send(form, target, method)
 
     def send(self, form, target="/", method="POST"):
