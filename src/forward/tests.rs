@@ -450,6 +450,31 @@ async fn a_poison_record_is_a_dead_letter_and_its_group_goes_on() {
 }
 
 #[tokio::test]
+async fn a_poison_record_that_stops_its_group_keeps_its_place() {
+    let red = FIFO.replace("GROUP", "red");
+    let refusing = |heard: &Heard| match heard.body.to_string().contains("poison") {
+        true => error(400, "InvalidMessageContents"),
+        false => ok(heard),
+    };
+    let bench = Bench::new(refusing).await;
+    let blue = FIFO.replace("GROUP", "blue");
+    for (json, body) in [(&red, "poison"), (&red, "behind"), (&blue, "beside")] {
+        let mut parcel = parcel(Spool, &[json], body);
+        parcel.ack.on_poison = OnPoison::Stop;
+        assert_eq!(said(bench.forward.deliver(parcel).await), "spooled");
+    }
+    until(|| async { bench.depth(LEDGER) == 2 }).await;
+    let before = bench.fake.heard().len();
+    bench.fake.until(|heard| heard.len() > before + 2).await;
+    assert_eq!(bench.store().spool_depth(LEDGER).dead_letters, 0);
+    assert_eq!(bench.forward.targets()[0].breaker, "closed");
+    // somebody changes what the target takes
+    bench.fake.now(ok);
+    bench.empty(LEDGER).await;
+    assert_eq!(bench.fake.bodies().last().unwrap(), "behind");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_a_dead_letter_too() {
     let bench = Bench::new(ok).await;
     let other = map(&compile(PUT), b"x").unwrap().encode().unwrap();
@@ -652,13 +677,8 @@ async fn what_the_store_could_not_be_told_is_not_sent_again() {
         .set_store(StoreState::Unavailable("for now".to_owned()));
     gate.add_permits(10);
     let lane = bench.forward.lane(TargetName::read(QUEUE).unwrap());
-    let id = {
-        let peeked = store.spool_depth(QUEUE);
-        assert_eq!(peeked.depth, 1);
-        lane.clone()
-    };
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    drop(id);
+    until(|| async { lane.is_seen() }).await;
+    assert_eq!(store.spool_depth(QUEUE).depth, 1);
     // opened anew, the store gives the record out again
     store.close().await;
     drop(store);
