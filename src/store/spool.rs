@@ -136,13 +136,8 @@ impl Store {
         let targets = prepared.iter().map(|(target, ..)| target);
         let missing = self.without_spool(targets);
         if !missing.is_empty() {
-            self.ask(|reply| {
-                Job::Solo(Solo::OpenSpools {
-                    targets: missing,
-                    reply,
-                })
-            })
-            .await?;
+            self.order(move |writer| writer.open_spools(&missing))
+                .await?;
         }
         let entries = prepared.into_iter().map(|(target, row, hold)| {
             let spool = self.numbers(&target).map(|(queue, _)| queue);
