@@ -141,7 +141,8 @@ impl Forward {
                 ("budget", Some(left + SETTLING_TIME), None)
             }
         };
-        let may_be_there = failed.as_ref().is_none_or(TargetError::may_be_stored);
+        // of a call that is still under way its end will say so
+        let may_be_there = failed.as_ref().is_some_and(TargetError::may_be_stored);
         let copy = ToSpool {
             lane: lane.clone(),
             request: match may_be_there {

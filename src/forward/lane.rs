@@ -362,11 +362,10 @@ impl Trip {
                 },
             };
             // one record that got through says that the target works; else the gravest failure counts
-            let graver = match (&verdict, health) {
-                (None, _) | (_, Health::Well) => true,
-                (Some((Health::Ill, _)), Health::Unusable) => true,
-                _ => false,
-            };
+            let graver = matches!(
+                (&verdict, health),
+                (None, _) | (_, Health::Well) | (Some((Health::Ill, _)), Health::Unusable)
+            );
             if graver {
                 verdict = Some((health, error));
             }
