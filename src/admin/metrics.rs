@@ -203,6 +203,20 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         Unit::Bytes,
         bytes,
     );
+    let lost = Count::default();
+    lost.inc_by(stats.lost_commits);
+    registry.register(
+        "store_lost_commits",
+        "Commits that had been synced and were missing when the store was opened: the disk lost the end of the log",
+        lost,
+    );
+    let suspended = Level::default();
+    suspended.set(i64::from(stats.expiry_suspended));
+    registry.register(
+        "store_expiry_suspended",
+        "1 while nothing expires because the clock stepped, else 0",
+        suspended,
+    );
     let healthy = Level::default();
     healthy.set(i64::from(stats.health == Health::Healthy));
     registry.register(
