@@ -20,12 +20,6 @@ pub use view::{
 pub const DEFAULT_PAGE: usize = 10;
 /// The most messages of a page.
 pub const MAX_PAGE: usize = 1_000;
-/// A page ends early once its bodies come to this many bytes.
-const PAGE_BYTES: usize = 2 << 20;
-/// Messages that are read at once: few before it is known how large they are, never so many that a run of large ones
-/// behind small ones fills the memory.
-const FIRST_READ: usize = 4;
-const MOST_READ: usize = 64;
 /// The most messages that one receive may ask for (SQS).
 pub const MAX_RECEIVE: usize = 10;
 
@@ -137,31 +131,22 @@ impl Queues {
                 "limit is 1 to {MAX_PAGE}, not {limit}"
             )));
         }
-        let mut messages: Vec<MessageView> = Vec::new();
-        let (mut bytes, mut largest) = (0, 1);
-        let mut last = after;
-        let mut wanted = FIRST_READ;
-        let next = loop {
-            let wants = wanted.min(limit - messages.len());
-            let found = self.0.peek(queue, last, wants).await?;
-            let ended = found.len() < wants;
-            for message in &found {
-                bytes += message.body.len();
-                largest = largest.max(message.body.len());
-                last = Some(message.number);
-                messages.push(MessageView::peeked(queue, message));
+        let found = self.0.peek(queue, after, limit).await?;
+        let last = found.last().map(|message| message.number);
+        // A short page is no end: large bodies end it, and damaged messages are left out.
+        let next = match last {
+            Some(_) if found.len() < limit => {
+                let behind = self.0.peek(queue, last, 1).await?;
+                last.filter(|_| !behind.is_empty())
             }
-            if ended {
-                break None;
-            }
-            if messages.len() >= limit || bytes >= PAGE_BYTES {
-                break last;
-            }
-            wanted = ((PAGE_BYTES - bytes) / largest).clamp(1, MOST_READ);
+            last => last,
         };
         Ok(Page {
             queue: queue.to_owned(),
-            messages,
+            messages: found
+                .iter()
+                .map(|message| MessageView::peeked(queue, message))
+                .collect(),
             next,
         })
     }

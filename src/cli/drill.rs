@@ -238,6 +238,10 @@ fn shown(report: &Report) -> String {
         (total.in_dead_letters, "in dead-letter queues"),
         (total.still_spooled, "still spooled"),
         (
+            total.premature,
+            "PREMATURE: acknowledged as `target` before the target had them",
+        ),
+        (
             total.altered,
             "ALTERED: their bytes are not those that were sent",
         ),

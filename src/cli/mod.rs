@@ -11,6 +11,7 @@ mod queue;
 mod routes;
 mod schema;
 mod serve;
+mod store;
 mod table;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Queue(queue::Queue),
+    Store(store::Store),
     Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -87,6 +89,7 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Store(store) => store.run(),
         Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),

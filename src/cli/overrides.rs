@@ -21,10 +21,11 @@ pub struct Overrides {
     /// The most that the store may take on disk, in bytes
     #[arg(long, hide_short_help = true, value_name = "BYTES")]
     override_store_size: Option<u64>,
-    /// Bind every listener to this address; its port should be 0 where there are several
+    /// Bind every listener, that of the SQS protocol included, to this address; its port should be 0 where there are
+    /// several
     #[arg(long, hide_short_help = true, value_name = "HOST:PORT")]
     override_bind: Option<String>,
-    /// Bind the admin listener to this address
+    /// Bind the admin listener to this address, and ask for no token
     #[arg(long, hide_short_help = true, value_name = "HOST:PORT")]
     override_admin: Option<String>,
     /// Write the access log to this file, or `none`
@@ -52,9 +53,13 @@ impl Overrides {
             for listener in &mut blueprint.listeners {
                 listener.bind.clone_from(bind);
             }
+            if let Some(sqs) = &mut blueprint.sqs {
+                sqs.bind.clone_from(bind);
+            }
         }
         if let Some(bind) = &self.override_admin {
             blueprint.admin.clone_from(bind);
+            blueprint.admin_token = None;
         }
         if let Some(path) = &self.override_access_log {
             blueprint.log_destination = if path.as_os_str() == "none" {

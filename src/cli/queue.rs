@@ -15,8 +15,9 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 use crate::model::value::Span;
-use failure::Failure;
+pub use failure::Failure;
 use reach::Reach;
+pub use reach::log_to_terminal;
 
 /// Look into queues, spools and dead letters, and move or remove what is in them
 #[derive(Debug, Args)]

@@ -122,13 +122,14 @@ impl Conductor<'_> {
         }
         sleep_until(self.began + settings.length).await;
         stop.cancel();
-        let mut sent = Vec::new();
+        let mut sent: Vec<Sent> = Vec::new();
         while let Some(finished) = clients.join_next().await {
             match finished {
                 Ok(records) => sent.extend(records),
                 Err(error) => self.failures.push(format!("a client broke off: {error}")),
             }
         }
+        sent.sort_by_key(|one| one.id);
         sent
     }
 
@@ -338,7 +339,7 @@ impl Conductor<'_> {
         let settings = &self.drill.settings;
         if settings.sabotage == Some(Sabotage::DropOne) {
             let acknowledged = |one: &&Sent| matches!(one.told, Told::Acknowledged { .. });
-            if let Some(id) = sent.iter().filter(acknowledged).map(|one| one.id).min() {
+            if let Some(id) = sent.iter().find(acknowledged).map(|one| one.id) {
                 seen.forget(id);
             }
         }
@@ -359,7 +360,13 @@ impl Conductor<'_> {
         }
         self.judge(&ledger, &seen, counts.unknown);
         let total = &ledger.total;
-        let whole = total.lost == 0 && total.altered == 0 && total.order_violations == 0;
+        let wrong = [
+            total.lost,
+            total.altered,
+            total.order_violations,
+            total.premature,
+        ];
+        let whole = wrong.iter().all(|count| *count == 0);
         Report {
             ok: whole && self.failures.is_empty(),
             seed: settings.seed,

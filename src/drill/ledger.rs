@@ -31,6 +31,8 @@ pub struct Row {
     pub duplicates: u64,
     /// Acknowledged, and missing somewhere.
     pub lost: u64,
+    /// Acknowledged as `target` before the target had it.
+    pub premature: u64,
     /// Records whose bytes are not those that were sent.
     pub altered: u64,
     /// Records that overtook one that was acknowledged before they were sent.
@@ -128,6 +130,9 @@ pub fn balance(seed: u64, routes: &[DrillRoute], sent: &[Sent], seen: &Seen) -> 
             Durability::Spooled => row.acknowledged.spooled += 1,
             Durability::Unsaid => row.acknowledged.unsaid += 1,
         }
+        if let (Durability::Target, Told::Acknowledged { tick, .. }) = (durability, &one.told) {
+            row.premature += u64::from(there.last_arrival.is_some_and(|arrival| arrival > *tick));
+        }
         if !there.missing.is_empty() {
             row.lost += 1;
             ledger.lost.push(Loss {
@@ -158,6 +163,8 @@ struct Whereabouts {
     spooled: bool,
     duplicates: u64,
     altered: bool,
+    /// The tick at which the last of the targets that have it got it; embedded queues do not tell.
+    last_arrival: Option<u64>,
 }
 
 impl Whereabouts {
@@ -177,7 +184,12 @@ impl Whereabouts {
                 _ => there.duplicates += u64::from(appearance.times.saturating_sub(1)),
             }
             for (arrived, destination) in arrived.iter_mut().zip(&route.destinations) {
-                *arrived |= destination.is(place);
+                if destination.is(place) {
+                    *arrived = true;
+                    if place.service != Service::Queue {
+                        there.last_arrival = there.last_arrival.max(Some(appearance.first));
+                    }
+                }
             }
         }
         // What is on its way, or set aside with its reason, is not lost.
@@ -299,6 +311,7 @@ fn total(rows: &[Row]) -> Row {
         stored_unsaid: sum(|row| row.stored_unsaid),
         duplicates: sum(|row| row.duplicates),
         lost: sum(|row| row.lost),
+        premature: sum(|row| row.premature),
         altered: sum(|row| row.altered),
         order_violations: sum(|row| row.order_violations),
     }

@@ -4,7 +4,8 @@ use http::Method;
 
 use super::place::{Destination, Service};
 use super::record::Record;
-use crate::forward::Order;
+use crate::forward::{AckMode, Order};
+use crate::integration::Integration;
 use crate::model::route_key::{MethodKey, PathSegment, RouteKey};
 use crate::plan::Blueprint;
 use crate::plan::blueprint::RouteBlueprint;
@@ -45,8 +46,13 @@ pub fn routes(blueprint: &Blueprint) -> Vec<DrillRoute> {
 }
 
 fn of(route: &RouteBlueprint, prefix: &str) -> Option<DrillRoute> {
-    let integration = &route.integration;
-    let destination = Destination::of(integration.kind(), integration.target_label())?;
+    let destinations: Vec<Destination> = route
+        .targets()
+        .filter_map(|target| Destination::of(target.kind(), target.target_label()))
+        .collect();
+    if destinations.is_empty() {
+        return None;
+    }
     let method = match &route.key {
         RouteKey::Default
         | RouteKey::Path {
@@ -61,17 +67,18 @@ fn of(route: &RouteBlueprint, prefix: &str) -> Option<DrillRoute> {
     if method == Method::HEAD {
         return None; // its answer has no body that could say what became of the record
     }
+    let embedded = |to: &Destination| to.service == Service::Queue;
     Some(DrillRoute {
         name: route.key.to_string(),
         method,
         prefix: prefix.to_owned(),
         key: route.key.clone(),
         body_limit: route.limits.body,
-        needs_store: destination.service == Service::Queue,
-        uses_store: integration.touches_store(),
-        order: Order::Key,
-        calls_target: integration.touches_aws(),
-        destinations: vec![destination],
+        order: route.ack.order,
+        needs_store: route.ack.mode == AckMode::Spool || destinations.iter().all(embedded),
+        uses_store: route.needs_store(),
+        calls_target: route.targets().any(Integration::touches_aws),
+        destinations,
     })
 }
 

@@ -44,7 +44,15 @@ mod tests {
     fn pauses_double_up_to_the_cap_and_fall_anywhere_below() {
         let (base, max) = (Duration::from_millis(100), Duration::from_secs(30));
         let dice = Dice::seeded(7);
-        for (attempts, most) in [(0, 100), (1, 100), (2, 200), (5, 1600), (9, 25_600), (10, 30_000), (u32::MAX, 30_000)] {
+        for (attempts, most) in [
+            (0, 100),
+            (1, 100),
+            (2, 200),
+            (5, 1600),
+            (9, 25_600),
+            (10, 30_000),
+            (u32::MAX, 30_000),
+        ] {
             let pauses: Vec<Duration> = (0..1000)
                 .map(|_| backoff(base, max, attempts, &dice))
                 .collect();
@@ -53,6 +61,9 @@ mod tests {
             assert!(pauses.iter().any(|pause| *pause > most.mul_f64(0.9)));
             assert!(pauses.iter().any(|pause| *pause < most.mul_f64(0.1)));
         }
-        assert_eq!(backoff(Duration::MAX, Duration::ZERO, 40, &dice), Duration::ZERO);
+        assert_eq!(
+            backoff(Duration::MAX, Duration::ZERO, 40, &dice),
+            Duration::ZERO
+        );
     }
 }

@@ -1,21 +1,51 @@
-//! Getting records to their targets: the acknowledgement modes on a request's way, and the spool's way in the
-//! background. Backoff, breaker, rate and batches of each target live here; what a refusal means is decided in
-//! `integration`, what is durable in `store`.
+//! Getting records to their targets: the acknowledgement modes on a request's way (`deliver.rs`), and the spool's way in
+//! the background (`worker.rs`). Backoff, breaker, rate and batches of each target live here; what a refusal means is
+//! decided in `integration`, what is durable in `store`.
+//!
+//! Every call runs in a task that the forwarder owns: whoever asked for it may go away. The tasks end with
+//! [`Forward::drain`].
 
+mod backoff;
+mod breaker;
+mod deliver;
+mod drain;
+mod lane;
+mod pace;
 mod settings;
+mod spooling;
+mod worker;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use self::settings::{AckMode, OnPoison, Order, Settings, TargetSettings};
 
-use crate::integration::{Answer, Request, TargetError, Targets};
-use crate::store::{Known, NewKey};
+use self::lane::{Lane, locked};
+use crate::integration::{Answer, Request, TargetError, TargetName, Targets};
+use crate::store::{Known, NewKey, Store, spool_queue};
 use crate::telemetry::Metrics;
+use crate::telemetry::forwarding::{Doubled, Forwarding};
+use crate::telemetry::metrics::Name;
+
+/// Targets whose names are labels of metrics; more are counted together.
+const NAMED_TARGETS: usize = 500;
+/// Targets that are kept in memory without a need; more are forgotten when they are well.
+const KEPT_TARGETS: usize = 1000;
+/// How often the spools are looked through for a target that nobody works for: after a start, or a redrive.
+const ROLL_CALL: Duration = Duration::from_secs(1);
 
 /// What a route asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +53,7 @@ pub struct AckPlan {
     pub mode: AckMode,
     /// `target-or-spool`: how long the target may take before the record is spooled.
     pub budget: Duration,
+    /// Messages of a FIFO queue's group keep their order whatever this says.
     pub order: Order,
     pub on_poison: OnPoison,
 }
@@ -112,44 +143,159 @@ pub struct TargetView {
 /// The one forwarder of the process.
 pub struct Forward {
     targets: Arc<Targets>,
+    settings: ArcSwap<Settings>,
+    metrics: Forwarding,
+    lanes: Mutex<HashMap<String, Arc<Lane>>>,
+    /// By the record's id: who waits to hear that its target has it.
+    watchers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
+    tasks: TaskTracker,
+    started: AtomicBool,
+    /// Records have left a spool.
+    settled: Notify,
+    /// No more records are taken from the spools.
+    ending: CancellationToken,
+    /// Calls that are under way are given up.
+    cut: CancellationToken,
 }
 
 impl Forward {
     /// Begins nothing yet.
     pub fn new(targets: Arc<Targets>, settings: Settings, metrics: Metrics) -> Arc<Forward> {
-        let _ = (settings, metrics);
-        Arc::new(Forward { targets })
+        Arc::new(Forward {
+            targets,
+            settings: ArcSwap::from_pointee(settings),
+            metrics: metrics.forwarding,
+            lanes: Mutex::default(),
+            watchers: Mutex::default(),
+            tasks: TaskTracker::new(),
+            started: AtomicBool::new(false),
+            settled: Notify::new(),
+            ending: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        })
     }
 
-    /// Begins to empty the spools that the store holds; called when the store is open.
-    pub fn start(self: &Arc<Self>) {}
+    /// Takes other settings, for all that happens from now on.
+    pub fn configure(&self, settings: Settings) {
+        for lane in locked(&self.lanes).values() {
+            lane.configure(settings.of(lane.name.plain()).clone());
+        }
+        self.settings.store(Arc::new(settings));
+    }
 
-    /// Brings a record to where its route wants it; answers by the deadline. The calls run on when the future is
-    /// dropped.
-    pub async fn deliver(self: &Arc<Self>, parcel: Parcel) -> Result<Delivered, Undelivered> {
-        let Some(request) = parcel.requests.into_iter().next() else {
-            return Err(Undelivered::Known(Known::Mismatch));
+    /// Begins to empty the spools that the store holds, as soon as it is open. Needs a Tokio runtime; starting twice is
+    /// no error.
+    pub fn start(self: &Arc<Self>) {
+        if !self.started.swap(true, Ordering::Relaxed) {
+            let roll_calls = self.clone().call_the_roll();
+            self.tasks.spawn(roll_calls);
+        }
+    }
+
+    /// Sees to it that somebody works for every spool that holds something.
+    async fn call_the_roll(self: Arc<Self>) {
+        let mut doubled = 0;
+        loop {
+            if let Ok(store) = self.targets.open_store() {
+                let found = store.possible_duplicates();
+                if found > doubled {
+                    self.count_found_under_way(found - doubled);
+                }
+                doubled = found;
+                for target in store.spooled_targets() {
+                    if store.spool_depth(&target).depth == 0 {
+                        continue;
+                    }
+                    if let Some(name) = TargetName::read(&target) {
+                        self.employ(&self.lane(name));
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.ending.cancelled() => return,
+                () = tokio::time::sleep(ROLL_CALL) => {}
+            }
+        }
+    }
+
+    fn count_found_under_way(&self, records: u64) {
+        let labels = Doubled {
+            target: Name("".into()),
+            cause: "restart",
         };
-        let answer = self.targets.call(request, parcel.deadline).await;
-        answer
-            .map(|answer| Delivered {
-                answer,
-                durability: Durability::Target,
-            })
-            .map_err(Undelivered::Target)
+        let counter = self.metrics.possible_duplicates.get_or_create(&labels);
+        counter.inc_by(records);
+    }
+
+    /// A target's lane, made when it is first needed.
+    fn lane(&self, name: TargetName) -> Arc<Lane> {
+        let mut lanes = locked(&self.lanes);
+        if let Some(lane) = lanes.get(name.as_str()) {
+            return lane.clone();
+        }
+        if lanes.len() >= KEPT_TARGETS {
+            lanes.retain(|_, lane| lane.is_needed());
+        }
+        let label = match lanes.len() < NAMED_TARGETS {
+            true => name.label(),
+            false => "other".to_owned(),
+        };
+        let settings = self.settings.load().of(name.plain()).clone();
+        let text = name.as_str().to_owned();
+        let metrics = self.metrics.clone();
+        let lane = Arc::new(Lane::new(name, Name(label.into()), settings, metrics));
+        lanes.insert(text, lane.clone());
+        lane
+    }
+
+    /// Has somebody work for a target's spool.
+    fn employ(self: &Arc<Self>, lane: &Arc<Lane>) {
+        if self.started.load(Ordering::Relaxed) && !self.ending.is_cancelled() && lane.employ() {
+            self.tasks.spawn(self.clone().work(lane.clone()));
+        }
     }
 
     /// Every target that has a spool, or whose breaker has seen a call.
     pub fn targets(&self) -> Vec<TargetView> {
-        Vec::new()
+        let store = self.targets.open_store().ok();
+        if let Some(store) = &store {
+            let spooled = store.spooled_targets();
+            for name in spooled.iter().filter_map(|target| TargetName::read(target)) {
+                self.lane(name);
+            }
+        }
+        let ages = store.as_ref().map(ages).unwrap_or_default();
+        let lanes: Vec<Arc<Lane>> = locked(&self.lanes).values().cloned().collect();
+        let mut views: Vec<TargetView> = lanes
+            .into_iter()
+            .filter_map(|lane| {
+                let target = lane.name.as_str();
+                let age = ages.get(&spool_queue(target));
+                if age.is_none() && !lane.is_seen() {
+                    return None;
+                }
+                let depth = store.as_ref().map(|store| store.spool_depth(target));
+                let depth = depth.unwrap_or_default();
+                Some(TargetView {
+                    target: target.to_owned(),
+                    breaker: lane.standing().name(),
+                    last_error: lane.last_error(),
+                    depth: depth.depth,
+                    bytes: depth.bytes,
+                    dead_letters: depth.dead_letters,
+                    oldest_age: age.copied().flatten(),
+                })
+            })
+            .collect();
+        views.sort_by(|a, b| a.target.cmp(&b.target));
+        views
     }
+}
 
-    /// Forwards until the spools are empty or until the deadline; afterwards no call of ours is under way. How many
-    /// records are left.
-    pub async fn drain(&self, deadline: Instant) -> u64 {
-        let _ = deadline;
-        0
-    }
+/// The spools by their queue, and the age of each one's oldest record.
+fn ages(store: &Store) -> HashMap<String, Option<Duration>> {
+    let queues = store.stats().queues.into_iter();
+    queues.map(|queue| (queue.name, queue.oldest_age)).collect()
 }
 
 /// For [`NewKey`]'s receipt: what `deliver` stores with a spooled record, and an answer that it becomes again.

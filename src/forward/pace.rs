@@ -91,10 +91,7 @@ mod tests {
         assert_eq!(pace.grant(Some(0.5), 500, now), Err(Duration::from_secs(2)));
         assert_eq!(pace.grant(Some(1e-9), 1, now), Ok(1));
         pace.spend(1);
-        assert_eq!(
-            pace.grant(Some(1e-9), 1, now),
-            Err(Duration::from_secs(60))
-        );
+        assert_eq!(pace.grant(Some(1e-9), 1, now), Err(Duration::from_secs(60)));
         assert_eq!(pace.grant(Some(1000.0), 500, now), Ok(500));
     }
 }

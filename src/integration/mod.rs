@@ -217,7 +217,7 @@ pub enum OrderKey {
 
 /// The exact call, with the service's own parameter names, tagged with the integration's: as `penstock explain` prints
 /// it. Bytes that are not text stand as `{"base64": …}`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Request {
     call: Call,
@@ -241,6 +241,11 @@ impl Request {
             resend: true,
             ..self
         }
+    }
+
+    /// The service that is called.
+    pub fn service(&self) -> Service {
+        self.call.service()
     }
 
     /// Whether the target may have it already.
@@ -417,7 +422,7 @@ macro_rules! integrations {
         }
 
         /// What is sent.
-        #[derive(Debug, Serialize)]
+        #[derive(Clone, Debug, Serialize)]
         enum Call { $(#[serde(rename = $tag)] $variant(<$kind as Kind>::Request),)+ }
 
         impl Call {

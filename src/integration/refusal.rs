@@ -260,6 +260,11 @@ impl TargetError {
         )
     }
 
+    /// Whether the call was not made, or not awaited, for a reason of ours: it says nothing about the target.
+    pub fn is_ours(&self) -> bool {
+        self.status.is_none() && ["NotSent", "Interrupted"].contains(&self.code.as_str())
+    }
+
     /// The embedded store refused.
     pub fn of_spool(error: StoreError) -> TargetError {
         super::sqs::refusal(error)

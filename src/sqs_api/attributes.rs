@@ -109,6 +109,7 @@ impl Queues<'_> {
     pub(super) async fn set_queue_attributes(&self, input: Input) -> Answer {
         let input: SetInput = input.read()?;
         let queue = self.named(input.queue_url)?;
+        let _alone = self.changing.lock().await;
         let facts = self.facts(&queue)?;
         let Some(attributes) = input.attributes.filter(|given| !given.is_empty()) else {
             return Err(Fault::missing("Attributes"));

@@ -82,6 +82,7 @@ struct Inner {
     metrics: Metrics,
     room: Room,
     purges: Purges,
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl SqsApi {
@@ -112,6 +113,7 @@ impl SqsApi {
             metrics,
             room: Room::default(),
             purges: Purges::default(),
+            changing: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -202,6 +204,7 @@ impl SqsApi {
             store: &store,
             names: &names,
             purges: &self.0.purges,
+            changing: &self.0.changing,
         };
         let acting = Box::pin(action.run(&queues, input));
         let late = |_| Code::ServiceUnavailable.because("The store did not answer in time.");

@@ -4,6 +4,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::store::Extra;
+
 use super::fault::{Code, Fault};
 use super::input::{Input, required};
 use super::queues::{Answer, Queues, managed};
@@ -37,6 +39,7 @@ impl Queues<'_> {
     pub(super) async fn add_permission(&self, input: Input) -> Answer {
         let input: PermissionInput = input.read()?;
         let queue = self.named(input.queue_url)?;
+        let _alone = self.changing.lock().await;
         let facts = self.facts(&queue)?;
         let label = required(input.label, "Label")?;
         let fits = label.len() <= 80
@@ -68,7 +71,7 @@ impl Queues<'_> {
             return Err(Fault::value("ActionName", format!("SQS:{stranger}"), rule));
         }
         let arn = self.names.arn(&queue);
-        let mut policy = self.policy(&facts.extra, &arn);
+        let mut policy = policy_of(&facts.extra, &arn);
         let statements = policy["Statement"].as_array_mut();
         let Some(statements) = statements else {
             return Err(
@@ -104,9 +107,10 @@ impl Queues<'_> {
     pub(super) async fn remove_permission(&self, input: Input) -> Answer {
         let input: PermissionInput = input.read()?;
         let queue = self.named(input.queue_url)?;
+        let _alone = self.changing.lock().await;
         let facts = self.facts(&queue)?;
         let label = required(input.label, "Label")?;
-        let mut policy = self.policy(&facts.extra, &self.names.arn(&queue));
+        let mut policy = policy_of(&facts.extra, &self.names.arn(&queue));
         let statements = policy["Statement"].as_array_mut();
         let statements = statements.filter(|statements| {
             statements
@@ -133,19 +137,19 @@ impl Queues<'_> {
             .map_err(managed)?;
         Ok(Value::Null)
     }
+}
 
-    /// The queue's policy, or an empty one.
-    fn policy(&self, extra: &crate::store::Extra, arn: &str) -> Value {
-        let kept = extra.get("Policy");
-        let kept = kept.and_then(|text| serde_json::from_str::<Value>(text).ok());
-        kept.filter(Value::is_object).unwrap_or_else(|| {
-            json!({
-                "Version": "2008-10-17",
-                "Id": format!("{arn}/SQSDefaultPolicy"),
-                "Statement": [],
-            })
+/// The queue's policy, or an empty one.
+fn policy_of(extra: &Extra, arn: &str) -> Value {
+    let kept = extra.get("Policy");
+    let kept = kept.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    kept.filter(Value::is_object).unwrap_or_else(|| {
+        json!({
+            "Version": "2008-10-17",
+            "Id": format!("{arn}/SQSDefaultPolicy"),
+            "Statement": [],
         })
-    }
+    })
 }
 
 /// One text by itself, several as a list: so the service writes policies.

@@ -34,6 +34,8 @@ pub struct Queues<'a> {
     pub store: &'a Store,
     pub names: &'a Names,
     pub purges: &'a Purges,
+    /// Held by whoever reads a queue's attributes in order to change them.
+    pub changing: &'a tokio::sync::Mutex<()>,
 }
 
 /// When queues were purged, in this process.
@@ -112,6 +114,7 @@ impl Queues<'_> {
         let tags = input.tags.unwrap_or_default();
         check_tags(&tags)?;
         let fifo = attributes::is_fifo(&name, &wanted)?;
+        let _alone = self.changing.lock().await;
         if let Some(facts) = self.store.queue_facts(&name) {
             attributes::check_same(&wanted, &facts, self.names)?;
             return Ok(json!({ "QueueUrl": self.names.url(&name) }));

@@ -89,11 +89,6 @@ pub(super) enum Solo {
     },
     /// Queues made, changed, removed; tasks that move messages.
     Order(Order),
-    /// Make the queues of targets that have none.
-    OpenSpools {
-        targets: Vec<String>,
-        reply: Reply<()>,
-    },
     /// An operator says that the clock is right.
     ConfirmTime(Reply<()>),
     /// Look at once at what has become due.
@@ -106,12 +101,12 @@ pub(super) enum Verdict {
     Sent(Result<Sent, StoreError>),
     Found(Found),
     Done(Result<(), StoreError>),
-    /// Nothing was done.
-    Refused(StoreError),
     SentOnce(Result<Once<Sent>, StoreError>),
     Spooled(Result<Once<Vec<Spooled>>, StoreError>),
     Parcels(Lot),
     Reserved(Result<Once<Reservation>, StoreError>),
+    /// Nothing was done.
+    Refused(StoreError),
 }
 
 impl Verdict {
@@ -169,17 +164,13 @@ impl Job {
     /// The queue it is about.
     fn queue(&self) -> Option<i64> {
         match self {
-            Job::Send { queue, .. } | Job::SendOnce { queue, .. } | Job::Receive { queue, .. } => {
-                Some(*queue)
-            }
+            Job::Send { queue, .. }
+            | Job::SendOnce { queue, .. }
+            | Job::Receive { queue, .. }
+            | Job::Take { queue, .. }
+            | Job::Settle { queue, .. } => Some(*queue),
             Job::Delete { grip, .. } | Job::ChangeVisibility { grip, .. } => Some(grip.queue),
-            // Spools are never removed.
-            Job::Spool { .. }
-            | Job::Take { .. }
-            | Job::Settle { .. }
-            | Job::Reserve { .. }
-            | Job::ChangeKey { .. }
-            | Job::Solo(_) => None,
+            Job::Spool { .. } | Job::Reserve { .. } | Job::ChangeKey { .. } | Job::Solo(_) => None,
         }
     }
 
@@ -259,7 +250,6 @@ impl Job {
             ) => {
                 let _ = reply.send(done);
             }
-            (job, Verdict::Refused(error)) => job.fail(&error),
             (Job::SendOnce { reply, .. }, Verdict::SentOnce(sent)) => {
                 let _ = reply.send(sent);
             }
@@ -274,6 +264,7 @@ impl Job {
             (Job::Reserve { reply, .. }, Verdict::Reserved(reserved)) => {
                 let _ = reply.send(reserved);
             }
+            (job, Verdict::Refused(error)) => job.fail(&error),
             (job, _) => job.fail(&StoreError::Unavailable {
                 reason: "an answer of the wrong kind".to_owned(),
             }),
@@ -309,10 +300,7 @@ impl Solo {
             Solo::Purge { reply, .. } => drop(reply.send(Err(error))),
             Solo::Declare { reply, .. } => drop(reply.send(Err(error.into()))),
             Solo::Order(order) => order(Err(error)),
-            Solo::ConfirmTime(reply)
-            | Solo::Close(reply)
-            | Solo::Look(Some(reply))
-            | Solo::OpenSpools { reply, .. } => {
+            Solo::ConfirmTime(reply) | Solo::Close(reply) | Solo::Look(Some(reply)) => {
                 drop(reply.send(Err(error)));
             }
             Solo::Look(None) => {}

@@ -262,7 +262,7 @@ impl Writer {
         }
     }
 
-    fn remove_queue(&mut self, queue: &Queue) -> Result<(), ManageError> {
+    pub fn remove_queue(&mut self, queue: &Queue) -> Result<(), ManageError> {
         self.known(queue)?;
         if queue.declared.load(Ordering::Relaxed) {
             return Err(ManageError::Declared);
@@ -299,11 +299,10 @@ impl Writer {
 
     /// One step of removing what a removed queue held.
     pub fn remove_some(&mut self) {
-        let now = self.timeline.now();
         let Some(id) = self.removals.front().copied() else {
             return;
         };
-        if now.steady < self.steps_from {
+        if self.timeline.now().steady < self.steps_from {
             return;
         }
         let step = self.transact(Durability::Later, |group, _| group.remove_rows(id, STEP));

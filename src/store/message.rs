@@ -202,6 +202,7 @@ pub(super) fn prepare(message: NewMessage, spec: &QueueSpec) -> Result<Prepared,
 
 /// Checks a record for a spool and prepares it.
 pub(super) fn prepare_record(
+    id: Uuid,
     key: Option<String>,
     call: Bytes,
     context: String,
@@ -220,7 +221,7 @@ pub(super) fn prepare_record(
         value: AttributeValue::String(context),
     };
     let row = Row {
-        id: Uuid::new_v4(),
+        id,
         body: call,
         attributes: None,
         // Beside the call, and so under the same checksum.

@@ -52,6 +52,7 @@ mod reader;
 mod receive;
 mod recover;
 mod redrive;
+mod salvage;
 mod schema;
 mod send;
 mod settle;
@@ -86,6 +87,7 @@ pub use manage::{Extra, ManageError, QueueFacts, Tags};
 pub use message::{Delivery, NewMessage, Receive, Sent};
 pub use peek::{Death, Peeked, Standing};
 pub use redrive::{MoveError, MoveState, MoveTask, NewMove};
+pub use salvage::{QueueSalvage, Rows, Salvage, salvage};
 pub use spec::{MAX_DELAY, MAX_VISIBILITY, Notice, QueueSpec, Redrive};
 pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
@@ -222,8 +224,8 @@ impl Store {
             })?;
         let timeline = Timeline::resume(options.clock.clone(), &session.state.last_seen);
         let shared = Arc::new(Shared {
-            spools: ArcSwap::default(),
             names: ArcSwap::default(),
+            spools: ArcSwap::default(),
             spool_made: Notify::new(),
             possible_duplicates: AtomicU64::new(0),
             strays: Mutex::default(),

@@ -90,6 +90,9 @@ impl Moving {
 impl Writer {
     /// A step of each task that is due.
     pub fn move_some(&mut self) {
+        if self.moves.is_empty() {
+            return;
+        }
         let steady = self.timeline.now().steady;
         if steady < self.steps_from {
             return;

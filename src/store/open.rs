@@ -95,7 +95,7 @@ pub(super) fn lock(files: &Files, wait: Duration) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn io_error(path: &Path, error: &io::Error) -> OpenError {
+pub(super) fn io_error(path: &Path, error: &io::Error) -> OpenError {
     let (path, reason) = (path.to_owned(), error.to_string());
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -108,7 +108,7 @@ fn io_error(path: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-fn sqlite_error(files: &Files, error: &rusqlite::Error) -> OpenError {
+pub(super) fn sqlite_error(files: &Files, error: &rusqlite::Error) -> OpenError {
     let reason = error.to_string();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => OpenError::Corrupt {
@@ -216,7 +216,7 @@ fn is_blank(files: &Files) -> bool {
     matches!(tables, Ok(0))
 }
 
-fn create(files: &Files, wall: i64) -> rusqlite::Result<()> {
+pub(super) fn create(files: &Files, wall: i64) -> rusqlite::Result<()> {
     let mut connection = Connection::open(&files.database)?;
     // Nothing may come before these on a new file: later they have no effect.
     connection.pragma_update(None, "page_size", PAGE as i64)?;

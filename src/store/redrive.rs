@@ -147,7 +147,7 @@ impl Queue {
 }
 
 impl Writer {
-    fn start_move(&mut self, task: &NewMove) -> Result<String, MoveError> {
+    pub fn start_move(&mut self, task: &NewMove) -> Result<String, MoveError> {
         let names = self.shared.names.load_full();
         let unknown = |name: &str| StoreError::UnknownQueue(name.to_owned());
         let invalid = |reason: &str| Err(MoveError::Invalid(reason.to_owned()));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::Store;
 use super::clock::millis;
@@ -113,21 +114,30 @@ impl Store {
         records: Vec<NewRecord>,
         key: Option<(NewKey, Bytes)>,
     ) -> Result<Once<Vec<Spooled>>, StoreError> {
+        let records = records.into_iter();
+        let records = records.map(|record| (Uuid::new_v4(), record)).collect();
+        self.spool_as(records, key).await
+    }
+
+    /// As [`Store::spool`], under ids that the caller has chosen: a receipt can name them.
+    ///
+    /// # Errors
+    /// Those of [`Store::spool`].
+    pub async fn spool_as(
+        &self,
+        records: Vec<(Uuid, NewRecord)>,
+        key: Option<(NewKey, Bytes)>,
+    ) -> Result<Once<Vec<Spooled>>, StoreError> {
         let mut prepared = Vec::with_capacity(records.len());
-        for record in records {
-            let row = prepare_record(record.key, record.call, record.context)?;
+        for (id, record) in records {
+            let row = prepare_record(id, record.key, record.call, record.context)?;
             prepared.push((record.target, row, record.hold.map(millis)));
         }
         let targets = prepared.iter().map(|(target, ..)| target);
         let missing = self.without_spool(targets);
         if !missing.is_empty() {
-            self.ask(|reply| {
-                Job::Solo(Solo::OpenSpools {
-                    targets: missing,
-                    reply,
-                })
-            })
-            .await?;
+            self.order(move |writer| writer.open_spools(&missing))
+                .await?;
         }
         let entries = prepared.into_iter().map(|(target, row, hold)| {
             let spool = self.numbers(&target).map(|(queue, _)| queue);

@@ -1,14 +1,18 @@
 //! Tests of the store as a whole: what SQS's semantics ask, what survives, and what is refused.
 
+mod broken;
 mod crash;
 mod faults;
 mod fifo;
+mod format;
 mod idempotency;
 mod manage;
 mod model;
 mod peek;
 mod redrive;
 mod spool;
+mod spool_crash;
+mod spool_model;
 mod standard;
 
 use std::path::Path;
@@ -75,23 +79,35 @@ impl Fixture {
         }
     }
 
-    /// As [`Fixture::after_a_kill`], while the writer is at work: it stands still between two transactions.
-    async fn after_a_kill_amid(&self) -> Fixture {
+    /// What kills would leave before, between and after steps of the writer's, which says whether there are more.
+    async fn after_kills_amid(
+        &self,
+        mut step: impl FnMut(&mut Writer) -> bool + Send + 'static,
+    ) -> Vec<Fixture> {
         let from = self.directory.path().to_owned();
-        let copied = self.store.order(move |_| {
-            let directory = tempfile::tempdir().unwrap();
-            for file in ["store.db", "store.db-wal", "commits"] {
-                std::fs::copy(from.join(file), directory.path().join(file)).unwrap();
+        let copied = self.store.order(move |writer| {
+            let mut copies = Vec::new();
+            let mut more = true;
+            while more {
+                more = step(writer);
+                let directory = tempfile::tempdir().unwrap();
+                for file in ["store.db", "store.db-wal", "commits"] {
+                    std::fs::copy(from.join(file), directory.path().join(file)).unwrap();
+                }
+                copies.push(directory);
             }
-            Ok::<_, StoreError>(directory)
+            Ok::<_, StoreError>(copies)
         });
-        let directory = copied.await.unwrap();
-        let store = Store::open(options(directory.path(), &self.clock)).unwrap();
-        Fixture {
-            directory,
-            clock: self.clock.clone(),
-            store,
-        }
+        let opened = copied.await.unwrap().into_iter().map(|directory| {
+            let store = Store::open(options(directory.path(), &self.clock)).unwrap();
+            let clock = self.clock.clone();
+            Fixture {
+                directory,
+                clock,
+                store,
+            }
+        });
+        opened.collect()
     }
 
     async fn send(&self, queue: &str, body: &str) -> Sent {

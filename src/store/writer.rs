@@ -215,10 +215,6 @@ impl Writer {
                 let _ = reply.send(self.declare(specs));
             }
             Solo::Order(order) => order(Ok(self)),
-            Solo::OpenSpools { targets, reply } => {
-                // As with queues.
-                let _ = reply.send(self.open_spools(&targets));
-            }
             Solo::ConfirmTime(reply) => {
                 self.timeline.confirm();
                 let _ = reply.send(Ok(()));

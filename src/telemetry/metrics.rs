@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::forwarding::Forwarding;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -164,6 +165,7 @@ pub struct Metrics {
     pub sqs_requests: Family<SqsRequest, Counter>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
+    pub forwarding: Forwarding,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -201,6 +203,7 @@ impl Default for Metrics {
             sqs_requests: Family::default(),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
+            forwarding: Forwarding::default(),
         }
     }
 }
@@ -317,6 +320,7 @@ impl Metrics {
             "Access log lines dropped because the log could not keep up",
             self.log_dropped.clone(),
         );
+        self.forwarding.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

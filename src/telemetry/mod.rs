@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod exchange;
+pub mod forwarding;
 pub mod log_format;
 pub mod metrics;
 

@@ -65,10 +65,14 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
         let failure = Failure::new(error.to_string());
         match error {
-            OpenError::Locked { .. } => failure.help(
-                "a gateway runs on these files: ask it, with --admin URL or -c FILE in place of --store, or stop it \
-                 first",
-            ),
+            OpenError::Locked { lock, holder, .. } => {
+                let directory = lock.parent().unwrap_or(&lock).display();
+                let by = holder.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+                Failure::new(format!("the store in {directory} is in use by another process{by}")).help(
+                    "a running gateway is asked with `penstock queue … --admin URL` or -c FILE, in place of --store; \
+                     to work on its files, stop it first",
+                )
+            }
             OpenError::Corrupt { file, .. } => {
                 let directory = file.parent().unwrap_or(&file).display().to_string();
                 failure.help(format!(

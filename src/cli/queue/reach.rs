@@ -137,6 +137,17 @@ fn connectable(bind: &str) -> String {
     }
 }
 
+/// What the store has to say while its files are open is for the person at the terminal.
+pub fn log_to_terminal() {
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false);
+    // A process that has a log already keeps it.
+    let _ = log.try_init();
+}
+
 fn opened(directory: &Path) -> Result<Store, Failure> {
     if !directory.join("store.db").exists() && !directory.join("commits").exists() {
         return Err(
@@ -144,13 +155,7 @@ fn opened(directory: &Path) -> Result<Store, Failure> {
                 .help("give the folder that store.path names; it holds a file store.db"),
         );
     }
-    // What the store has to say while it is open is for the person at the terminal.
-    let log = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    // A process that has a log already keeps it.
-    let _ = log.try_init();
+    log_to_terminal();
     Ok(Store::open(Options {
         max_size: AMPLE,
         lock_wait: Duration::ZERO,

@@ -192,3 +192,18 @@ fn altered_bytes_are_counted() {
     let ledger = balance(SEED, &routes, &[acknowledged(1, 1, 2)], &seen);
     assert_eq!(ledger.total.altered, 1);
 }
+
+#[test]
+fn an_acknowledgement_that_came_before_the_target_had_the_record_is_premature() {
+    // The records appear at 100 and 101.
+    let sent = [acknowledged(1, 1, 102), acknowledged(2, 3, 50)];
+    assert_eq!(fifo_ledger(&sent, &[1, 2]).total.premature, 1);
+    let spooled = Sent {
+        told: Told::Acknowledged {
+            durability: Durability::Spooled,
+            tick: 50,
+        },
+        ..acknowledged(1, 1, 0)
+    };
+    assert_eq!(fifo_ledger(&[spooled], &[1]).total.premature, 0);
+}

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 
-const DIRECTORY: &str = "PENSTOCK_TEST_STORE";
+pub(super) const DIRECTORY: &str = "PENSTOCK_TEST_STORE";
 
 /// Not a test by itself: what the child does. It prints the id of each message that was acknowledged, and of each that
 /// may be deleted or surely is; refusals are part of the game.
@@ -49,7 +49,8 @@ async fn child() {
     println!("failed {}", store.stats().failed_groups);
 }
 
-fn start(directory: &Path, through: &[&str]) -> std::io::Result<Child> {
+/// Starts a test of this module's kind as the child.
+pub(super) fn start(child: &str, directory: &Path, through: &[&str]) -> std::io::Result<Child> {
     let this = std::env::current_exe().unwrap();
     let mut command = match through {
         [] => Command::new(&this),
@@ -60,12 +61,37 @@ fn start(directory: &Path, through: &[&str]) -> std::io::Result<Child> {
         }
     };
     command
-        .args(["--exact", "store::tests::crash::child", "--nocapture"])
+        .args(["--exact", child, "--nocapture"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
 }
+
+/// System calls that fail, as strace words it: all of some, or all from some on.
+pub(super) const FAULTS: [&str; 5] = [
+    "fdatasync:error=EIO:when=30..33",
+    "fdatasync,fsync:error=EIO:when=20+40",
+    "pwrite64:error=EIO:when=400..420",
+    "pwrite64:error=ENOSPC:when=500..510",
+    "ftruncate,fallocate:error=EIO:when=3..6",
+];
+
+/// As [`start`], while system calls fail; `None` where there is no strace.
+pub(super) fn start_amid(fault: &str, child: &str, directory: &Path) -> Option<Child> {
+    let inject = format!("inject={fault}");
+    let calls = fault.split(':').next().unwrap_or_default();
+    let trace = format!("trace={calls}");
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null"];
+    let strace = [&strace[..], &["-e", &trace, "-e", &inject]].concat();
+    let started = start(child, directory, &strace);
+    if started.is_err() {
+        eprintln!("skipped: there is no strace to make system calls fail");
+    }
+    started.ok()
+}
+
+const CHILD: &str = "store::tests::crash::child";
 
 #[derive(Default)]
 struct Said {
@@ -132,7 +158,7 @@ impl Said {
 async fn nothing_acknowledged_is_missing_after_a_kill() {
     for lines in [30, 60, 300, 700, 1500] {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = start(directory.path(), &[]).unwrap();
+        let mut child = start(CHILD, directory.path(), &[]).unwrap();
         let said = Said::read(&mut child, lines);
         assert!(!said.acknowledged.is_empty());
         said.holds(directory.path()).await;
@@ -141,30 +167,9 @@ async fn nothing_acknowledged_is_missing_after_a_kill() {
 
 #[tokio::test]
 async fn nothing_acknowledged_is_missing_when_syncs_and_writes_fail() {
-    for fault in [
-        "fdatasync:error=EIO:when=30..33",
-        "fdatasync,fsync:error=EIO:when=20+40",
-        "pwrite64:error=EIO:when=400..420",
-        "pwrite64:error=ENOSPC:when=500..510",
-        "ftruncate,fallocate:error=EIO:when=3..6",
-    ] {
+    for fault in FAULTS {
         let directory = tempfile::tempdir().unwrap();
-        let inject = format!("inject={fault}");
-        let calls = fault.split(':').next().unwrap_or_default();
-        let trace = format!("trace={calls}");
-        let strace = [
-            "strace",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            &trace,
-            "-e",
-            &inject,
-        ];
-        let Ok(mut child) = start(directory.path(), &strace) else {
-            eprintln!("skipped: there is no strace to make system calls fail");
+        let Some(mut child) = start_amid(fault, CHILD, directory.path()) else {
             return;
         };
         let said = Said::read(&mut child, usize::MAX);

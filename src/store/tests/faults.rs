@@ -333,6 +333,58 @@ async fn the_log_stays_short_under_a_steady_load() {
     assert_eq!(store.stats().failed_groups, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_short_however_many_read_beside_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = Options {
+        max_size: 8 << 20,
+        ..options(directory.path(), &Clock::manual(START))
+    };
+    let store = Store::open(small).unwrap();
+    let call = "x".repeat(2_000);
+    let spool = async || {
+        let record = super::spool::record(Some("k"), &call);
+        store.spool(vec![record], None).await.unwrap();
+    };
+    spool().await;
+    let over = CancellationToken::new();
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, over) = (store.clone(), over.clone());
+            tokio::spawn(async move {
+                let mut reads = 0;
+                while !over.is_cancelled() {
+                    let holds = store.spool_holds(super::spool::TARGET, "k").await;
+                    assert_eq!(holds, Ok(true));
+                    reads += 1;
+                }
+                reads
+            })
+        })
+        .collect();
+    for _ in 0..1_000 {
+        spool().await;
+        let taken = store.take_parcels(super::spool::TARGET, 1, 1 << 20).await;
+        let settlements = taken
+            .unwrap()
+            .iter()
+            .map(|parcel| (parcel.number, Settlement::Forwarded))
+            .collect();
+        store
+            .settle(super::spool::TARGET, settlements)
+            .await
+            .unwrap();
+    }
+    over.cancel();
+    for reader in readers {
+        assert!(reader.await.unwrap() > 100);
+    }
+    let log = fs::metadata(directory.path().join("store.db-wal")).unwrap();
+    assert!(log.len() <= 2 << 20, "{}", log.len());
+    assert_eq!(store.stats().failed_groups, 0);
+    assert_eq!(store.stats().health, Health::Healthy);
+}
+
 #[tokio::test]
 async fn an_emptied_store_gives_its_room_back() {
     let t = Fixture::with_queue("q").await;

@@ -253,3 +253,66 @@ async fn expired_and_purged_groups_leave_nothing_behind() {
         assert_eq!(rows, 0, "{table}");
     }
 }
+
+#[tokio::test]
+async fn a_message_given_back_frees_its_group_at_once_and_comes_first() {
+    let t = Fixture::with(vec![content_based()]).await;
+    for body in ["1", "2"] {
+        t.store.send("q.fifo", grouped("g", body)).await.unwrap();
+    }
+    let held = t.receive("q.fifo", 1).await;
+    let store = t.store.clone();
+    let request = Receive {
+        wait: Duration::from_secs(20),
+        max_messages: 10,
+        ..Receive::default()
+    };
+    let waiting = tokio::spawn(async move { store.receive("q.fifo", request).await.unwrap() });
+    let queue = t.store.queue("q.fifo").unwrap();
+    while queue.waiting.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    t.store
+        .change_visibility("q.fifo", &held[0].receipt_handle, Duration::ZERO)
+        .await
+        .unwrap();
+    let got = waiting.await.unwrap();
+    assert_eq!(bodies(&got), ["1", "2"]);
+    assert_eq!((got[0].receive_count, got[1].receive_count), (2, 1));
+    let late = t
+        .store
+        .change_visibility("q.fifo", &held[0].receipt_handle, Duration::ZERO)
+        .await;
+    assert_eq!(late, Err(StoreError::MessageNotInFlight));
+}
+
+#[tokio::test]
+async fn a_queue_s_delay_holds_for_each_message_and_other_groups_go_on() {
+    let slow = QueueSpec {
+        delay: Duration::from_secs(10),
+        ..content_based()
+    };
+    let t = Fixture::with(vec![slow]).await;
+    t.store.send("q.fifo", grouped("g", "1")).await.unwrap();
+    t.advance(5);
+    t.store.send("q.fifo", grouped("g", "2")).await.unwrap();
+    t.store.send("q.fifo", grouped("h", "3")).await.unwrap();
+    assert!(t.receive("q.fifo", 10).await.is_empty());
+    t.advance(5);
+    let first = t.receive("q.fifo", 10).await;
+    assert_eq!(bodies(&first), ["1"]);
+    t.advance(5);
+    // A delayed message that became visible waits for its group.
+    assert_eq!(bodies(&t.receive("q.fifo", 10).await), ["3"]);
+    t.store
+        .delete("q.fifo", &first[0].receipt_handle)
+        .await
+        .unwrap();
+    assert_eq!(bodies(&t.receive("q.fifo", 10).await), ["2"]);
+    let late = NewMessage {
+        delay: Some(Duration::from_secs(1)),
+        ..grouped("g", "4")
+    };
+    let refused = t.store.send("q.fifo", late).await;
+    assert!(matches!(refused, Err(StoreError::InvalidParameter(_))));
+}

@@ -330,12 +330,12 @@ async fn a_removed_queue_is_gone_at_once_and_its_messages_follow() {
 }
 
 #[tokio::test]
-async fn a_removal_goes_on_after_a_kill_and_others_have_their_turn() {
+async fn a_removal_goes_on_after_a_kill() {
     let t = Fixture::with(vec![]).await;
     t.create(QueueSpec::new("kept")).await.unwrap();
     t.create(QueueSpec::new("q")).await.unwrap();
     t.send("kept", "one").await;
-    let senders: Vec<_> = (0..3_000)
+    let senders: Vec<_> = (0..1_700)
         .map(|n| {
             let store = t.store.clone();
             tokio::spawn(async move { store.send("q", message(&n.to_string())).await.unwrap() })
@@ -344,21 +344,29 @@ async fn a_removal_goes_on_after_a_kill_and_others_have_their_turn() {
     for sender in senders {
         sender.await.unwrap();
     }
-    t.store.delete_queue("q").await.unwrap();
-    // A kill after each step that a send can see between.
-    let mut killed_amid = 0;
-    while rows(&t, "queue WHERE role = 3") > 0 {
-        t.send("kept", "meanwhile").await;
-        let killed = t.after_a_kill_amid().await;
-        let left = rows(&killed, "ready");
-        assert_eq!(killed.store.queue_names(), ["kept"]);
-        killed_amid += u32::from(left > 100);
-        emptied(&killed).await;
-        let kept = killed.stats("kept").visible as i64;
-        assert_eq!(rows(&killed, "message"), kept);
-        assert_eq!(killed.store.stats().queues.len(), 1);
+    t.receive("q", 10).await;
+    let queue = t.store.queue("q").unwrap();
+    let mut begun = false;
+    let killed = t
+        .after_kills_amid(move |writer| {
+            if begun {
+                writer.remove_some();
+            } else {
+                writer.remove_queue(&queue).unwrap();
+                begun = true;
+            }
+            !writer.removals.is_empty()
+        })
+        .await;
+    assert!(killed.len() > 3, "a removal is not one long step");
+    for t in killed.into_iter().chain([t]) {
+        assert_eq!(t.store.queue_names(), ["kept"]);
+        t.create(QueueSpec::new("q")).await.unwrap();
+        emptied(&t).await;
+        assert_eq!(rows(&t, "message"), 1);
+        assert_eq!(rows(&t, "ready") + rows(&t, "flight"), 1);
+        assert_eq!((t.stats("kept").visible, t.stats("q").depth()), (1, 0));
     }
-    assert!(killed_amid > 0, "a removal is not one long step");
 }
 
 #[tokio::test]
@@ -491,4 +499,73 @@ async fn tags_are_added_and_removed_within_sqs_s_limits() {
     assert_eq!(t.store.tags("x"), Err(unknown.clone()));
     let set = t.store.change_tags("x", Tags::new(), vec![]).await;
     assert_eq!(set, Err(unknown));
+}
+
+#[tokio::test]
+async fn a_file_that_is_opened_again_says_which_queues_there_are() {
+    let t = Fixture::with(vec![]).await;
+    for name in ["gone", "changed", "lost"] {
+        t.create(QueueSpec::new(name)).await.unwrap();
+        t.send(name, "one").await;
+    }
+    let polled = t.store.queue("gone").unwrap();
+    // Commits of which the writer believes that they failed.
+    let path = t.path();
+    let order = t.store.order(move |writer| {
+        writer.disconnect("a test", Some(Duration::ZERO));
+        let file = rusqlite::Connection::open(path).unwrap();
+        file.execute_batch(
+            "UPDATE queue SET name = 'removed:' || id, role = 3 WHERE name = 'gone';
+             UPDATE queue SET visibility_ms = 1000 WHERE name = 'changed';
+             INSERT INTO queue (name, declared, fifo, content_based, lifo, visibility_ms, delay_ms, max_message_size,
+                 created_at, origin) VALUES ('made', 0, 0, 0, 0, 30000, 0, 1000, 0, 1);
+             DELETE FROM queue WHERE name = 'lost';",
+        )
+        .unwrap();
+        Ok::<_, StoreError>(())
+    });
+    order.await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while t.store.queue_names() != ["changed", "made"] {
+        assert!(Instant::now() < deadline, "{:?}", t.store.queue_names());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(polled.removed.is_cancelled());
+    for queue in ["gone", "lost"] {
+        let refused = t.store.send(queue, message("late")).await;
+        assert_eq!(refused, Err(StoreError::UnknownQueue(queue.into())));
+    }
+    let spec = t.store.queue_facts("changed").unwrap().spec;
+    assert_eq!(spec.visibility_timeout, Duration::from_secs(1));
+    t.send("made", "one").await;
+    assert_eq!(t.stats("made").visible, 1);
+    assert_eq!(bodies(&t.receive("changed", 1).await), ["one"]);
+    emptied(&t).await;
+    assert_eq!(t.store.stats().health, Health::Healthy);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let mut t = Fixture::with_queue("q").await;
+    t.send("q", "kept").await;
+    t.store.close().await;
+    let file = rusqlite::Connection::open(t.path()).unwrap();
+    file.execute_batch(
+        "ALTER TABLE queue DROP COLUMN modified_at; ALTER TABLE queue DROP COLUMN role;
+         ALTER TABLE queue DROP COLUMN origin; ALTER TABLE queue DROP COLUMN extra;
+         DROP TABLE tag; DROP TABLE death; DROP TABLE move_task; DROP TABLE idempotency;
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(file);
+    t.reopen().await;
+    let facts = t.store.queue_facts("q").unwrap();
+    assert!(facts.declared);
+    assert_eq!(
+        (facts.created_at, facts.modified_at),
+        (START / 1000, START / 1000)
+    );
+    assert_eq!(bodies(&t.receive("q", 1).await), ["kept"]);
+    t.create(QueueSpec::new("made")).await.unwrap();
+    assert_eq!(t.after_a_kill().store.queue_names(), ["made", "q"]);
 }

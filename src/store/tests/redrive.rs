@@ -26,7 +26,7 @@ fn grouped(group: &str, body: &str) -> NewMessage {
     }
 }
 
-fn from(source: &str) -> NewMove {
+pub(super) fn from(source: &str) -> NewMove {
     NewMove {
         source: source.into(),
         ..NewMove::default()
@@ -76,7 +76,7 @@ impl Fixture {
         }
     }
 
-    async fn completed(&self, task: NewMove) -> MoveTask {
+    pub(super) async fn completed(&self, task: NewMove) -> MoveTask {
         let source = task.source.clone();
         let handle = self.store.start_move(task).await.unwrap();
         let task = self.ended(&source).await;
@@ -376,7 +376,7 @@ async fn no_more_is_moved_in_a_second_than_the_task_may() {
         let moved = t.last_move("dead").await.moved;
         assert!((tenths..=tenths + 1).contains(&moved), "{tenths}: {moved}");
     }
-    let t = t.after_a_kill_amid().await;
+    let t = t.after_a_kill();
     let before = t.last_move("dead").await;
     assert_eq!(before.state, MoveState::Running);
     assert_eq!(before.max_per_second, Some(10));
@@ -507,8 +507,9 @@ async fn the_last_ten_tasks_are_remembered_newest_first() {
 
 #[tokio::test]
 async fn a_task_goes_on_after_a_kill_and_every_message_is_in_one_place() {
+    const ALL: u64 = 900;
     let t = Fixture::with_dead_letters().await;
-    let senders: Vec<_> = (0..3_000)
+    let senders: Vec<_> = (0..ALL)
         .map(|n| {
             let store = t.store.clone();
             tokio::spawn(async move { store.send("a", message(&n.to_string())).await.unwrap() })
@@ -518,24 +519,29 @@ async fn a_task_goes_on_after_a_kill_and_every_message_is_in_one_place() {
         sender.await.unwrap();
     }
     t.fail_all("a").await;
-    t.store.start_move(from("dead")).await.unwrap();
-    let mut killed_amid = 0;
-    while t.last_move("dead").await.state == MoveState::Running {
-        t.send("other", "meanwhile").await;
-        let killed = t.after_a_kill_amid().await;
-        let (dead, back) = (killed.stats("dead"), killed.stats("a"));
-        assert_eq!(dead.visible + back.visible, 3_000);
-        if killed.last_move("dead").await.state == MoveState::Running {
-            killed_amid += 1;
-        }
-        let task = killed.ended("dead").await;
-        assert_eq!((task.state, task.moved), (MoveState::Completed, 3_000));
-        assert_eq!(killed.stats("a").visible, 3_000);
-        let numbers: std::collections::HashSet<i64> = killed.numbers("a").into_iter().collect();
-        assert_eq!(numbers.len(), 3_000);
+    let mut begun = false;
+    let killed = t
+        .after_kills_amid(move |writer| {
+            if begun {
+                writer.move_some();
+            } else {
+                writer.start_move(&from("dead")).unwrap();
+                begun = true;
+            }
+            !writer.moves.is_empty()
+        })
+        .await;
+    assert!(killed.len() > 3, "a move is not one long step");
+    for t in killed {
+        let (dead, back) = (t.stats("dead"), t.stats("a"));
+        assert_eq!(dead.visible + back.visible, ALL);
+        let task = t.ended("dead").await;
+        assert_eq!((task.state, task.moved), (MoveState::Completed, ALL));
+        assert_eq!((t.stats("dead").depth(), t.stats("a").visible), (0, ALL));
+        let numbers: std::collections::HashSet<i64> = t.numbers("a").into_iter().collect();
+        assert_eq!(numbers.len() as u64, ALL);
+        assert_eq!(bodies(&t.receive("a", 3).await), ["0", "1", "2"]);
     }
-    assert!(killed_amid > 0, "a move is not one long step");
-    assert_eq!(bodies(&t.receive("a", 3).await), ["0", "1", "2"]);
 }
 
 #[tokio::test]

@@ -102,6 +102,31 @@ async fn newest_comes_first_where_the_queue_says_lifo() {
 }
 
 #[tokio::test]
+async fn what_waits_too_long_at_the_bottom_of_a_stack_expires() {
+    let spec = QueueSpec {
+        lifo: true,
+        retention: Some(Duration::from_secs(60)),
+        ..QueueSpec::new("stack")
+    };
+    let mut t = Fixture::with(vec![spec]).await;
+    for body in ["a", "b", "c", "d"] {
+        t.send("stack", body).await;
+        t.advance(20);
+    }
+    t.reopen().await;
+    t.store.look().await.unwrap();
+    assert_eq!(t.stats("stack").ledger.expired, 2);
+    assert_eq!(bodies(&t.receive("stack", 1).await), ["d"]);
+    t.advance(19);
+    assert_eq!(bodies(&t.receive("stack", 10).await), ["c"]);
+    // In flight longer than it is kept: it does not come back.
+    t.advance(31);
+    assert!(t.receive("stack", 10).await.is_empty());
+    let ledger = t.stats("stack").ledger;
+    assert_eq!((ledger.accepted, ledger.expired), (4, 4));
+}
+
+#[tokio::test]
 async fn a_delay_of_the_message_stands_instead_of_the_queue_s() {
     let spec = QueueSpec {
         delay: Duration::from_secs(10),

@@ -1,0 +1,368 @@
+//! A request's way to its target: called, spooled, or called for as long as the budget allows and then spooled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::breaker::{Caller, Standing};
+use super::lane::{Lane, Trip, locked};
+use super::settings::AckMode;
+use super::spooling::{Record, ToSpool, order_key, settlement};
+use super::{Delivered, Durability, Forward, Parcel, Undelivered};
+use crate::integration::{Answer, Class, Request, Service, TargetError};
+use crate::store::Settlement;
+
+/// A call ends at its deadline by itself; who waits for it gives it this long to say so.
+const GRACE: Duration = Duration::from_millis(250);
+/// What is left of a request's time when its budget is over, for spooling: a fifth, and a second at most.
+const SPOOLING_TIME: Duration = Duration::from_secs(1);
+/// How much longer than its delivery a record is held back from the spool's worker.
+const SETTLING_TIME: Duration = Duration::from_secs(1);
+
+type Called = Result<Answer, TargetError>;
+
+impl Forward {
+    /// Brings a record to where its route wants it; answers by the deadline. The calls run on when the future is
+    /// dropped.
+    ///
+    /// # Errors
+    /// The record is nowhere, as far as anybody knows: see [`TargetError::may_be_stored`].
+    pub async fn deliver(self: &Arc<Self>, parcel: Parcel) -> Result<Delivered, Undelivered> {
+        let Some(service) = parcel.requests.first().map(Request::service) else {
+            let error = TargetError::misused(Service::Mock, "there is nothing to deliver");
+            return Err(Undelivered::Target(error));
+        };
+        let patience = parcel.deadline + GRACE;
+        let carrying = self.tasks.spawn(self.clone().carry(parcel));
+        match timeout_at(patience, carrying).await {
+            Ok(Ok(result)) => result,
+            // a panic, which has been logged; or the disk takes its time
+            Ok(Err(_)) | Err(_) => Err(Undelivered::Target(TargetError::interrupted(service))),
+        }
+    }
+
+    async fn carry(self: Arc<Self>, mut parcel: Parcel) -> Result<Delivered, Undelivered> {
+        match (parcel.ack.mode, parcel.requests.len()) {
+            (AckMode::Spool, _) => self.spool_all(parcel, "mode").await,
+            (AckMode::TargetOrSpool, 2..) => self.fan_out(parcel).await,
+            (mode, _) => {
+                let Some(request) = parcel.requests.pop() else {
+                    return self.spool_all(parcel, "mode").await; // never: deliver has looked
+                };
+                if let Some(other) = parcel.requests.first() {
+                    let what = "several targets need a spool";
+                    let error = TargetError::misused(other.service(), what);
+                    return Err(Undelivered::Target(error));
+                }
+                match mode {
+                    AckMode::Target => self.call_target(request, parcel.deadline).await,
+                    _ => Box::pin(self.target_or_spool(request, parcel)).await,
+                }
+            }
+        }
+    }
+
+    /// `ack: target`: one call, whatever the breaker says.
+    async fn call_target(
+        self: Arc<Self>,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Delivered, Undelivered> {
+        let trip = match request.target().filter(|_| !request.is_embedded()) {
+            Some(target) => self.lane(target).begin(Caller::Regardless).ok(),
+            None => None,
+        };
+        let called = self.call(request, deadline, trip).await;
+        let answer = called.map_err(Undelivered::Target)?;
+        let durability = Durability::Target;
+        Ok(Delivered { answer, durability })
+    }
+
+    /// One call; the breaker hears how it went.
+    async fn call(
+        self: Arc<Self>,
+        request: Request,
+        deadline: Instant,
+        trip: Option<Trip>,
+    ) -> Called {
+        let service = request.service();
+        let calling = Box::pin(self.targets.call(request, deadline));
+        let result = tokio::select! {
+            result = calling => result,
+            () = self.cut.cancelled() => Err(TargetError::interrupted(service)),
+        };
+        if let Some(trip) = trip {
+            trip.end(std::iter::once(&result));
+        }
+        result
+    }
+
+    async fn target_or_spool(
+        self: Arc<Self>,
+        request: Request,
+        mut parcel: Parcel,
+    ) -> Result<Delivered, Undelivered> {
+        let service = request.service();
+        let Some(target) = request.target() else {
+            let error = TargetError::misused(service, "it stores no record");
+            return Err(Undelivered::Target(error));
+        };
+        let lane = self.lane(target);
+        let key = order_key(&request, &parcel.ack, &parcel.route);
+        let trip = match lane.begin(Caller::Request) {
+            Ok(trip) => trip,
+            Err(_) => {
+                parcel.requests.push(request);
+                return self.spool_all(parcel, "breaker").await;
+            }
+        };
+        if let Some(key) = &key
+            && self.spool_holds(&lane, key).await
+        {
+            drop(trip);
+            parcel.requests.push(request);
+            return self.spool_all(parcel, "order").await;
+        }
+        let deadline = parcel.deadline;
+        let patience = budget_end(Instant::now(), parcel.ack.budget, deadline);
+        let call = self.clone().call(request.clone(), deadline, Some(trip));
+        let mut calling = self.tasks.spawn(call);
+        let (why, hold, failed) = match timeout_at(patience, &mut calling).await {
+            Ok(ended) => match unless_it_can_wait(flat(ended, service)) {
+                Ok(delivered) => return delivered,
+                Err(error) if error.class == Class::Setup => ("setup", None, Some(error)),
+                Err(error) => ("failed", None, Some(error)),
+            },
+            Err(_) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                ("budget", Some(left + SETTLING_TIME), None)
+            }
+        };
+        let may_be_there = failed.as_ref().is_none_or(TargetError::may_be_stored);
+        let copy = ToSpool {
+            lane: lane.clone(),
+            request: match may_be_there {
+                true => request.again(),
+                false => request,
+            },
+            key,
+            hold,
+            why,
+        };
+        let context = (parcel.context)();
+        let ids = vec![Uuid::new_v4()];
+        let spooling = self.spool(vec![copy], ids, context, parcel.idempotency);
+        match (spooling.await, failed) {
+            (Ok(spooled), Some(_)) => {
+                if may_be_there {
+                    lane.count_possible_duplicate();
+                }
+                Ok(Delivered {
+                    answer: spooled.answer,
+                    durability: Durability::Spooled,
+                })
+            }
+            (Ok(spooled), None) => {
+                let settling = self.clone();
+                let early = calling.is_finished();
+                let (tell, told) = oneshot::channel();
+                let records = spooled.records;
+                self.tasks.spawn(async move {
+                    let result = flat(calling.await, service);
+                    let settlements = settlements(&lane, records, &result);
+                    let _ = tell.send(result); // whoever asked may have been answered already
+                    settling.settle(&lane, settlements).await;
+                });
+                if early
+                    && let Ok(Ok(answer)) = told.await
+                    && answer.failure().is_none()
+                {
+                    let durability = Durability::Target;
+                    return Ok(Delivered { answer, durability });
+                }
+                Ok(Delivered {
+                    answer: spooled.answer,
+                    durability: Durability::Spooled,
+                })
+            }
+            (Err(Undelivered::Known(known)), _) => Err(Undelivered::Known(known)),
+            (Err(Undelivered::Target(unspooled)), Some(failed)) => {
+                Err(Undelivered::Target(which(failed, unspooled)))
+            }
+            // neither here nor, so far, there
+            (Err(Undelivered::Target(unspooled)), None) => {
+                match unless_it_can_wait(flat(calling.await, service)) {
+                    Ok(delivered) => delivered,
+                    Err(failed) => Err(Undelivered::Target(which(failed, unspooled))),
+                }
+            }
+        }
+    }
+
+    /// Spools everything, and is done.
+    async fn spool_all(
+        self: Arc<Self>,
+        parcel: Parcel,
+        why: &'static str,
+    ) -> Result<Delivered, Undelivered> {
+        let (copies, ids) = self.copies(&parcel, why)?;
+        let context = (parcel.context)();
+        let spooling = self.spool(copies, ids, context, parcel.idempotency);
+        let spooled = spooling.await?;
+        Ok(Delivered {
+            answer: spooled.answer,
+            durability: Durability::Spooled,
+        })
+    }
+
+    /// Spools everything, and waits within the budget for all targets to have it. What a target has is never sent to it
+    /// again, for each has its own record.
+    async fn fan_out(self: Arc<Self>, parcel: Parcel) -> Result<Delivered, Undelivered> {
+        let patience = budget_end(Instant::now(), parcel.ack.budget, parcel.deadline);
+        let (copies, ids) = self.copies(&parcel, "mode")?;
+        let hopeful = copies
+            .iter()
+            .all(|copy| copy.lane.standing() != Standing::Open);
+        let context = (parcel.context)();
+        let watching = Watching::begin(&self, &ids, hopeful);
+        let spooling = self.spool(copies, ids, context, parcel.idempotency);
+        let spooled = spooling.await?;
+        let answer = timeout_at(patience, watching.all()).await;
+        Ok(match answer.ok().flatten() {
+            Some(answer) => Delivered {
+                answer,
+                durability: Durability::Target,
+            },
+            None => Delivered {
+                answer: spooled.answer,
+                durability: Durability::Spooled,
+            },
+        })
+    }
+
+    fn copies(
+        &self,
+        parcel: &Parcel,
+        why: &'static str,
+    ) -> Result<(Vec<ToSpool>, Vec<Uuid>), Undelivered> {
+        let copies = parcel.requests.iter().map(|request| {
+            let target = request.target().ok_or_else(|| {
+                let error = TargetError::misused(request.service(), "it stores no record");
+                Undelivered::Target(error)
+            })?;
+            Ok(ToSpool {
+                lane: self.lane(target),
+                key: order_key(request, &parcel.ack, &parcel.route),
+                request: request.clone(),
+                hold: None,
+                why,
+            })
+        });
+        let copies = copies.collect::<Result<Vec<ToSpool>, Undelivered>>()?;
+        let ids = copies.iter().map(|_| Uuid::new_v4()).collect();
+        Ok((copies, ids))
+    }
+}
+
+/// A call that ran while its record was spooled has ended.
+fn settlements(lane: &Lane, records: Vec<Record>, result: &Called) -> Vec<(Record, Settlement)> {
+    let settlements = records.into_iter().map(|record| {
+        if let Err(error) = result
+            && !error.blames_record()
+        {
+            lane.remember(&record.id, error);
+            if error.may_be_stored() {
+                lane.count_possible_duplicate();
+            }
+        }
+        (record, settlement(result))
+    });
+    settlements.collect()
+}
+
+/// Somebody waits to hear that targets have their records; dropped, nobody does.
+struct Watching<'f> {
+    forward: &'f Forward,
+    ids: Vec<String>,
+    answers: Vec<oneshot::Receiver<Answer>>,
+}
+
+impl<'f> Watching<'f> {
+    fn begin(forward: &'f Forward, ids: &[Uuid], hopeful: bool) -> Watching<'f> {
+        let ids: Vec<String> = match hopeful {
+            true => ids.iter().map(Uuid::to_string).collect(),
+            false => Vec::new(),
+        };
+        let mut watchers = locked(&forward.watchers);
+        let answers = ids.iter().map(|id| {
+            let (tell, told) = oneshot::channel();
+            watchers.insert(id.clone(), tell);
+            told
+        });
+        let answers = answers.collect();
+        Watching {
+            forward,
+            ids,
+            answers,
+        }
+    }
+
+    /// The first record's answer, once all have one; `None` if one gets none.
+    async fn all(mut self) -> Option<Answer> {
+        let mut first = None;
+        for answer in &mut self.answers {
+            let answer = answer.await.ok()?;
+            first.get_or_insert(answer);
+        }
+        first
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        let mut watchers = locked(&self.forward.watchers);
+        for id in &self.ids {
+            watchers.remove(id);
+        }
+    }
+}
+
+/// When a target has had its time: the budget's end, or as much before the deadline as spooling may take.
+fn budget_end(now: Instant, budget: Duration, deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    let spooling = (left / 5).min(SPOOLING_TIME);
+    now + budget.min(left - spooling)
+}
+
+fn flat(ended: Result<Called, JoinError>, service: Service) -> Called {
+    // a panic, which has been logged: nobody knows how far the call had come
+    ended.unwrap_or_else(|_| Err(TargetError::interrupted(service)))
+}
+
+/// The request's answer, or the error of a record that is better spooled.
+fn unless_it_can_wait(called: Called) -> Result<Result<Delivered, Undelivered>, TargetError> {
+    let failure = match &called {
+        Ok(answer) => answer.failure(),
+        Err(error) => Some(error),
+    };
+    if let Some(error) = failure.filter(|error| !error.blames_record()) {
+        return Err(error.clone());
+    }
+    let durability = Durability::Target;
+    Ok(called
+        .map(|answer| Delivered { answer, durability })
+        .map_err(Undelivered::Target))
+}
+
+/// Of a target that failed and a store that refused: what the caller is told. That the record may be stored weighs
+/// more than why it is not spooled.
+fn which(failed: TargetError, unspooled: TargetError) -> TargetError {
+    match failed.may_be_stored() {
+        true => failed,
+        false => unspooled,
+    }
+}

@@ -1,0 +1,208 @@
+//! Into the spool, and out of it: records go in together, under ids that their callers are told, and what became of
+//! them is told to the store until it listens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use uuid::Uuid;
+
+use super::backoff::backoff;
+use super::lane::Lane;
+use super::settings::Order;
+use super::{AckPlan, Forward, Undelivered};
+use crate::integration::{Answer, Request, TargetError};
+use crate::store::{NewKey, NewRecord, Once, Reason, Settlement};
+
+/// The longest order key that a store takes.
+const MAX_KEY: usize = 1024;
+/// How long the store is left alone after it has refused to hear how deliveries went: at first, and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// One record for one target's spool.
+pub(super) struct ToSpool {
+    pub(super) lane: Arc<Lane>,
+    pub(super) request: Request,
+    pub(super) key: Option<String>,
+    /// Somebody is delivering it already.
+    pub(super) hold: Option<Duration>,
+    /// For the metric.
+    pub(super) why: &'static str,
+}
+
+/// Records that are spooled.
+pub(super) struct Spooled {
+    /// What the caller is told: of the first record.
+    pub(super) answer: Answer,
+    /// Numbers and ids, in the order given.
+    pub(super) records: Vec<Record>,
+}
+
+/// What a spooled record is known by.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) number: i64,
+    pub(super) id: String,
+    pub(super) ordered: bool,
+}
+
+/// What keeps a record in order, over all routes to its target: its route, or the key that it brings along.
+pub(super) fn order_key(request: &Request, ack: &AckPlan, route: &str) -> Option<String> {
+    let key = match ack.order {
+        Order::Route => format!("route:{route}"),
+        Order::None if !request.is_ordered_by_target() => return None,
+        Order::Key | Order::None => format!("key:{}", request.order_key()?),
+    };
+    if key.len() <= MAX_KEY {
+        return Some(key);
+    }
+    let hash = digest(&SHA256, key.as_bytes());
+    let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    Some(format!("sha256:{hex}"))
+}
+
+/// How a delivery that somebody else than the spool made is settled.
+pub(super) fn settlement(result: &Result<Answer, TargetError>) -> Settlement {
+    let failure = match result {
+        Ok(answer) => answer.failure(),
+        Err(error) => Some(error),
+    };
+    match failure {
+        None => Settlement::Forwarded,
+        Some(error) if error.blames_record() => Settlement::Dead(reason(error)),
+        Some(_) => Settlement::Later(Duration::ZERO),
+    }
+}
+
+pub(super) fn reason(error: &TargetError) -> Reason {
+    Reason {
+        code: error.code.clone(),
+        detail: error.message.clone(),
+    }
+}
+
+impl Forward {
+    /// Spools all of the records, or none. `ids`: what they are to be known by, one for each.
+    pub(super) async fn spool(
+        self: &Arc<Self>,
+        copies: Vec<ToSpool>,
+        ids: Vec<Uuid>,
+        context: String,
+        idempotency: Option<NewKey>,
+    ) -> Result<Spooled, Undelivered> {
+        let unkept = |request: &Request, what: &str| {
+            Undelivered::Target(TargetError::misused(request.service(), what))
+        };
+        let mut answer = None;
+        let mut records = Vec::with_capacity(copies.len());
+        let mut lanes = Vec::with_capacity(copies.len());
+        for (copy, id) in copies.into_iter().zip(ids) {
+            let call = copy.request.encode();
+            let call = call.map_err(|error| unkept(&copy.request, &error))?;
+            if answer.is_none() {
+                let told = copy.request.spooled_answer(&id.to_string());
+                answer = Some(told.ok_or_else(|| unkept(&copy.request, "it stores no record"))?);
+            }
+            lanes.push((copy.lane.clone(), copy.why, copy.key.is_some()));
+            let record = NewRecord {
+                target: copy.lane.name.as_str().to_owned(),
+                key: copy.key,
+                call,
+                context: context.clone(),
+                hold: copy.hold,
+            };
+            records.push((id, record));
+        }
+        let missing = || Undelivered::Target(TargetError::no_store("there is nothing to spool"));
+        let answer = answer.ok_or_else(missing)?;
+        let key = idempotency.map(|key| (key, answer.encode().unwrap_or_default()));
+        let store = self.targets.open_store().map_err(Undelivered::Target)?;
+        let spooled = match store.spool_as(records, key).await {
+            Ok(Once::New(spooled)) => spooled,
+            Ok(Once::Known(known)) => return Err(Undelivered::Known(known)),
+            Err(error) => return Err(Undelivered::Target(TargetError::of_spool(error))),
+        };
+        let mut records = Vec::with_capacity(spooled.len());
+        for ((lane, why, ordered), spooled) in lanes.iter().zip(spooled) {
+            lane.count_spooled(why);
+            self.employ(lane);
+            records.push(Record {
+                number: spooled.number,
+                id: spooled.id,
+                ordered: *ordered,
+            });
+        }
+        Ok(Spooled { answer, records })
+    }
+
+    /// Whether a record with this key waits in the target's spool. While the spool is empty this is one look at a
+    /// number; a store that cannot say counts as one that does.
+    pub(super) async fn spool_holds(&self, lane: &Lane, key: &str) -> bool {
+        let target = lane.name.as_str();
+        let Ok(store) = self.targets.open_store() else {
+            // what it held is not known; a record that cannot be spooled in its turn is refused
+            return true;
+        };
+        if store.spool_depth(target).depth == 0 {
+            return false;
+        }
+        store.spool_holds(target, key).await.unwrap_or(true)
+    }
+
+    /// Tells the store how deliveries went, until it listens or the process ends. What is confirmed is not sent again
+    /// meanwhile.
+    pub(super) async fn settle(&self, lane: &Lane, settlements: Vec<(Record, Settlement)>) {
+        if settlements.is_empty() {
+            return;
+        }
+        for (record, settlement) in &settlements {
+            lane.confirm(&record.id, settlement);
+        }
+        let list: Vec<(i64, Settlement)> = settlements
+            .iter()
+            .map(|(record, settlement)| (record.number, settlement.clone()))
+            .collect();
+        let mut attempts = 0;
+        loop {
+            let told = match self.targets.open_store() {
+                Ok(store) => {
+                    let telling = store.settle(lane.name.as_str(), list.clone());
+                    telling.await.map_err(TargetError::of_spool)
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = told else {
+                break;
+            };
+            attempts += 1;
+            if attempts == 1 {
+                let (target, records) = (&lane.name, list.len());
+                tracing::warn!(%target, records, %error, "The store does not take how deliveries went: it is told again until it does");
+            }
+            let pause = FIRST_RETRY + backoff(FIRST_RETRY, LAST_RETRY, attempts, lane.dice());
+            tokio::select! {
+                () = self.cut.cancelled() => {
+                    let (target, records) = (&lane.name, list.len());
+                    tracing::error!(%target, records, "The process ends before the store has taken how deliveries went: what is delivered will be sent again");
+                    return;
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        lane.settled(settlements.iter().map(|(record, _)| record.id.as_str()));
+        for (record, settlement) in &settlements {
+            match settlement {
+                Settlement::Forwarded => lane.count_forwarded(),
+                Settlement::Dead(reason) => {
+                    let (target, id) = (&lane.name, &record.id);
+                    tracing::warn!(%target, id, code = reason.code, "A record is a dead letter: its target refuses it");
+                    lane.count_dead(record.ordered);
+                }
+                Settlement::Later(_) => continue,
+            }
+            lane.forget(&record.id);
+        }
+        self.settled.notify_waiters();
+    }
+}
