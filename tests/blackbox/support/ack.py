@@ -36,7 +36,7 @@ def setup(target, its_routes, haste=None, **sections):
     """A configuration whose AWS is the fake, in haste."""
     return config(
         its_routes, aws={"region": "us-east-1", "endpoint": target.url}, targets={"default": haste or HASTE},
-        **{"limits": {"timeout": "5s"}, "access_log": False, **sections})
+        **{"limits": {"timeout": "5s", "drain": "1s"}, **sections})
 
 
 def post(one, path, body, **headers):
@@ -142,16 +142,14 @@ def key_of(body):
 
 
 def order_violations(bodies, acknowledged):
-    """Where a record of a key first appeared behind a later one of that key. Only acknowledged ones count: a record
-    that nobody has acknowledged may come at any time."""
+    """Pairs of a key in the wrong order: the second was acknowledged before the first was sent, and first appeared behind
+    it. A record that nobody has acknowledged may come at any time."""
     last, found = {}, []
     for body in bodies:
-        if body not in acknowledged:
-            continue
         key = key_of(body)
-        if key in last and body < last[key]:
+        if body in acknowledged and body < last.get(key, b""):
             found.append((last[key], body))
-        last[key] = max(last.get(key, body), body)
+        last[key] = max(last.get(key, b""), body)
     return found
 
 
