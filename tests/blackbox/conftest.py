@@ -126,6 +126,7 @@ def target():
     endpoint = FakeTarget().start()
     yield endpoint
     endpoint.stop()
+    assert not endpoint.faults, endpoint.faults
 
 
 @pytest.hookimpl(hookwrapper=True)

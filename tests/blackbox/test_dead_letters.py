@@ -145,11 +145,11 @@ def test_the_cli_lists_inspects_redrives_and_purges(gateway, target):
     told = json.loads(queue("peek", f"dead:sqs:{QUEUE}", "--json"))
     letters = told["messages"] if isinstance(told, dict) else told
     assert [letter["death"]["code"] for letter in letters] == ["InvalidMessageContents"] * 2
-    assert "InvalidMessageContents" in queue("peek", "dead:")
+    assert "InvalidMessageContents" in queue("peek", "dead:orders")
     target.refuse = None
-    queue("redrive", "dead:", "--only", str(letters[0]["number"]))
+    queue("redrive", "dead:orders", "--only", str(letters[0]["number"]))
     assert target.wait_for(1) == [b"poison 0"]
-    queue("purge", "dead:", "--yes")
+    queue("purge", "dead:orders", "--yes")
     assert one.depth("dead-letters") == 0 and target.count() == 1
     settled(one)
 

@@ -16,7 +16,7 @@ TWO = [
     {"SQS-SendMessage": {"QueueUrl": QUEUE, "MessageBody": "$request.body"}},
     {"Kinesis-PutRecord": {"StreamName": "clicks", "Data": "$request.body", "PartitionKey": "$request.header.key"}},
 ]
-EITHER = {"mode": "target-or-spool", "budget": "5s"}
+EITHER = {"mode": "target-or-spool", "budget": "3s"}
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_copy_whose_mapping_fails_refuses_the_whole_request(gateway, target):
 @pytest.mark.parametrize("problem, said, route", [
     ("ack target", "ack", {"integrations": TWO}),
     ("ack target, written", "ack", {"integrations": TWO, "ack": "target"}),
-    ("an embedded queue among them", "queue:", {"integrations": [TWO[0], {"SQS-SendMessage": {"QueueUrl": "queue:inbox", "MessageBody": "x"}}], "ack": "spool"}),
+    ("an embedded queue among them", "embedded queue", {"integrations": [TWO[0], {"SQS-SendMessage": {"QueueUrl": "queue:inbox", "MessageBody": "x"}}], "ack": "spool"}),
     ("a read among them", "SQS-ReceiveMessage", {"integrations": [TWO[0], {"SQS-ReceiveMessage": {"QueueUrl": QUEUE}}], "ack": "spool"}),
     ("none at all", "integrations", {"integrations": [], "ack": "spool"}),
     ("one and several", "integration", {"integration": TWO[0], "integrations": TWO, "ack": "spool"}),

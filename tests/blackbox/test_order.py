@@ -34,7 +34,7 @@ def progress(clients, more, how=None):
     eventually(lambda: count() >= wanted or not any(c.is_alive() for c in clients.all), 20, f"{more} more records {how or ''}")
 
 
-@pytest.mark.parametrize("trouble", ["down", "freeze", "throttle", "lose_answers", "fail"])
+@pytest.mark.parametrize("trouble", ["down", "freeze", "throttle", "lose_answers", "fail", "limp", "flap"])
 @pytest.mark.parametrize("what", ORDERED)
 def test_each_key_keeps_its_order_through_an_outage_and_back(gateway, target, what, trouble):
     one = gateway(setup(target, one_route(ORDERED[what], EITHER), limits=LIMITS))

@@ -19,8 +19,8 @@ INTEGRATIONS = {
 }
 
 
-def start(gateway, target, what, ack=EITHER):
-    return gateway(setup(target, {"POST /r": {"integration": INTEGRATIONS[what], "ack": ack}}, HASTE, limits=LIMITS, access_log=False))
+def start(gateway, target, what, ack=EITHER, limits=LIMITS):
+    return gateway(setup(target, {"POST /r": {"integration": INTEGRATIONS[what], "ack": ack}}, HASTE, limits=limits, access_log=False))
 
 
 def progress(clients, more, how=None):
@@ -42,6 +42,7 @@ def verdict(one, target, acknowledged, counted=0.0, ordered=True):
 
 @pytest.mark.parametrize("troubles", [
     ("down", "freeze"), ("throttle", "down"), ("freeze", "throttle"), ("lose_answers", "fail"), ("reset", "halve_answers"),
+    ("limp", "flap"),
 ], ids="-".join)
 @pytest.mark.parametrize("what", INTEGRATIONS)
 def test_two_outages_in_mid_load_lose_nothing_and_change_no_order(gateway, target, what, troubles):
@@ -89,6 +90,25 @@ def test_an_outage_with_a_kill_in_it_loses_nothing_and_counts_every_duplicate(ga
     verdict(one, target, acknowledged, counted, ordered=what != "standard")
 
 
+@pytest.mark.parametrize("trouble", ["up", "freeze", "throttle", "down"])
+@pytest.mark.parametrize("what", INTEGRATIONS)
+def test_a_shutdown_in_mid_load_refuses_what_it_cannot_keep_and_keeps_what_it_acknowledged(gateway, target, what, trouble):
+    one = start(gateway, target, what)
+    clients = Clients(one, "/r", count=8, keys=2, records=100_000, prefix="first")
+    with clients:
+        progress(clients, 40)
+        getattr(target, trouble)()
+        progress(clients, 40)
+        one.stop(grace=15)
+    acknowledged = clients.stop().acknowledged
+    target.up()
+    one.start()
+    assert_all_arrived(target, acknowledged, 30)
+    eventually(lambda: one.depth() == 0, 20, "an empty spool")
+    if what != "standard":
+        assert order_violations(target.bodies(), acknowledged) == []
+
+
 @pytest.mark.parametrize("trouble", ["up", "slow", "freeze", "lose_answers"])
 def test_kills_at_any_moment_lose_nothing_and_change_no_order(gateway, target, trouble, long_run):
     dice = random.Random(trouble)
@@ -113,7 +133,7 @@ def test_kills_at_any_moment_lose_nothing_and_change_no_order(gateway, target, t
 
 
 def test_a_backlog_is_sent_in_batches_and_live_traffic_is_not_starved_by_it(gateway, target):
-    one = start(gateway, target, "standard", {"mode": "target-or-spool", "budget": "2s"})
+    one = start(gateway, target, "standard", {"mode": "target-or-spool", "budget": "2s"}, {"timeout": "5s", "drain": "1s"})
     target.down()
     backlog = Clients(one, "/r", count=8, keys=1, records=150, prefix="backlog")
     with backlog:

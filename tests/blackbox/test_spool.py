@@ -52,12 +52,12 @@ def test_attributes_and_parameters_travel_with_a_spooled_message(gateway, target
     }
     one = gateway(setup(target, {"POST /m": {"integration": {"SQS-SendMessage": call}, "ack": "spool"}}))
     target.down()
-    accepted(post(one, "/m", b"body", who="é me"))
+    accepted(post(one, "/m", b"body", who="é me".encode().decode("latin-1")))
     target.up()
     target.wait_for(1)
     entry = target.attempts_for(b"body")[-1].entry
     assert entry["MessageAttributes"]["n"] == {"DataType": "Number", "StringValue": "3"}
-    assert entry["MessageAttributes"]["who"]["StringValue"]
+    assert entry["MessageAttributes"]["who"]["StringValue"] == "é me"
     assert int(entry["DelaySeconds"]) == 7
 
 
@@ -131,7 +131,7 @@ def test_durability_is_in_metrics_and_in_the_access_log(gateway, target):
 
 def test_durability_can_be_told_to_the_caller_and_the_log(gateway, target):
     document = setup(
-        target, routes("spool", response={"headers": {"x-durability": "$integration.durability"}}),
+        target, routes("spool", response={"headers": {"x-durability": "$context.durability"}}),
         access_log={"path": "stdout", "format": "$context.requestId $context.durability"})
     one = gateway(document)
     answer = post(one, "/SQS-SendMessage", b"a")

@@ -383,3 +383,92 @@ def test_in_the_aws_dialect_a_spooled_answer_looks_like_the_services_own(gateway
     assert all(first == second for first, second in shapes.values()), shapes
     target.up()
     target.wait_for(8)
+
+
+# ---- the network ----
+
+def test_a_host_that_nobody_knows_is_spooled_for_at_once(gateway, target):
+    document = setup(target, routes(LONG), limits=PATIENT)
+    document["aws"]["endpoint"] = "http://target.invalid:9"
+    one = gateway(document)
+    accepted(one.request("POST", "/SQS-SendMessage", b"a", timeout=25), "spooled")
+    assert possible_duplicates(one) == 0
+
+
+def test_connections_that_nobody_takes_are_spooled_for_within_the_budget(gateway, target):
+    one = gateway(setup(target, routes(SHORT), CLOSED, limits={"timeout": "3s", "drain": "1s"}))
+    target.down()
+    stuffing = target.stuff()
+    try:
+        for number in range(4):
+            accepted(post(one, "/SQS-SendMessage", f"m{number}"), "spooled")
+    finally:
+        for each in stuffing:
+            each.close()
+    target.up()
+    assert len(target.wait_for(4, 30)) == 4
+    settled(one)
+    assert target.duplicates() <= possible_duplicates(one)
+
+
+@pytest.mark.parametrize("size", [262_144, 1_048_576])
+def test_large_records_go_alone_or_in_small_batches(gateway, target, size):
+    one = gateway(setup(target, routes("spool"), limits={"timeout": "5s", "body": "1MiB", "drain": "1s"}))
+    target.down()
+    bodies = [(f"{number:04}" * (size // 4)).encode() for number in range(6)]
+    for operation in ("SQS-SendMessage", "Kinesis-PutRecord"):
+        cut = 0 if operation.startswith("SQS") else 1  # the partition key counts
+        for body in bodies:
+            accepted(post(one, f"/{operation}", body[cut:]), "spooled")
+    target.up()
+    target.wait_for(12, 30)
+    settled(one)
+    assert sorted(target.bodies("orders")) == sorted(bodies)
+    assert target.duplicates() == 0 and one.depth("dead-letters") == 0
+
+
+# ---- idempotency ----
+
+KEYED = {"idempotency": {"key": "$request.header.idempotency-key"}}
+
+
+@pytest.mark.parametrize("trouble", ["down", "throttle", "lose_answers", "freeze", "deny"])
+@pytest.mark.parametrize("mode", ["spool", "target-or-spool"])
+def test_a_request_that_is_sent_again_is_spooled_once_and_answered_alike(gateway, target, mode, trouble):
+    ack = SHORT if mode == "target-or-spool" else mode
+    one = gateway(setup(target, routes(ack, **KEYED), CLOSED, limits={"timeout": "2s", "drain": "1s"}))
+    getattr(target, trouble)()
+    first = post(one, "/SQS-SendMessage", b"a", idempotency_key="k1")
+    accepted(first, "spooled")
+
+    def same_again():
+        again = post(one, "/SQS-SendMessage", b"a", idempotency_key="k1")
+        assert accepted(again) == "spooled" and again.headers["idempotency-replayed"] == "true"
+        assert again.json()["messageId"] == first.json()["messageId"]
+    same_again()
+    assert post(one, "/SQS-SendMessage", b"b", idempotency_key="k1").status == 422
+    one.kill()
+    one.start()
+    same_again()
+    target.up()
+    target.wait_for(1)
+    settled(one)
+    same_again()
+    assert target.bodies() == [b"a"]
+    assert one.fates()["accepted"] == 1
+
+
+# ---- the count of possible duplicates, beyond one process ----
+
+def test_a_call_that_the_drain_gave_up_on_is_counted_by_the_next_start_or_settled(gateway, target):
+    one = gateway(setup(target, routes(SHORT), CLOSED, limits={"timeout": "60s", "drain": "1s"}))
+    target.freeze()
+    accepted(post(one, "/SQS-SendMessage", b"a"), "spooled")
+    before = possible_duplicates(one)
+    one.stop(grace=10)
+    target.up()  # what was asked of it is done now
+    eventually(lambda: target.bodies() == [b"a"], 5, "the frozen call's record")
+    one.start()
+    settled(one)
+    assert target.duplicates() == 1
+    assert before + possible_duplicates(one) >= 1, "a duplicate that no scrape could have seen"

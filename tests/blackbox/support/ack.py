@@ -19,7 +19,7 @@ STORING = {
 }
 TO_FIFO = {
     "QueueUrl": FIFO, "MessageBody": "$request.body",
-    "MessageGroupId": "$request.header.key", "MessageDeduplicationId": "${request.header.id:-$context.requestId}",
+    "MessageGroupId": "$request.header.key", "MessageDeduplicationId": "$context.requestId",
 }
 HASTE = {
     "breaker": {"open_after": 3, "probe_every": "50ms", "max": "200ms", "close_after": 2},

@@ -3,6 +3,8 @@
 What it has is told by the bodies of the records, so the bodies of one test have to differ.
 """
 
+import random
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -12,6 +14,11 @@ from .fake_aws import access_denied, error, no_such_queue, server_error, throttl
 from .processes import eventually
 
 SERVICE = {"SQS": "sqs", "Kinesis": "kinesis", "EventBridge": "events", "StepFunctions": "states"}
+
+# The most records of a call, and the most bytes of their bodies.
+LIMITS = {
+    "SQS-SendMessageBatch": (10, 1024 * 1024), "EventBridge-PutEvents": (10, 1024 * 1024), "Kinesis-PutRecords": (500, 10 * 1024 * 1024),
+}
 
 
 @dataclass
@@ -52,16 +59,30 @@ class DoneButFailed:
         server_error().act(connection, received)
 
 
-class SlowReceipt:
-    """Does the work at once and says so late."""
+class Limping:
+    """Late by anything between nothing and twice as much as given; half of the time it says late what it did at once."""
 
-    def __init__(self, after):
-        self.after = after
+    def __init__(self, about):
+        self.about = about
+        self.dice = random.Random(7)
 
     def act(self, connection, received):
+        wait = self.dice.uniform(0, 2 * self.about)
+        if self.dice.random() < 0.5:
+            return Usual(after=wait).act(connection, received)
         status, headers, body = connection.server.fake.carry_out(received)
-        time.sleep(self.after)
-        connection.answer(status, headers, body)
+        time.sleep(wait)
+        return connection.answer(status, headers, body)
+
+
+class Flapping:
+    """Each call another trouble, or none."""
+
+    def __init__(self):
+        self.dice = random.Random(7)
+
+    def act(self, connection, received):
+        self.dice.choice([Usual(), Throttled(), LostReply(), server_error(), DoneButFailed(), Reset(), Usual()]).act(connection, received)
 
 
 class FakeTarget(FakeAws):
@@ -71,6 +92,7 @@ class FakeTarget(FakeAws):
         super().__init__()
         self.kept = {}  # body → Kept, in order of first appearance
         self.ids = {}  # (where, id) → body: FIFO deduplication, names of executions
+        self.faults = []  # what no service would have taken
         self.doubled = []  # bodies whose id was known: refused or deduplicated
         self.refuse = None  # record → Refusal or None
         self.mood = Usual()
@@ -96,12 +118,30 @@ class FakeTarget(FakeAws):
             self.go_down()
         return self
 
+    def stuff(self):
+        """While down: connections are neither refused nor taken, as if a firewall swallowed them. Returns what keeps it
+        so until it is closed."""
+        self.seat.listen(0)
+        stuffing = []
+        for _ in range(16):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", self.port))
+            stuffing.append(one)
+        return stuffing
+
     def freeze(self, work=True):
         """Takes calls and never answers; at the next mood it does them (`work`) or forgets them."""
         return self.be(Frozen(work))
 
     def slow(self, seconds):
         return self.be(Usual(after=seconds))
+
+    def limp(self, about=0.1):
+        return self.be(Limping(about))
+
+    def flap(self):
+        return self.be(Flapping())
 
     def throttle(self):
         return self.be(Throttled())
@@ -144,8 +184,21 @@ class FakeTarget(FakeAws):
     # ---- what it has ----
 
     def carry_out(self, received):
+        self.inspect(received)
         with self.ledger:
             return usual(received, lambda record: self.keep(record, received.operation))
+
+    def inspect(self, received):
+        """Notes what the service would refuse of a batch as a whole; the fixture asks for it."""
+        records = records_of(received)
+        if received.operation in LIMITS:
+            most, most_bytes = LIMITS[received.operation]
+            size = sum(len(record.body) for record in records)
+            if not 1 <= len(records) <= most or size > most_bytes:
+                self.faults.append(f"{received.operation} with {len(records)} records and {size} bytes")
+        ids = [record.entry.get("Id") for record in records if record.service == "SQS" and "Id" in record.entry]
+        if len(ids) != len(set(ids)):
+            self.faults.append(f"{received.operation} with an id twice: {ids}")
 
     def keep(self, record, operation):
         refusal = self.refuse and self.refuse(record)
