@@ -137,7 +137,9 @@ async fn backlog(mebibytes: u64) -> Outcome<()> {
             for _ in 0..256 {
                 let store = store.clone();
                 let records = vec![record(), record(), record(), record()];
-                batch.push(tokio::spawn(async move { store.spool(records, None).await }));
+                batch.push(tokio::spawn(
+                    async move { store.spool(records, None).await },
+                ));
             }
             for spooled in batch {
                 if let Once::Known(_) = spooled.await?? {
