@@ -119,9 +119,9 @@ fn handles(entries: &[SettleInput]) -> Vec<String> {
 fn as_entry((fate, handle): (Answer, String)) -> Answer {
     match fate {
         Ok(_) => Ok(json!({})),
-        Err(fault) if fault.code == Code::ReceiptHandleIsInvalid => Err(fault.code.because(format!(
-            "The input receipt handle \"{handle}\" is not a valid receipt handle."
-        ))),
+        Err(fault) if fault.code == Code::ReceiptHandleIsInvalid => Err(fault.code.because(
+            format!("The input receipt handle \"{handle}\" is not a valid receipt handle."),
+        )),
         Err(fault) => Err(fault),
     }
 }
