@@ -12,6 +12,7 @@ use aws_sdk_sqs::types::{
     DeleteMessageBatchRequestEntry, MessageAttributeValue, MessageSystemAttributeName,
     QueueAttributeName, SendMessageBatchRequestEntry,
 };
+use futures_util::FutureExt as _;
 
 const SECRET: &str = "rust/secret+key";
 
@@ -83,6 +84,7 @@ async fn the_rust_sdk_makes_fills_and_empties_queues() {
         .attributes(QueueAttributeName::ContentBasedDeduplication, "true")
         .tags("a", "b")
         .send()
+        .boxed()
         .await
         .unwrap();
     let url = made.queue_url().unwrap();
@@ -98,6 +100,7 @@ async fn the_rust_sdk_makes_fills_and_empties_queues() {
         .message_group_id("g")
         .message_attributes("bytes", bytes)
         .send()
+        .boxed()
         .await
         .unwrap();
     let entries = (0..9).map(|n| {
@@ -112,7 +115,7 @@ async fn the_rust_sdk_makes_fills_and_empties_queues() {
         .send_message_batch()
         .queue_url(url)
         .set_entries(Some(entries.collect()));
-    let batch = batch.send().await.unwrap();
+    let batch = batch.send().boxed().await.unwrap();
     assert_eq!((batch.successful().len(), batch.failed().len()), (9, 0));
 
     let received = sqs
@@ -123,6 +126,7 @@ async fn the_rust_sdk_makes_fills_and_empties_queues() {
         .message_system_attribute_names(MessageSystemAttributeName::All)
         .message_attribute_names("All")
         .send()
+        .boxed()
         .await
         .unwrap();
     let messages = received.messages();
@@ -147,10 +151,21 @@ async fn the_rust_sdk_makes_fills_and_empties_queues() {
         .delete_message_batch()
         .queue_url(url)
         .set_entries(Some(entries.collect()));
-    assert_eq!(deleted.send().await.unwrap().successful().len(), 10);
-    let nothing = sqs.receive_message().queue_url(url).send().await.unwrap();
+    assert_eq!(deleted.send().boxed().await.unwrap().successful().len(), 10);
+    let nothing = sqs
+        .receive_message()
+        .queue_url(url)
+        .send()
+        .boxed()
+        .await
+        .unwrap();
     assert!(nothing.messages().is_empty());
-    sqs.delete_queue().queue_url(url).send().await.unwrap();
+    sqs.delete_queue()
+        .queue_url(url)
+        .send()
+        .boxed()
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -159,12 +174,12 @@ async fn the_rust_sdk_knows_the_refusals() {
     let sqs = gateway.client(SECRET);
     let missing = format!("{}/000000000000/missing", gateway.sqs);
     let send = sqs.send_message().queue_url(&missing).message_body("x");
-    let refused = send.send().await.unwrap_err().into_service_error();
+    let refused = send.send().boxed().await.unwrap_err().into_service_error();
     assert!(
         matches!(refused, SendMessageError::QueueDoesNotExist(_)),
         "{refused:?}"
     );
-    let forged = gateway.client("wrong").list_queues().send().await;
+    let forged = gateway.client("wrong").list_queues().send().boxed().await;
     let forged = forged.unwrap_err().into_service_error();
     assert_eq!(forged.code(), Some("SignatureDoesNotMatch"));
 }
