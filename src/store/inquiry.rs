@@ -2,7 +2,7 @@
 //! `unixRead` makes SQLITE_IOERR_CORRUPTFS of it, and `sqlite3VdbeExec` SQLITE_CORRUPT of that. Only the report of an
 //! integrity check tells the two apart, so one is made, on a thread of its own, before the store works on or gives up.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,12 +39,12 @@ impl Inquiry {
     }
 
     /// What came out, if there was a doubt and if the check is done; begins one. `Ok`: nothing speaks against working on.
-    pub fn settle(&mut self, database: &PathBuf) -> Result<(), Option<Finding>> {
+    pub fn settle(&mut self, database: &Path) -> Result<(), Option<Finding>> {
         if !self.doubted {
             return Ok(());
         }
         let Some(check) = self.check.take() else {
-            let database = database.clone();
+            let database = database.to_owned();
             let check = std::thread::Builder::new()
                 .name("store-check".to_owned())
                 .spawn(move || examined(&database));
@@ -73,7 +73,7 @@ impl Inquiry {
 }
 
 /// Reads the whole file. Nothing is written, and nothing is held against other readers.
-fn examined(database: &PathBuf) -> Finding {
+fn examined(database: &Path) -> Finding {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let report = Connection::open_with_flags(database, flags).and_then(|connection| {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    fn settled(inquiry: &mut Inquiry, database: &PathBuf) -> Result<(), Finding> {
+    fn settled(inquiry: &mut Inquiry, database: &Path) -> Result<(), Finding> {
         loop {
             match inquiry.settle(database) {
                 Ok(()) => return Ok(()),
