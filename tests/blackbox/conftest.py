@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from support import emulators  # noqa: E402
 from support.fake_aws import FakeAws  # noqa: E402
+from support.fake_target import FakeTarget  # noqa: E402
 from support.gateway import BINARY, Gateway  # noqa: E402
 
 
@@ -80,6 +81,8 @@ def ledger_complaint(one, attempts=40):
     for attempt in range(attempts):
         try:
             one.metrics().assert_balanced()
+            unbalanced = one.unbalanced_queues()
+            assert not unbalanced, f"queues whose fates do not sum up: {unbalanced}"
             return []
         except (AssertionError, OSError) as complaint:
             last = f"ledger: {complaint}"
@@ -115,6 +118,15 @@ def fake():
     endpoint = FakeAws().start()
     yield endpoint
     endpoint.stop()
+
+
+@pytest.fixture
+def target():
+    """A fake AWS endpoint that keeps what it takes, and comes and goes."""
+    endpoint = FakeTarget().start()
+    yield endpoint
+    endpoint.stop()
+    assert not endpoint.faults, endpoint.faults
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -53,8 +53,7 @@ impl Reach {
             address = address.or_else(|| Some(connectable(&blueprint.admin)));
         }
         let address = address.as_deref().unwrap_or(DEFAULT_ADMIN);
-        let client = Client::new(address, token)?;
-        Ok(Reach::Running(Box::new(client)))
+        Client::new(address, token).map(|client| Reach::Running(Box::new(client)))
     }
 
     /// Lets go of the files.

@@ -5,6 +5,7 @@ refuses one entry of a batch. It keeps a record of what it received. It is no ju
 everything that it is not told to refuse.
 """
 
+import base64
 import hashlib
 import json
 import socket
@@ -61,7 +62,7 @@ class Usual:
 
     def act(self, connection, received):
         time.sleep(self.after)
-        status, headers, body = usual(received)
+        status, headers, body = connection.server.fake.carry_out(received)
         if self.change:
             document = json.loads(body)
             self.change(document)
@@ -90,6 +91,7 @@ class LostReply:
     """Takes the call, does the work, and closes without a byte of answer."""
 
     def act(self, connection, received):
+        connection.server.fake.carry_out(received)
         connection.connection.shutdown(socket.SHUT_RDWR)
         connection.close_connection = True
 
@@ -98,7 +100,7 @@ class HalfReply:
     """Half of a good answer, then the end of the connection."""
 
     def act(self, connection, received):
-        status, headers, body = usual(received)
+        status, headers, body = connection.server.fake.carry_out(received)
         connection.answer(status, headers, body, cut=len(body) // 2)
         connection.close_connection = True
 
@@ -148,8 +150,56 @@ def refused_entry(code="MalformedDetail", message="Detail is malformed."):
     )
 
 
-def usual(received):
-    """Status, headers and body of a service in good health."""
+@dataclass
+class Record:
+    """One record of a call, whichever service it is for."""
+
+    service: str  # as our subtypes name it: SQS, Kinesis, EventBridge, StepFunctions
+    where: str  # the queue's URL, the stream, the bus, the state machine's ARN
+    key: object  # message group or partition key
+    id: object  # deduplication id or execution name
+    body: bytes
+    entry: dict = field(repr=False, default_factory=dict)  # as it stood in the call
+
+
+def records_of(received):
+    """The records that a call brings, in its order; none for calls that store nothing."""
+    operation, call = received.operation, received.json if received.body.startswith(b"{") else {}
+    service = operation.partition("-")[0]
+
+    def message(entry):
+        return Record(service, call["QueueUrl"], entry.get("MessageGroupId"), entry.get("MessageDeduplicationId"), entry["MessageBody"].encode(), entry)
+
+    def put(entry):
+        return Record(service, call["StreamName"], entry["PartitionKey"], None, base64.b64decode(entry["Data"]), entry)
+    return {
+        "SQS-SendMessage": lambda: [message(call)],
+        "SQS-SendMessageBatch": lambda: [message(entry) for entry in call["Entries"]],
+        "Kinesis-PutRecord": lambda: [put(call)],
+        "Kinesis-PutRecords": lambda: [put(entry) for entry in call["Records"]],
+        "EventBridge-PutEvents": lambda: [
+            Record(service, entry.get("EventBusName", "default"), None, None, entry["Detail"].encode(), entry) for entry in call["Entries"]],
+        "StepFunctions-StartExecution": lambda: [
+            Record(service, call["stateMachineArn"], None, call.get("name"), call.get("input", "{}").encode(), call)],
+    }.get(operation, list)()
+
+
+@dataclass
+class Refusal:
+    """What a service says of a record that it does not take; by itself or as an entry of a batch."""
+
+    code: str
+    message: str = "as scripted"
+    status: int = 400
+
+    @property
+    def reply(self):
+        return error(self.code, self.message, self.status, self.code, "Sender" if self.status < 500 else "Receiver")
+
+
+def usual(received, take=lambda record: None):
+    """Status, headers and body of a service in good health. `take` is shown each record, and may refuse it; a call of
+    one record is then refused as a whole, in a batch only the entry."""
     version = "1.0" if received.operation.startswith(("SQS", "StepFunctions")) else "1.1"
     headers = {"content-type": f"application/x-amz-json-{version}"}
     now = time.time()
@@ -160,21 +210,36 @@ def usual(received):
     if received.operation == "STS-AssumeRole":
         return 200, {"content-type": "text/xml"}, ASSUMED_ROLE
     call = received.json if received.body else {}
+    verdicts = [(record, take(record)) for record in records_of(received)]
+    several = received.operation in ("SQS-SendMessageBatch", "Kinesis-PutRecords", "EventBridge-PutEvents")
+    if not several and verdicts and verdicts[0][1]:
+        reply = verdicts[0][1].reply
+        return reply.status, {"content-type": headers["content-type"], **reply.headers}, json.dumps(reply.body).encode()
     if received.operation == "SQS-SendMessage":
-        body = {
-            "MessageId": str(uuid.uuid4()),
-            "MD5OfMessageBody": hashlib.md5(call["MessageBody"].encode()).hexdigest(),
-        }
-        if call.get("MessageAttributes"):
-            body["MD5OfMessageAttributes"] = md5_of_attributes(call["MessageAttributes"])
-        if call.get("MessageSystemAttributes"):
-            body["MD5OfMessageSystemAttributes"] = md5_of_attributes(call["MessageSystemAttributes"])
+        body = sent(call)
+    elif received.operation == "SQS-SendMessageBatch":
+        body = {"Successful": [], "Failed": []}
+        for record, refusal in verdicts:
+            if refusal:
+                body["Failed"].append({
+                    "Id": record.entry["Id"], "Code": refusal.code, "Message": refusal.message, "SenderFault": refusal.status < 500})
+            else:
+                body["Successful"].append({"Id": record.entry["Id"], **sent(record.entry)})
     elif received.operation == "SQS-ReceiveMessage":
         body = {"Messages": []}
     elif received.operation == "Kinesis-PutRecord":
-        body = {"ShardId": "shardId-000000000000", "SequenceNumber": "4954" + str(time.monotonic_ns())}
+        body = put_record()
+    elif received.operation == "Kinesis-PutRecords":
+        body = {
+            "FailedRecordCount": sum(1 for _, refusal in verdicts if refusal),
+            "Records": [{"ErrorCode": r.code, "ErrorMessage": r.message} if r else put_record() for _, r in verdicts],
+        }
     elif received.operation == "EventBridge-PutEvents":
-        body = {"FailedEntryCount": 0, "Entries": [{"EventId": str(uuid.uuid4())} for _ in call["Entries"]]}
+        body = {
+            "FailedEntryCount": sum(1 for _, refusal in verdicts if refusal),
+            "Entries": [
+                {"ErrorCode": r.code, "ErrorMessage": r.message} if r else {"EventId": str(uuid.uuid4())} for _, r in verdicts],
+        }
     elif received.operation == "StepFunctions-StartExecution":
         name = call.get("name") or uuid.uuid4().hex
         body = {"executionArn": call["stateMachineArn"].replace("stateMachine", "execution") + ":" + name, "startDate": now}
@@ -190,6 +255,20 @@ def usual(received):
     else:
         body = {}
     return 200, headers, json.dumps(body).encode()
+
+
+def sent(message):
+    """SQS's receipt of a message: an id, and digests of what it has got."""
+    receipt = {"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": hashlib.md5(message["MessageBody"].encode()).hexdigest()}
+    if message.get("MessageAttributes"):
+        receipt["MD5OfMessageAttributes"] = md5_of_attributes(message["MessageAttributes"])
+    if message.get("MessageSystemAttributes"):
+        receipt["MD5OfMessageSystemAttributes"] = md5_of_attributes(message["MessageSystemAttributes"])
+    return receipt
+
+
+def put_record():
+    return {"ShardId": "shardId-000000000000", "SequenceNumber": "4954" + str(time.monotonic_ns())}
 
 
 ASSUMED_ROLE = b"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
@@ -284,6 +363,7 @@ class FakeAws:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.server = None
+        self.seat = None
         self.port = 0
 
     @property
@@ -301,9 +381,16 @@ class FakeAws:
 
             def handle_error(self, *_):
                 pass
-        self.server = Server(("127.0.0.1", self.port), Connection)
+        self.server = Server(("127.0.0.1", self.port), Connection, bind_and_activate=False)
+        if self.seat:
+            self.server.socket.close()
+            self.server.socket, self.seat = self.seat, None
+            self.server.server_address = self.server.socket.getsockname()
+        else:
+            self.server.server_bind()
+        self.server.server_activate()
         self.server.fake = self
-        self.port = self.server.server_port
+        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
@@ -312,13 +399,20 @@ class FakeAws:
         self.stopping.set()
         if self.server:
             self.server.shutdown()
-            self.server.server_close()
+            self.server.socket.close()
             self.server = None
         for connection in list(self.open):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # gone already
+
+    def go_down(self):
+        """Stops, and keeps the port: a connection is refused, and nobody else can take the port meanwhile."""
+        self.stop()
+        self.seat = socket.socket()
+        self.seat.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.seat.bind(("127.0.0.1", self.port))
 
     def answer(self, operation, *behaviours):
         """The next calls of that operation get these, in order; after them the standing answer."""
@@ -337,6 +431,10 @@ class FakeAws:
             if script:
                 return script.pop(0)
             return self.standing.get(received.operation, Usual())
+
+    def carry_out(self, received):
+        """Does the work of a call: status, headers and body of its answer."""
+        return usual(received)
 
     def calls_of(self, operation):
         with self.lock:

@@ -23,6 +23,7 @@ BINARY = Path(
 # What `serve` prints on stderr once it is bound. The one place that knows the banner's wording.
 LISTENING = re.compile(r"listening on (https?)://([0-9a-fA-F.:\[\]]+):(\d+)(?: \(([^)]+)\))?")
 ADMIN = re.compile(r"admin on http://([0-9a-fA-F.:\[\]]+):(\d+)")
+SQS = re.compile(r"sqs on http://([0-9a-fA-F.:\[\]]+):(\d+)")
 
 # The credentials and the silence that every child gets: nothing of the person who runs the tests leaks in.
 AWS_ENVIRONMENT = {
@@ -77,13 +78,15 @@ class Gateway:
     def __init__(self, directory, document, env=None, arguments=(), wrapper=(), name="gateway.yaml"):
         self.directory = Path(directory)
         self.config = document if isinstance(document, Path) else write_config(directory, document, name)
-        self.env = environment(RUST_BACKTRACE="1", HOME=str(directory), **(env or {}))
+        wanted = environment(RUST_BACKTRACE="1", HOME=str(directory), **(env or {}))
+        self.env = {name: value for name, value in wanted.items() if value is not None}
         self.arguments = list(arguments)
         self.wrapper = list(wrapper)
         self.child = None
         self.runs = 0
         self.listeners = {}
         self.admin_address = None
+        self.sqs_address = None
 
     # ---- life ----
 
@@ -111,6 +114,8 @@ class Gateway:
             (match[4] or str(index)): (match[2].strip("[]"), int(match[3])) for index, match in enumerate(found)
         }
         self.admin_address = (admin[1].strip("[]"), int(admin[2]))
+        if sqs := SQS.search(printed):
+            self.sqs_address = (sqs[1].strip("[]"), int(sqs[2]))
         return True
 
     def launch(self):
@@ -168,6 +173,51 @@ class Gateway:
         answer = self.admin("/metrics")
         assert answer.status == 200, answer
         return Metrics(answer.body.decode())
+
+    def queues(self):
+        """Queues, spools and dead letters by name; `depth` is added to what /v1/queues says."""
+        answer = self.admin("/v1/queues")
+        assert answer.status == 200, answer
+        return {
+            queue["name"]: {**queue, "depth": queue["visible"] + queue["inFlight"] + queue["delayed"]}
+            for queue in answer.json()["queues"]
+        }
+
+    def depth(self, kind="spool"):
+        """Records in all spools, or in all queues of another kind (`dead-letters`)."""
+        return sum(queue["depth"] for queue in self.queues().values() if queue["kind"] == kind)
+
+    def fates(self, kind="spool"):
+        """The ledgers of all queues of a kind, summed."""
+        ledgers = [queue["ledger"] for queue in self.queues().values() if queue["kind"] == kind]
+        return {fate: sum(ledger[fate] for ledger in ledgers) for fate in (ledgers[0] if ledgers else [])}
+
+    def peek(self, queue):
+        """The messages of a queue, as the admin listener shows them."""
+        answer = self.admin(f"/v1/queues/{quote(queue, safe='')}/messages?limit=1000")
+        assert answer.status == 200, answer
+        return answer.json()["messages"]
+
+    def targets(self):
+        """How each target does, by name, as /v1/targets says."""
+        answer = self.admin("/v1/targets")
+        assert answer.status == 200, answer
+        return {target["target"]: target for target in answer.json()["targets"]}
+
+    def unbalanced_queues(self):
+        """Queues whose ledger does not come out."""
+        answer = self.admin("/v1/queues")
+        if answer.status != 200:
+            return {}  # the store cannot be used, and says so
+        found = {}
+        for queue in answer.json()["queues"]:
+            ledger = queue["ledger"]
+            came = ledger["accepted"] + ledger["imported"]
+            gone = sum(ledger[fate] for fate in ("deleted", "forwarded", "deadLettered", "expired", "purged", "damaged"))
+            there = queue["visible"] + queue["inFlight"] + queue["delayed"]
+            if came != gone + there:
+                found[queue["name"]] = {"depth": there, **ledger}
+        return found
 
     # ---- reading ----
 
