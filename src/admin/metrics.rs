@@ -107,8 +107,11 @@ impl Exposition {
         let all = Level::default();
         all.set(signed(limit as u64));
         registry.register("slots_limit", "Places for requests in flight", all);
-        if let StoreState::Open(store) = plan.targets.store_state() {
-            store_metrics(&store, &mut registry);
+        match plan.targets.store_state() {
+            StoreState::Open(store) => store_metrics(&store, &mut registry),
+            // A store that cannot be opened must be as loud as one that fails later.
+            StoreState::Unavailable(_) => register_healthy(false, &mut registry),
+            StoreState::Absent => {}
         }
         registry
     }
@@ -203,12 +206,30 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         Unit::Bytes,
         bytes,
     );
-    let healthy = Level::default();
-    healthy.set(i64::from(stats.health == Health::Healthy));
+    let lost = Count::default();
+    lost.inc_by(stats.lost_commits);
+    registry.register(
+        "store_lost_commits",
+        "Commits that had been synced and were missing when the store was opened: the disk lost the end of the log",
+        lost,
+    );
+    let suspended = Level::default();
+    suspended.set(i64::from(stats.expiry_suspended));
+    registry.register(
+        "store_expiry_suspended",
+        "1 while nothing expires because the clock stepped, else 0",
+        suspended,
+    );
+    register_healthy(stats.health == Health::Healthy, registry);
+}
+
+fn register_healthy(healthy: bool, registry: &mut Registry) {
+    let level = Level::default();
+    level.set(i64::from(healthy));
     registry.register(
         "store_healthy",
         "1 when the store takes messages, else 0",
-        healthy,
+        level,
     );
 }
 

@@ -109,11 +109,23 @@ impl Admin {
                 "{used} of {limit} places for requests in flight are taken"
             ));
         }
+        // What an operator should look at, though requests are served all the same.
+        let mut remarks: Vec<String> = Vec::new();
         let (store, healthy) = match plan.targets.store_state() {
             StoreState::Absent => ("none".to_owned(), true),
             StoreState::Open(store) => {
-                let health = store.stats().health;
-                (queues::health_words(&health), health == Health::Healthy)
+                let stats = store.stats();
+                if stats.lost_commits > 0 {
+                    remarks.push(format!(
+                        "the store: {} commits that had been synced were missing when it was opened",
+                        stats.lost_commits
+                    ));
+                }
+                if stats.expiry_suspended {
+                    remarks.push("the store: the clock stepped, and nothing expires".to_owned());
+                }
+                let healthy = stats.health == Health::Healthy;
+                (queues::health_words(&stats.health), healthy)
             }
             StoreState::Unavailable(reason) => (reason, false),
         };
@@ -126,7 +138,7 @@ impl Admin {
             StatusCode::SERVICE_UNAVAILABLE
         };
         let ready = obstacles.is_empty();
-        let body = json!({ "ready": ready, "obstacles": obstacles, "requestsInFlight": used, "store": store, "targets": targets_json(&plan) });
+        let body = json!({ "ready": ready, "obstacles": obstacles, "remarks": remarks, "requestsInFlight": used, "store": store, "targets": targets_json(&plan) });
         let mut response = json_response(status, &body);
         if !ready {
             response

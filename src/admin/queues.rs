@@ -241,3 +241,6 @@ impl MoveView {
         !matches!(self.state.as_str(), "running" | "cancelling")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::load::compiled;
 use super::table::table;
@@ -131,7 +132,7 @@ impl Drill {
         let ended = runtime.block_on(async {
             tokio::select! {
                 ended = prepared.run(&say) => Some(ended),
-                _ = tokio::signal::ctrl_c() => None,
+                () = interrupted() => None,
             }
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -175,6 +176,17 @@ impl Drill {
             text += &format!("without {}: {}\n", impossible.fault, impossible.why);
         }
         print(&text);
+    }
+}
+
+/// SIGINT or SIGTERM: the gateway is ended and the disk unmounted before this process ends.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
     }
 }
 

@@ -52,7 +52,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 .collect();
             vec![
                 route.key.to_string(),
-                joined(route, |target| target.kind()),
+                joined(route, Integration::kind),
                 joined(route, Integration::target_label),
                 route.ack.mode.name().to_owned(),
                 if authorizers.is_empty() {
@@ -85,8 +85,8 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
 }
 
 /// The same of each target, one after the other.
-fn joined(route: &RouteBlueprint, word: impl Fn(&Integration) -> &str) -> String {
-    let words: Vec<&str> = route.targets().map(|target| word(target)).collect();
+fn joined(route: &RouteBlueprint, word: fn(&Integration) -> &str) -> String {
+    let words: Vec<&str> = route.targets().map(word).collect();
     words.join(", ")
 }
 
@@ -94,7 +94,7 @@ fn ack_json(route: &RouteBlueprint) -> Value {
     let ack = route.ack;
     json!({
         "mode": ack.mode.name(),
-        "budgetSeconds": (ack.mode == AckMode::TargetOrSpool).then(|| ack.budget.as_secs_f64()),
+        "budgetSeconds": (ack.mode == AckMode::TargetOrSpool).then_some(ack.budget.as_secs_f64()),
         "order": (ack.mode != AckMode::Target).then(|| ack.order.name()),
     })
 }

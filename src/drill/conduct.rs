@@ -1,7 +1,9 @@
-//! Makes the faults happen in their time, and draws up the report.
+//! Makes the faults happen in their time; `verdict` says what came of it.
+
+mod verdict;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,15 +12,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Live, Sent, Told, Traffic, client};
+use super::client::{Live, Sent, Traffic, client};
 use super::disk::{Disk, FULL};
+use super::folder::Folder;
 use super::gateway::{Gateway, NotRunning, Start};
-use super::ledger::{Ledger, balance};
-use super::report::{Felt, Report};
+use super::report::Report;
 use super::schedule::{Fault, Step};
 use super::seen::{Seen, Ticks};
 use super::target::{Target, Weather};
-use super::{BrokeOff, Drill, Sabotage, collect, watch};
+use super::{BrokeOff, Drill, collect, watch};
 
 /// How much longer than planned a fault stays that nobody has felt yet.
 const EXTENSION: Duration = Duration::from_secs(10);
@@ -78,7 +80,7 @@ pub async fn conduct(drill: Drill, say: &(dyn Fn(&str) + Sync)) -> Result<Report
     let seen = conductor.look(&ticks).await?;
     let store = conductor.disk.store();
     let report = conductor.report(&sent, seen);
-    folder.finish(report, &store)
+    Ok(folder.finish(report, &store)?)
 }
 
 struct Conductor<'d> {
@@ -335,91 +337,6 @@ impl Conductor<'_> {
         Ok(seen)
     }
 
-    fn report(mut self, sent: &[Sent], mut seen: Seen) -> Report {
-        let settings = &self.drill.settings;
-        if settings.sabotage == Some(Sabotage::DropOne) {
-            let acknowledged = |one: &&Sent| matches!(one.told, Told::Acknowledged { .. });
-            if let Some(id) = sent.iter().find(acknowledged).map(|one| one.id) {
-                seen.forget(id);
-            }
-        }
-        let ledger = balance(settings.seed, &self.drill.routes, sent, &seen);
-        let counts = self.target.counts();
-        let mut faults = Vec::new();
-        for fault in self.drill.faults.iter().copied() {
-            let of = |counted: &BTreeMap<Fault, u64>| counted.get(&fault).copied().unwrap_or(0);
-            let (planned, felt) = (of(&self.planned), of(&self.felt));
-            faults.push(Felt::new(fault, planned, felt));
-            if felt == 0 && fault == Fault::Partial && counts.batches == 0 {
-                self.notes
-                    .push("partial: the gateway sent no batch that could fail in part".to_owned());
-            } else if felt == 0 {
-                self.failures
-                    .push(format!("{fault} was promised, and nobody felt it"));
-            }
-        }
-        self.judge(&ledger, &seen, counts.unknown);
-        let total = &ledger.total;
-        let wrong = [
-            total.lost,
-            total.altered,
-            total.order_violations,
-            total.premature,
-        ];
-        let whole = wrong.iter().all(|count| *count == 0);
-        Report {
-            ok: whole && self.failures.is_empty(),
-            seed: settings.seed,
-            seconds: self.began.elapsed().as_secs_f64(),
-            clients: settings.clients,
-            faults,
-            impossible: self.drill.impossible.clone(),
-            disk: (self.drill.faults.contains(&Fault::DiskFull)).then(|| self.disk.method()),
-            gateway_starts: self.gateway.starts(),
-            target_calls: counts.calls,
-            target_batches: counts.batches,
-            possible_duplicates: self.possible_duplicates,
-            ledger,
-            failures: self.failures,
-            notes: self.notes,
-            kept: None,
-        }
-    }
-
-    /// What the numbers say about the drill itself.
-    fn judge(&mut self, ledger: &Ledger, seen: &Seen, unknown: u64) {
-        if ledger.total.acknowledged.all() == 0 {
-            let refusals: Vec<String> = ledger
-                .refusals
-                .iter()
-                .map(|(code, count)| format!("{code} {count} times"))
-                .collect();
-            self.failures.push(format!(
-                "nothing was acknowledged, so nothing was tried; refusals: {}; if the routes want credentials, give -H",
-                refusals.join(", ")
-            ));
-        }
-        for row in &ledger.routes {
-            if row.acknowledged.all() == 0 && row.sent > 0 && ledger.total.acknowledged.all() > 0 {
-                self.notes.push(format!(
-                    "{}: all {} requests were refused",
-                    row.route, row.sent
-                ));
-            }
-        }
-        if seen.strangers > 0 {
-            self.notes.push(format!(
-                "{} records carry no id of this drill, so they could not be told apart: the mapping drops the body",
-                seen.strangers
-            ));
-        }
-        if unknown > 0 {
-            self.notes.push(format!(
-                "{unknown} calls were none that the fake target knows"
-            ));
-        }
-    }
-
     fn tell(&self, what: &str) {
         (self.say)(what);
     }
@@ -444,48 +361,4 @@ async fn blocking(folder: &Path, work: fn(&Path) -> std::io::Result<()>) -> std:
     tokio::task::spawn_blocking(move || work(&folder))
         .await
         .map_err(std::io::Error::other)?
-}
-
-/// The working folder; gone with its owner unless it is kept.
-struct Folder {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Folder {
-    fn make(seed: u64, keep: bool) -> std::io::Result<Folder> {
-        let name = format!("penstock-drill-{seed:x}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
-        Ok(Folder { path, keep })
-    }
-
-    /// Copies the store out of what is going to be unmounted, where the folder is kept.
-    fn finish(&self, mut report: Report, store: &Path) -> Result<Report, BrokeOff> {
-        if self.keep {
-            let copy = self.path.join("store");
-            if store.is_dir() && !copy.exists() {
-                std::fs::create_dir(&copy)?;
-                for entry in std::fs::read_dir(store)? {
-                    let entry = entry?;
-                    std::fs::copy(entry.path(), copy.join(entry.file_name()))?;
-                }
-            }
-            report.kept = Some(self.path.clone());
-        }
-        Ok(report)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.keep
-            && let Err(error) = std::fs::remove_dir_all(&self.path)
-        {
-            eprintln!(
-                "warning: {} cannot be removed: {error}",
-                self.path.display()
-            );
-        }
-    }
 }

@@ -13,6 +13,7 @@ mod client;
 mod collect;
 mod conduct;
 mod disk;
+mod folder;
 mod gateway;
 mod http;
 mod ledger;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::http::get;
+use crate::store::spool_queue;
 
 /// How many records wait in spools.
 pub async fn spooled(admin: SocketAddr) -> Result<u64, String> {
@@ -14,10 +15,11 @@ pub async fn spooled(admin: SocketAddr) -> Result<u64, String> {
         .get("queues")
         .and_then(Value::as_array)
         .ok_or_else(|| format!("no queues: {document}"))?;
+    let spool = spool_queue("");
     let depth = |queue: &Value| {
         let name = queue.get("name").and_then(Value::as_str)?;
         let of = |state| queue.get(state).and_then(Value::as_u64).unwrap_or(0);
-        name.starts_with("spool:")
+        name.starts_with(&spool)
             .then(|| of("visible") + of("inFlight") + of("delayed"))
     };
     Ok(queues.iter().filter_map(depth).sum())

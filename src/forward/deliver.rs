@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::breaker::{Caller, Standing};
 use super::lane::{Lane, Trip, locked};
-use super::settings::AckMode;
-use super::spooling::{Record, ToSpool, order_key, settlement};
-use super::{Delivered, Durability, Forward, Parcel, Undelivered};
+use super::settings::{AckMode, OnPoison};
+use super::spooling::{Record, ToSpool, order_key, refused};
+use super::{AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
 use crate::integration::{Answer, Class, Request, Service, TargetError};
 use crate::store::Settlement;
 
@@ -59,36 +59,33 @@ impl Forward {
                     return Err(Undelivered::Target(error));
                 }
                 match mode {
-                    AckMode::Target => self.call_target(request, parcel.deadline).await,
+                    AckMode::Target => {
+                        let called = self.call_target(request, parcel.deadline).await;
+                        let answer = called.map_err(Undelivered::Target)?;
+                        let durability = Durability::Target;
+                        Ok(Delivered { answer, durability })
+                    }
                     _ => Box::pin(self.target_or_spool(request, parcel)).await,
                 }
             }
         }
     }
 
-    /// `ack: target`: one call, whatever the breaker says.
-    async fn call_target(
-        self: Arc<Self>,
-        request: Request,
-        deadline: Instant,
-    ) -> Result<Delivered, Undelivered> {
+    /// `ack: target`: one call, whatever the breaker says, which hears how it went. It runs in the task of whoever asks
+    /// for it, who sees to it that it is not dropped.
+    ///
+    /// # Errors
+    /// Those of [`Targets::call`](crate::integration::Targets::call).
+    pub async fn call_target(&self, request: Request, deadline: Instant) -> Called {
         let trip = match request.target().filter(|_| !request.is_embedded()) {
             Some(target) => self.lane(target).begin(Caller::Regardless).ok(),
             None => None,
         };
-        let called = self.call(request, deadline, trip).await;
-        let answer = called.map_err(Undelivered::Target)?;
-        let durability = Durability::Target;
-        Ok(Delivered { answer, durability })
+        self.call(request, deadline, trip).await
     }
 
     /// One call; the breaker hears how it went.
-    async fn call(
-        self: Arc<Self>,
-        request: Request,
-        deadline: Instant,
-        trip: Option<Trip>,
-    ) -> Called {
+    async fn call(&self, request: Request, deadline: Instant, trip: Option<Trip>) -> Called {
         let service = request.service();
         let calling = Box::pin(self.targets.call(request, deadline));
         let result = tokio::select! {
@@ -129,8 +126,10 @@ impl Forward {
         }
         let deadline = parcel.deadline;
         let patience = budget_end(Instant::now(), parcel.ack.budget, deadline);
-        let call = self.clone().call(request.clone(), deadline, Some(trip));
-        let mut calling = self.tasks.spawn(call);
+        let (forward, call) = (self.clone(), request.clone());
+        let mut calling = self
+            .tasks
+            .spawn(async move { forward.call(call, deadline, Some(trip)).await });
         let (why, hold, failed) = match timeout_at(patience, &mut calling).await {
             Ok(ended) => match unless_it_can_wait(flat(ended, service)) {
                 Ok(delivered) => return delivered,
@@ -142,12 +141,13 @@ impl Forward {
                 ("budget", Some(left + SETTLING_TIME), None)
             }
         };
-        let may_be_there = failed.as_ref().is_none_or(TargetError::may_be_stored);
+        // of a call that is still under way its end will say so
+        let may_be_there = failed.as_ref().is_some_and(TargetError::may_be_stored);
         let copy = ToSpool {
             lane: lane.clone(),
             request: match may_be_there {
-                true => request.again(),
-                false => request,
+                true => placed(request.again(), &parcel.ack, &key),
+                false => placed(request, &parcel.ack, &key),
             },
             key,
             hold,
@@ -254,10 +254,11 @@ impl Forward {
                 let error = TargetError::misused(request.service(), "it stores no record");
                 Undelivered::Target(error)
             })?;
+            let key = order_key(request, &parcel.ack, &parcel.route);
             Ok(ToSpool {
                 lane: self.lane(target),
-                key: order_key(request, &parcel.ack, &parcel.route),
-                request: request.clone(),
+                request: placed(request.clone(), &parcel.ack, &key),
+                key,
                 hold: None,
                 why,
             })
@@ -270,18 +271,33 @@ impl Forward {
 
 /// A call that ran while its record was spooled has ended.
 fn settlements(lane: &Lane, records: Vec<Record>, result: &Called) -> Vec<(Record, Settlement)> {
+    let failure = match result {
+        Ok(answer) => answer.failure(),
+        Err(error) => Some(error),
+    };
     let settlements = records.into_iter().map(|record| {
-        if let Err(error) = result
-            && !error.blames_record()
-        {
-            lane.remember(&record.id, error);
-            if error.may_be_stored() {
-                lane.count_possible_duplicate();
+        let settlement = match failure {
+            None => Settlement::Forwarded,
+            Some(error) if error.blames_record() => refused(lane, &record, 1, error),
+            Some(error) => {
+                lane.remember(&record.id, error);
+                if error.may_be_stored() {
+                    lane.count_possible_duplicate();
+                }
+                Settlement::Later(Duration::ZERO)
             }
-        }
-        (record, settlement(result))
+        };
+        (record, settlement)
     });
     settlements.collect()
+}
+
+/// With `on_poison: stop`, a record that has others behind it keeps its place when it is refused.
+fn placed(request: Request, ack: &AckPlan, key: &Option<String>) -> Request {
+    match (ack.on_poison, key) {
+        (OnPoison::Stop, Some(_)) => request.keeping_place(),
+        _ => request,
+    }
 }
 
 /// Somebody waits to hear that targets have their records; dropped, nobody does.

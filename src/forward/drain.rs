@@ -34,14 +34,7 @@ impl Forward {
                 tracing::error!("The store did not take how the last deliveries went in time");
             }
         }
-        let left = self.left();
-        if left > 0 {
-            tracing::warn!(
-                records = left,
-                "Records are left in the spool: they are forwarded after the next start"
-            );
-        }
-        left
+        self.left()
     }
 
     /// Records in all spools.

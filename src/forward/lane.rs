@@ -1,7 +1,7 @@
 //! One target, as all who call it in this process share it: its breaker, its settings, and what is known of records
 //! that the store has not heard of yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub(super) struct Lane {
     /// By id: how deliveries went that the store has not been told of, because it does not work.
     confirmed: Mutex<HashMap<String, Settlement>>,
     tried: Mutex<HashMap<String, bool>>,
+    /// By id: records that are refused and keep their place.
+    stuck: Mutex<HashSet<String>>,
 }
 
 struct Guarded {
@@ -76,6 +78,7 @@ impl Lane {
             employed: AtomicBool::new(false),
             confirmed: Mutex::default(),
             tried: Mutex::default(),
+            stuck: Mutex::default(),
         };
         lane.show(Standing::Closed);
         lane
@@ -305,7 +308,17 @@ impl Lane {
         }
     }
 
+    /// A record is refused and keeps its place: said aloud once.
+    pub(super) fn is_stuck(&self, id: &str, error: &TargetError) {
+        let mut stuck = locked(&self.stuck);
+        if stuck.len() < REMEMBERED && stuck.insert(id.to_owned()) {
+            let target = &self.name;
+            tracing::error!(%target, id, %error, "A target refuses a record for what it is: those behind it wait until it is taken or purged");
+        }
+    }
+
     pub(super) fn forget(&self, id: &str) {
+        locked(&self.stuck).remove(id);
         if self.name.service() == Service::StepFunctions {
             locked(&self.tried).remove(id);
         }
@@ -349,11 +362,10 @@ impl Trip {
                 },
             };
             // one record that got through says that the target works; else the gravest failure counts
-            let graver = match (&verdict, health) {
-                (None, _) | (_, Health::Well) => true,
-                (Some((Health::Ill, _)), Health::Unusable) => true,
-                _ => false,
-            };
+            let graver = matches!(
+                (&verdict, health),
+                (None, _) | (_, Health::Well) | (Some((Health::Ill, _)), Health::Unusable)
+            );
             if graver {
                 verdict = Some((health, error));
             }

@@ -45,6 +45,8 @@ pub(super) struct Record {
     pub(super) number: i64,
     pub(super) id: String,
     pub(super) ordered: bool,
+    /// Refused, it stays where it is.
+    pub(super) keeps_place: bool,
 }
 
 /// What keeps a record in order, over all routes to its target: its route, or the key that it brings along.
@@ -62,24 +64,23 @@ pub(super) fn order_key(request: &Request, ack: &AckPlan, route: &str) -> Option
     Some(format!("sha256:{hex}"))
 }
 
-/// How a delivery that somebody else than the spool made is settled.
-pub(super) fn settlement(result: &Result<Answer, TargetError>) -> Settlement {
-    let failure = match result {
-        Ok(answer) => answer.failure(),
-        Err(error) => Some(error),
-    };
-    match failure {
-        None => Settlement::Forwarded,
-        Some(error) if error.blames_record() => Settlement::Dead(reason(error)),
-        Some(_) => Settlement::Later(Duration::ZERO),
+/// What becomes of a record that its target refuses for what it is.
+pub(super) fn refused(
+    lane: &Lane,
+    record: &Record,
+    attempts: u32,
+    error: &TargetError,
+) -> Settlement {
+    if record.keeps_place {
+        lane.is_stuck(&record.id, error);
+        let settings = lane.settings();
+        let (base, max) = (settings.backoff_base, settings.backoff_max);
+        return Settlement::Later(backoff(base, max, attempts, lane.dice()));
     }
-}
-
-pub(super) fn reason(error: &TargetError) -> Reason {
-    Reason {
+    Settlement::Dead(Reason {
         code: error.code.clone(),
         detail: error.message.clone(),
-    }
+    })
 }
 
 impl Forward {
@@ -104,7 +105,12 @@ impl Forward {
                 let told = copy.request.spooled_answer(&id.to_string());
                 answer = Some(told.ok_or_else(|| unkept(&copy.request, "it stores no record"))?);
             }
-            lanes.push((copy.lane.clone(), copy.why, copy.key.is_some()));
+            lanes.push((
+                copy.lane.clone(),
+                copy.why,
+                copy.key.is_some(),
+                copy.request.keeps_place(),
+            ));
             let record = NewRecord {
                 target: copy.lane.name.as_str().to_owned(),
                 key: copy.key,
@@ -116,7 +122,10 @@ impl Forward {
         }
         let missing = || Undelivered::Target(TargetError::no_store("there is nothing to spool"));
         let answer = answer.ok_or_else(missing)?;
-        let key = idempotency.map(|key| (key, answer.encode().unwrap_or_default()));
+        let key = match idempotency {
+            Some(key) => Some((key, answer.encode().ok_or_else(missing)?)),
+            None => None,
+        };
         let store = self.targets.open_store().map_err(Undelivered::Target)?;
         let spooled = match store.spool_as(records, key).await {
             Ok(Once::New(spooled)) => spooled,
@@ -124,13 +133,14 @@ impl Forward {
             Err(error) => return Err(Undelivered::Target(TargetError::of_spool(error))),
         };
         let mut records = Vec::with_capacity(spooled.len());
-        for ((lane, why, ordered), spooled) in lanes.iter().zip(spooled) {
+        for ((lane, why, ordered, keeps_place), spooled) in lanes.iter().zip(spooled) {
             lane.count_spooled(why);
             self.employ(lane);
             records.push(Record {
                 number: spooled.number,
                 id: spooled.id,
                 ordered: *ordered,
+                keeps_place: *keeps_place,
             });
         }
         Ok(Spooled { answer, records })

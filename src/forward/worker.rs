@@ -12,7 +12,7 @@ use super::Forward;
 use super::backoff::backoff;
 use super::lane::{Lane, Trip, locked};
 use super::pace::Pace;
-use super::spooling::{Record, reason};
+use super::spooling::{Record, refused};
 use crate::integration::{Answer, Request, TargetError};
 use crate::store::{Parcel, Reason, Settlement, Store, StoreError};
 
@@ -162,6 +162,7 @@ impl Forward {
                 number: parcel.number,
                 id: parcel.id,
                 ordered: parcel.key.is_some(),
+                keeps_place: false,
             };
             if let Some(known) = lane.confirmed(&record.id) {
                 settlements.push((record, known));
@@ -169,6 +170,11 @@ impl Forward {
             }
             match readable(&lane, &parcel.call) {
                 Ok(request) => {
+                    let keeps_place = request.keeps_place();
+                    let record = Record {
+                        keeps_place,
+                        ..record
+                    };
                     let again =
                         request.is_resend() || lane.may_be_there(&record.id, parcel.attempts);
                     requests.push(if again { request.again() } else { request });
@@ -227,7 +233,7 @@ impl Forward {
             }
             Err(error) if error.blames_record() => {
                 drop(watcher());
-                Settlement::Dead(reason(&error))
+                refused(lane, record, attempts, &error)
             }
             Err(error) => {
                 lane.remember(&record.id, &error);

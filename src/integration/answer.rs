@@ -90,6 +90,8 @@ pub(super) trait Answered {
 pub struct Answer {
     pub(super) outcome: Outcome,
     pub(super) request_id: Option<String>,
+    /// The gateway gave it, in the target's place.
+    pub(super) spooled: bool,
 }
 
 impl Answer {
@@ -127,6 +129,11 @@ impl Answer {
     /// The service's status.
     pub fn service_status(&self) -> u16 {
         self.outcome.answered().status()
+    }
+
+    /// Whether the gateway gave it, for a record that is spooled.
+    pub fn is_spooled(&self) -> bool {
+        self.spooled
     }
 
     /// The service's request id; none from the embedded queues.

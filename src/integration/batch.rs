@@ -139,6 +139,7 @@ fn entries<A>(
         let answer = Answer {
             outcome,
             request_id,
+            spooled: false,
         };
         answer.or_failure()
     };
@@ -201,6 +202,7 @@ impl Request {
             Call::StepFunctionsStartExecution(request) if self.resend => Some(Answer {
                 outcome: Outcome::StepFunctionsStartExecution(request.started()),
                 request_id: None,
+                spooled: false,
             }),
             _ => None,
         }

@@ -22,6 +22,8 @@ struct KeptRequest {
     call: KeptCall,
     #[serde(default)]
     resend: bool,
+    #[serde(default)]
+    keeps_place: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +44,8 @@ struct KeepRequest<'a> {
     call: &'a Call,
     #[serde(skip_serializing_if = "is_false")]
     resend: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    keeps_place: bool,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -60,6 +64,7 @@ impl Request {
         let kept = KeepRequest {
             call: &self.call,
             resend: self.resend,
+            keeps_place: self.keeps_place,
         };
         serde_json::to_vec(&kept)
             .map(Bytes::from)
@@ -81,6 +86,7 @@ impl Request {
         Ok(Request {
             call,
             resend: kept.resend,
+            keeps_place: kept.keeps_place,
         })
     }
 
@@ -100,6 +106,7 @@ impl Request {
         Some(Answer {
             outcome,
             request_id: None,
+            spooled: true,
         })
     }
 }
@@ -110,6 +117,8 @@ struct KeptAnswer {
     answer: KeptOutcome,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    spooled: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,6 +150,7 @@ impl Answer {
         let kept = KeptAnswer {
             answer,
             request_id: self.request_id.clone(),
+            spooled: self.spooled,
         };
         serde_json::to_vec(&kept).ok().map(Bytes::from)
     }
@@ -151,6 +161,7 @@ impl Answer {
             return serde_json::from_slice(kept).ok().map(|sent| Answer {
                 outcome: Outcome::SqsSendMessage(sent),
                 request_id: None,
+                spooled: false,
             });
         };
         let outcome = match kept.answer {
@@ -162,6 +173,7 @@ impl Answer {
         Some(Answer {
             outcome,
             request_id: kept.request_id,
+            spooled: kept.spooled,
         })
     }
 }

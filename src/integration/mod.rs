@@ -224,12 +224,18 @@ pub struct Request {
     /// The target may have it already.
     #[serde(skip)]
     resend: bool,
+    /// Those behind it wait if it is refused.
+    #[serde(skip)]
+    keeps_place: bool,
 }
 
 impl From<Call> for Request {
     fn from(call: Call) -> Request {
-        let resend = false;
-        Request { call, resend }
+        Request {
+            call,
+            resend: false,
+            keeps_place: false,
+        }
     }
 }
 
@@ -241,6 +247,19 @@ impl Request {
             resend: true,
             ..self
         }
+    }
+
+    /// The same call, which keeps its place in its spool if the target refuses it for what it is (`on_poison: stop`).
+    pub fn keeping_place(self) -> Request {
+        Request {
+            keeps_place: true,
+            ..self
+        }
+    }
+
+    /// Whether it keeps its place in its spool if the target refuses it for what it is.
+    pub fn keeps_place(&self) -> bool {
+        self.keeps_place
     }
 
     /// The service that is called.
@@ -338,6 +357,7 @@ impl Targets {
             Once::New(sent) => Once::New(Answer {
                 outcome: Outcome::SqsSendMessage(sent),
                 request_id: None,
+                spooled: false,
             }),
             Once::Known(known) => Once::Known(known),
         })
@@ -436,7 +456,7 @@ macro_rules! integrations {
                 match self {
                     $(Call::$variant(request) => {
                         let Called { answer, request_id } = <$kind as Kind>::call(request, targets, deadline).await?;
-                        Ok(Answer { outcome: Outcome::$variant(answer), request_id })
+                        Ok(Answer { outcome: Outcome::$variant(answer), request_id, spooled: false })
                     })+
                 }
             }

@@ -15,7 +15,6 @@ use super::route::Found;
 use super::store::Receipt;
 use super::verify::Payload;
 use crate::config::Dialect;
-use crate::forward::AckMode;
 use crate::integration::{Answer as Answered, NativeAnswer, Rendered};
 use crate::mapping::{Expression, Source, Sources, select};
 use crate::model::call::Call;
@@ -104,9 +103,10 @@ pub(super) fn again(
     let facts = TargetFacts {
         status: Some(answer.service_status()),
         message_id: answer.message_id().map(str::to_owned),
-        durability: Some(match found.route.ack.mode {
-            AckMode::Spool => "spooled",
-            AckMode::Target | AckMode::TargetOrSpool => "target",
+        durability: Some(if answer.is_spooled() {
+            "spooled"
+        } else {
+            "target"
         }),
         ..TargetFacts::default()
     };

@@ -22,6 +22,13 @@ pub type AttributeInput = BTreeMap<String, String>;
 /// The attribute whose value is the wait of a receive that names none.
 pub const WAIT_TIME: &str = "ReceiveMessageWaitTimeSeconds";
 
+/// The attribute that says within what a FIFO queue finds duplicates.
+pub const SCOPE: &str = "DeduplicationScope";
+/// Its value for: within a message group.
+pub const SCOPE_GROUP: &str = "messageGroup";
+/// The attribute that says what a FIFO queue's throughput is counted by. Nothing here is.
+const LIMIT: &str = "FifoThroughputLimit";
+
 /// Every attribute of a queue, but `All`.
 const NAMES: [&str; 21] = [
     "Policy",
@@ -41,8 +48,8 @@ const NAMES: [&str; 21] = [
     "ContentBasedDeduplication",
     "KmsMasterKeyId",
     "KmsDataKeyReusePeriodSeconds",
-    "DeduplicationScope",
-    "FifoThroughputLimit",
+    SCOPE,
+    LIMIT,
     "RedriveAllowPolicy",
     "SqsManagedSseEnabled",
 ];
@@ -116,6 +123,12 @@ impl Queues<'_> {
         };
         let (mut spec, mut extra) = (facts.spec, facts.extra);
         apply(&attributes, Use::Set, &mut spec, &mut extra)?;
+        if facts.declared && extra.get(SCOPE).is_some_and(|scope| scope == SCOPE_GROUP) {
+            // Routes send to declared queues past this listener, with ids for the whole queue.
+            return Err(Code::UnsupportedOperation.because(
+                "The gateway's configuration declares this queue; its DeduplicationScope is queue.",
+            ));
+        }
         if attributes.contains_key("RedrivePolicy") {
             self.check_redrive(&spec)?;
         }
@@ -185,25 +198,14 @@ pub fn apply(
             "KmsDataKeyReusePeriodSeconds" => keep(extra, name, number(60, 86_400)?.to_string()),
             "SqsManagedSseEnabled" => keep(extra, name, truth()?.to_string()),
             "KmsMasterKeyId" => keep(extra, name, value.clone()),
-            "DeduplicationScope" if spec.fifo => match value.as_str() {
-                "queue" => keep(extra, name, value.clone()),
-                // Taken for the other, it would drop messages that differ in their group.
-                "messageGroup" => {
-                    return Err(Code::UnsupportedOperation.because(
-                        "Queues of this gateway find duplicates per queue: DeduplicationScope messageGroup is not supported.",
-                    ));
-                }
-                _ => return Err(invalid(name)),
-            },
-            "FifoThroughputLimit" if spec.fifo => match value.as_str() {
-                "perQueue" => keep(extra, name, value.clone()),
-                "perMessageGroupId" => {
-                    return Err(Code::UnsupportedOperation.because(
-                        "FifoThroughputLimit perMessageGroupId needs DeduplicationScope messageGroup, which is not supported.",
-                    ));
-                }
-                _ => return Err(invalid(name)),
-            },
+            SCOPE if spec.fifo => {
+                check_word(name, value, &["queue", SCOPE_GROUP])?;
+                keep(extra, name, value.clone());
+            }
+            LIMIT if spec.fifo => {
+                check_word(name, value, &["perQueue", "perMessageGroupId"])?;
+                keep(extra, name, value.clone());
+            }
             "Policy" => {
                 if !value.is_empty() && !is_object(value) {
                     return Err(invalid(name));
@@ -217,7 +219,25 @@ pub fn apply(
             _ => return Err(unknown(name)),
         }
     }
+    let scope = extra.get(SCOPE).map(String::as_str);
+    if extra
+        .get(LIMIT)
+        .is_some_and(|limit| limit == "perMessageGroupId")
+        && scope != Some(SCOPE_GROUP)
+    {
+        return Err(Code::InvalidAttributeValue.because(
+            "FifoThroughputLimit perMessageGroupId needs DeduplicationScope messageGroup.",
+        ));
+    }
     Ok(())
+}
+
+fn check_word(name: &str, value: &str, words: &[&str]) -> Result<(), Fault> {
+    if words.contains(&value) {
+        Ok(())
+    } else {
+        Err(invalid(name))
+    }
 }
 
 /// Keeps an attribute; an empty one is removed.
@@ -329,8 +349,8 @@ fn shown(
         shown.insert("FifoQueue", "true".to_owned());
         let content = spec.content_based_deduplication.to_string();
         shown.insert("ContentBasedDeduplication", content);
-        shown.insert("DeduplicationScope", "queue".to_owned());
-        shown.insert("FifoThroughputLimit", "perQueue".to_owned());
+        shown.insert(SCOPE, "queue".to_owned());
+        shown.insert(LIMIT, "perQueue".to_owned());
     }
     if let Some(redrive) = &spec.redrive {
         let policy = json!({

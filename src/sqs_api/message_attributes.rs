@@ -51,25 +51,27 @@ pub fn system_attributes(inputs: Option<AttributeInputs>) -> Result<Attributes, 
 }
 
 fn check_name(name: &str) -> Result<(), Fault> {
-    let refused = |why: &str| Err(Code::InvalidParameterValue.because(why));
+    let refused = |why: &str| {
+        Err(Code::InvalidParameterValue.because(format!(
+            "The message attribute name '{name}' is invalid. {why}"
+        )))
+    };
     if name.is_empty() || name.len() > LONGEST {
-        return refused("Message (user) attribute names must have 1 to 256 characters.");
+        return refused("Attribute name must have 1 to 256 characters.");
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
     if !name.bytes().all(allowed) {
         return refused(
-            "Message (user) attributes name can only contain upper and lower case characters, digits, periods, hyphens and underscores.",
+            "Attribute name can contain A-Z, a-z, 0-9, underscore (_), hyphen (-), and period (.) characters.",
         );
     }
     let lower = name.to_ascii_lowercase();
     if lower.starts_with("aws.") || lower.starts_with("amazon.") {
-        return refused(
-            "You can't use message attribute names beginning with 'AWS.' or 'Amazon.'. These strings are reserved for internal use.",
-        );
+        return refused("Names that begin with 'AWS.' or 'Amazon.' are reserved.");
     }
     if name.starts_with('.') || name.ends_with('.') || name.contains("..") {
         return refused(
-            "Message attribute names cannot start or end with a period, or have periods in succession.",
+            "Attribute name cannot start or end with a period, or have periods in succession.",
         );
     }
     Ok(())

@@ -108,11 +108,13 @@ impl Queues<'_> {
 
     pub(super) async fn create_queue(&self, input: Input) -> Answer {
         let input: CreateInput = input.read()?;
-        let name = required(input.queue_name, "QueueName")?;
+        let name = input
+            .queue_name
+            .ok_or_else(|| Fault::missing("QueueName"))?;
         names::check(&name)?;
         let wanted = input.attributes.unwrap_or_default();
         let tags = input.tags.unwrap_or_default();
-        check_tags(&tags)?;
+        check_tags(&tags, &name)?;
         let fifo = attributes::is_fifo(&name, &wanted)?;
         let _alone = self.changing.lock().await;
         if let Some(facts) = self.store.queue_facts(&name) {

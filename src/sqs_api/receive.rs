@@ -17,6 +17,7 @@ use super::fault::Code;
 use super::input::{Input, within};
 use super::names::{ACCOUNT, Names};
 use super::queues::{Answer, Queues};
+use super::send::SENT_ID;
 
 /// The attribute that says that a body is base64 text, because the bytes themselves are none that SQS could hold.
 const ENCODING: &str = "penstock-encoding";
@@ -86,6 +87,11 @@ fn message(delivery: Delivery, system: &[String], named: &[String], names: &Name
             .iter()
             .any(|wanted| wanted == "All" || wanted == name)
     };
+    let sent_id = delivery.system_attributes.get(SENT_ID);
+    let sent_id = sent_id.and_then(|attribute| match &attribute.value {
+        AttributeValue::String(id) => Some(id.clone()),
+        AttributeValue::Binary(_) => None,
+    });
     let source = delivery.dead_letter_source.map(|name| names.arn(&name));
     let facts = [
         // Whoever sent it, it came into the account of every queue.
@@ -100,7 +106,7 @@ fn message(delivery: Delivery, system: &[String], named: &[String], names: &Name
             Some(delivery.first_receive_timestamp.to_string()),
         ),
         ("MessageGroupId", delivery.group_id),
-        ("MessageDeduplicationId", delivery.deduplication_id),
+        (SENT_ID, sent_id.or(delivery.deduplication_id)),
         ("SequenceNumber", delivery.sequence_number),
         ("AWSTraceHeader", delivery.aws_trace_header),
         ("DeadLetterQueueSourceArn", source),

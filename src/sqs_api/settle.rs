@@ -48,8 +48,9 @@ impl Queues<'_> {
         let entries = input.entries.unwrap_or_default();
         let ids = entries.iter().map(|entry| &entry.id);
         let ids = batch::checked_ids("DeleteMessageBatchRequestEntry", ids)?;
+        let handles = handles(&entries);
         let fates = entries.into_iter().map(|entry| self.delete(&queue, entry));
-        let fates = join_all(fates).await.into_iter().map(as_entry);
+        let fates = join_all(fates).await.into_iter().zip(handles).map(as_entry);
         batch::answer(ids.into_iter().zip(fates).collect())
     }
 
@@ -67,10 +68,11 @@ impl Queues<'_> {
         let entries = input.entries.unwrap_or_default();
         let ids = entries.iter().map(|entry| &entry.id);
         let ids = batch::checked_ids("ChangeMessageVisibilityBatchRequestEntry", ids)?;
+        let handles = handles(&entries);
         let fates = entries
             .into_iter()
             .map(|entry| self.change_visibility(&queue, entry));
-        let fates = join_all(fates).await.into_iter().map(as_entry);
+        let fates = join_all(fates).await.into_iter().zip(handles).map(as_entry);
         batch::answer(ids.into_iter().zip(fates).collect())
     }
 
@@ -100,9 +102,6 @@ impl Queues<'_> {
 /// Names the handle, as the service does.
 fn of_handle(error: StoreError, handle: &str) -> Fault {
     match error {
-        StoreError::ReceiptHandleInvalid => Code::ReceiptHandleIsInvalid.because(format!(
-            "The input receipt handle \"{handle}\" is not a valid receipt handle."
-        )),
         StoreError::ReceiptHandleExpired => {
             Fault::value("ReceiptHandle", handle, "The receipt handle has expired.")
         }
@@ -110,7 +109,19 @@ fn of_handle(error: StoreError, handle: &str) -> Fault {
     }
 }
 
-/// An action without a result is an entry with its id alone.
-fn as_entry(fate: Answer) -> Answer {
-    fate.map(|_| json!({}))
+fn handles(entries: &[SettleInput]) -> Vec<String> {
+    let handle = |entry: &SettleInput| entry.receipt_handle.clone().unwrap_or_default();
+    entries.iter().map(handle).collect()
+}
+
+/// An action without a result is an entry with its id alone. Of a wrong handle the service says more in a batch than
+/// elsewhere: which it was.
+fn as_entry((fate, handle): (Answer, String)) -> Answer {
+    match fate {
+        Ok(_) => Ok(json!({})),
+        Err(fault) if fault.code == Code::ReceiptHandleIsInvalid => Err(fault.code.because(
+            format!("The input receipt handle \"{handle}\" is not a valid receipt handle."),
+        )),
+        Err(fault) => Err(fault),
+    }
 }

@@ -36,7 +36,7 @@ impl Queues<'_> {
         };
         let mut all = self.store.tags(&queue)?;
         all.extend(tags.clone());
-        check_tags(&all)?;
+        check_tags(&all, &queue)?;
         self.store.change_tags(&queue, tags, Vec::new()).await?;
         Ok(Value::Null)
     }
@@ -66,10 +66,10 @@ impl Queues<'_> {
 }
 
 /// Checks all tags that a queue is going to have.
-pub fn check_tags(tags: &Tags) -> Result<(), Fault> {
+pub fn check_tags(tags: &Tags, queue: &str) -> Result<(), Fault> {
     let refused = |why: &str| Err(Code::InvalidParameterValue.because(why));
     if tags.len() > MOST {
-        return refused(&format!("Too many tags added for queue: at most {MOST}."));
+        return refused(&format!("Too many tags added for queue {queue}."));
     }
     for (key, value) in tags {
         if !(1..=128).contains(&key.chars().count()) {

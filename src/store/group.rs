@@ -74,7 +74,8 @@ pub(super) enum Exit {
 }
 
 impl Group<'_> {
-    /// The desk of a queue. Queues are never removed while the store is open; `None` would be a bug upstream.
+    /// The desk of a queue. Jobs about a queue that was removed are refused before they come here; to find none would be
+    /// a bug upstream.
     pub fn desk(&mut self, queue: i64) -> rusqlite::Result<&mut Desk> {
         self.desks
             .get_mut(&queue)

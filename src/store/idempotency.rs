@@ -133,6 +133,7 @@ impl Store {
     }
 
     async fn change(&self, change: KeyChange) -> Result<(), StoreError> {
+        let change = Box::new(change);
         self.ask(|reply| Job::ChangeKey { change, reply }).await
     }
 }

@@ -71,7 +71,7 @@ pub(super) enum Job {
         reply: Reply<Once<Reservation>>,
     },
     ChangeKey {
-        change: KeyChange,
+        change: Box<KeyChange>,
         reply: Reply<()>,
     },
     Solo(Solo),
@@ -110,6 +110,14 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
+    /// How many messages it took beyond the first.
+    pub fn further(&self) -> usize {
+        match self {
+            Verdict::Parcels(lot) => lot.parcels.len().saturating_sub(1),
+            _ => 0,
+        }
+    }
+
     /// Why there was no room, if that is the verdict.
     pub fn full(&self) -> Option<&FullReason> {
         let error = match self {
@@ -138,6 +146,15 @@ impl Job {
             }
             Job::ChangeKey { change, .. } => change.footprint(),
             _ => 0,
+        }
+    }
+
+    /// How many messages it is about, as far as that is known beforehand; at least one.
+    pub fn operations(&self) -> usize {
+        match self {
+            Job::Spool { entries, .. } => entries.len().max(1),
+            Job::Settle { settlements, .. } => settlements.len().max(1),
+            _ => 1,
         }
     }
 

@@ -5,7 +5,8 @@
 //!
 //! 1. **An answer means durable.** `send`, `delete`, `purge` and `declare` answer after the commit that holds them has been
 //!    synced (`synchronous=FULL`). `receive` and `change_visibility` answer after a commit that a crash of the process
-//!    survives and a power cut may undo: the message is then delivered again, earlier than it would have been.
+//!    survives and a power cut may undo: the message is then delivered again, earlier than it would have been. So it is
+//!    with spools (`spool` and `settle`; `take_parcels`) and idempotency keys (`reserve`, `complete`, `release`).
 //! 2. **A failed group fails as a whole.** Every waiter of a transaction that could not be committed is told so, and the
 //!    writer never goes on with a half of it. A message refused this way may still turn out to be stored.
 //! 3. **What goes in comes out**, byte by byte, at least once, or is counted where it went: the [`Ledger`] of each queue is
@@ -19,7 +20,12 @@
 //!
 //! One thread writes (`writer.rs`): it takes all that waits, runs one transaction, answers each caller after the
 //! commit. A second thread moves the log into the database beside it. Callers prepare what they can before their turn:
-//! ids, digests, checks. A long poll costs nothing while its queue is empty.
+//! ids, digests, checks. A long poll costs nothing while its queue is empty. What only looks (`peek`, `known`,
+//! `spool_holds`) has connections of its own (`reader.rs`), and is refused while the file fails.
+//!
+//! A spool is a queue whose only consumer is this process, and beside it one for dead letters: rows of `queue` with
+//! names that no user's queue can have. A record that is being delivered lies in `flight` until it is settled, and a key
+//! is a lane, as the group of a FIFO queue is.
 //!
 //! The directory holds `store.db` with SQLite's `store.db-wal` and `store.db-shm`, `lock` (flock; the pid of the holder),
 //! `commits` (the number of the last synced commit, which makes a shortened log loud) and `reserve` (space to give back
@@ -28,7 +34,8 @@
 //! Standard queues are first in, first out as far as redelivery lets them: a message that becomes visible again stands
 //! where it stood. Every handle ever given out for a message of a standard queue deletes it; a FIFO queue wants the
 //! current one. Messages keep their sequence number and time of sending when they move to a dead-letter queue; there,
-//! their receive count begins anew.
+//! their receive count begins anew. What is moved back out of one is a new message to its queue: it gets a new number and
+//! comes last, and keeps its id and its time of sending.
 
 mod checkpoint;
 mod checksum;

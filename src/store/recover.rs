@@ -1,6 +1,7 @@
 //! Spools on the writer's side: they are made with their first record; and what was being delivered when the file was
 //! last closed, or failed, comes back.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -59,11 +60,11 @@ impl Writer {
         let mut names: Names = self.shared.names.load().as_ref().clone();
         for (id, (role, spec)) in ids.into_iter().zip(specs) {
             // Two callers may have asked for the same spool.
-            if !self.desks.contains_key(&id) {
+            if let Entry::Vacant(desk) = self.desks.entry(id) {
                 let queue = Queue::new(id, spec, true, Counters::default()).with_role(role);
                 let queue = Arc::new(queue);
                 names.insert(queue.name.clone(), queue.clone());
-                self.desks.insert(id, Desk::new(queue));
+                desk.insert(Desk::new(queue));
             }
         }
         self.shared.spools.store(Arc::new(spools_of(&names)));

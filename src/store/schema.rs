@@ -62,7 +62,8 @@ CREATE TABLE queue (
     in_flight           INTEGER NOT NULL DEFAULT 0,
     bytes               INTEGER NOT NULL DEFAULT 0
 );
--- what was sent, never changed; queue is the one it was sent to, also after it moved to another
+-- what was sent, never changed; queue is the one it was sent to, also after it moved to a dead-letter queue. A move back
+-- out of there writes a new number and the queue where it is now
 CREATE TABLE message (
     seq                 INTEGER PRIMARY KEY,
     queue               INTEGER NOT NULL,

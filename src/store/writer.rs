@@ -26,7 +26,7 @@ use super::recover::Recovery;
 use super::settle::Purge;
 use super::space::Space;
 
-/// Operations in one group at most.
+/// Operations in one group, after which no more are added to it.
 const MAX_GROUP: usize = 1024;
 
 /// Bytes that an operation adds to the log at most, besides those of its message: a guess on the safe side, corrected
@@ -116,7 +116,7 @@ impl Writer {
     /// Takes what waits, as one group. Returns whom to tell once the store is closed.
     fn serve(&mut self, first: Job) -> Option<Reply<()>> {
         let mut group = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut operations) = (0, 0);
         let mut next = Some(first);
         let mut solo = None;
         while let Some(job) = next {
@@ -129,10 +129,13 @@ impl Writer {
                     solo = Some(job);
                     break;
                 }
-                job => group.push(job),
+                job => {
+                    operations += job.operations();
+                    group.push(job);
+                }
             }
             bytes += footprint;
-            if group.len() >= MAX_GROUP || bytes >= self.space.group_bytes() {
+            if operations >= MAX_GROUP || bytes >= self.space.group_bytes() {
                 break;
             }
             next = self.jobs.try_recv().ok();
@@ -158,7 +161,11 @@ impl Writer {
                 .collect::<rusqlite::Result<Vec<Verdict>>>()
         });
         let bytes: u64 = group.iter().map(Job::footprint).sum();
-        self.uncounted += 2 * bytes + (group.len() as u64 + 1) * LOG_PER_OPERATION;
+        let mut operations: usize = group.iter().map(Job::operations).sum();
+        if let Ok(verdicts) = &verdicts {
+            operations += verdicts.iter().map(Verdict::further).sum::<usize>();
+        }
+        self.uncounted += 2 * bytes + (operations as u64 + 1) * LOG_PER_OPERATION;
         match verdicts {
             Ok(verdicts) => {
                 let meters = &self.shared.meters;

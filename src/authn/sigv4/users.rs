@@ -100,6 +100,9 @@ impl JsonSchema for UserList {
     fn schema_name() -> Cow<'static, str> {
         "UserList".into()
     }
+    fn inline_schema() -> bool {
+        true
+    }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let user = generator.subschema_for::<User>();
         json_schema!({

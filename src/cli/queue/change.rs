@@ -86,6 +86,13 @@ impl Redrive {
             None => None,
         };
         let destination = to.clone().unwrap_or_else(|| home(source));
+        let is_own = matches!(source.kind, Kind::Queue | Kind::Fifo);
+        if is_own && source.dead_letters_of.is_empty() {
+            return Err(
+                Failure::new(format!("no queue's dead letters go to {}", source.name))
+                    .help("`penstock queue ls` shows which queues hold dead letters"),
+            );
+        }
         if source.kind == Kind::Spool {
             return Err(Failure::new(format!("{} holds no dead letters", source.name))
                 .help("its records are forwarded by the gateway; those that were refused are in dead:…"));

@@ -21,7 +21,7 @@ const AMPLE: u64 = 1 << 43;
 
 /// The queues, wherever they are.
 pub enum Reach {
-    Running(Client),
+    Running(Box<Client>),
     Stopped(Queues, Store),
 }
 
@@ -53,7 +53,7 @@ impl Reach {
             address = address.or_else(|| Some(connectable(&blueprint.admin)));
         }
         let address = address.as_deref().unwrap_or(DEFAULT_ADMIN);
-        Client::new(address, token).map(Reach::Running)
+        Client::new(address, token).map(|client| Reach::Running(Box::new(client)))
     }
 
     /// Lets go of the files.

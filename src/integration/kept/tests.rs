@@ -17,10 +17,11 @@ fn request(json: &str, body: &[u8]) -> Request {
 fn comes_back(request: &Request) {
     let kept = request.encode().unwrap();
     let back = Request::decode(&kept).unwrap();
-    assert_eq!(
-        (back.is_resend(), back.target(), back.size()),
-        (request.is_resend(), request.target(), request.size())
-    );
+    let facts = |request: &Request| {
+        let flags = (request.is_resend(), request.keeps_place());
+        (flags, request.target(), request.size())
+    };
+    assert_eq!(facts(&back), facts(request));
     assert_eq!(back.encode().unwrap(), kept);
     match (&request.call, &back.call) {
         (Call::SqsSendMessage(was), Call::SqsSendMessage(is)) => assert_eq!(was, is),
@@ -50,6 +51,7 @@ proptest! {
         let put = r#"{"Kinesis-PutRecord":{"StreamName":"s","Data":"$request.body","PartitionKey":"k","ExplicitHashKey":"7","Region":"us-east-1"}}"#;
         comes_back(&request(put, &body));
         comes_back(&request(put, &body).again());
+        comes_back(&request(put, &body).keeping_place());
     }
 
     #[test]
@@ -139,6 +141,7 @@ fn answers_come_back_in_both_dialects() {
     ] {
         let answer = request(&json, b"x").spooled_answer("id-1").unwrap();
         let back = Answer::decode(&answer.encode().unwrap()).unwrap();
+        assert!(back.is_spooled());
         assert_eq!(back.native(), answer.native());
         assert_eq!(back.aws(&id), answer.aws(&id));
     }

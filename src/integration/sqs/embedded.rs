@@ -8,7 +8,7 @@ use base64::Engine as _;
 use tokio::time::Instant;
 
 use super::receive::{Message, Received};
-use super::send::Sent;
+use super::sent::Sent;
 use super::{receive, send};
 use crate::integration::Targets;
 use crate::integration::refusal::{Class, Lost, Service, TargetError};

@@ -7,6 +7,7 @@ mod purge;
 mod receive;
 mod send;
 mod send_batch;
+mod sent;
 
 use bytes::Bytes;
 use serde::de::{Deserializer, Error as _};
@@ -16,8 +17,9 @@ pub use self::delete::DeleteMessage;
 pub(super) use self::embedded::refusal;
 pub use self::purge::PurgeQueue;
 pub use self::receive::ReceiveMessage;
+pub(super) use self::send::Request as SendRequest;
 pub use self::send::SendMessage;
-pub(super) use self::send::{Request as SendRequest, Sent};
+pub(super) use self::sent::Sent;
 
 use super::QueueFacts;
 use super::parameter::{Compiler, Flaw, Param, region, utf8};

@@ -1,22 +1,19 @@
 //! `SQS-SendMessage`.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::attributes::{AttributesConfig, CompiledAttributes, ENCODING, MOST, Which};
+use super::sent::{Digests, Sent};
 use super::{Address, MESSAGE_BYTES, Queue, embedded, fifo_id};
-use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
 use crate::integration::kept::attributes;
 use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional};
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::integration::{
-    Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, TargetName, Targets, within, xml,
+    Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, TargetName, Targets, within,
 };
 use crate::mapping::Sources;
 use crate::model::message::{
@@ -108,16 +105,6 @@ pub struct Request {
     pub(super) system_attributes: Attributes,
     #[serde(rename = "Region", skip_serializing_if = "Option::is_none")]
     region: Option<String>,
-}
-
-/// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sent {
-    pub(super) message_id: String,
-    pub(super) md5_of_body: String,
-    pub(super) md5_of_attributes: Option<String>,
-    pub(super) md5_of_system_attributes: Option<String>,
-    pub(super) sequence_number: Option<String>,
 }
 
 impl Kind for SendMessage {
@@ -482,47 +469,6 @@ async fn send(
     })
 }
 
-/// The digests of what was sent.
-pub(super) struct Digests {
-    body: String,
-    attributes: Option<String>,
-}
-
-impl Digests {
-    pub(super) fn of(request: &Request) -> Digests {
-        Digests {
-            body: md5_of_body(&request.body.0),
-            attributes: md5_of_attributes(&request.attributes),
-        }
-    }
-
-    /// An answer's digests say what SQS has stored. If it is not what we sent, nobody may be told that the bytes are
-    /// safe; nor without an id.
-    pub(super) fn confirm(&self, sent: Sent) -> Result<Sent, TargetError> {
-        if sent.message_id.is_empty() {
-            return Err(TargetError::no_receipt(Service::Sqs, "a message's id"));
-        }
-        let other_attributes =
-            sent.md5_of_attributes.is_some() && sent.md5_of_attributes != self.attributes;
-        let what = if sent.md5_of_body != self.body {
-            "MD5OfMessageBody"
-        } else if other_attributes {
-            "MD5OfMessageAttributes"
-        } else {
-            return Ok(sent);
-        };
-        Err(TargetError::new(
-            Class::OutcomeUnknown,
-            Service::Sqs,
-            "ChecksumMismatch",
-            format!(
-                "{what} is not that of what was sent; message {}",
-                sent.message_id
-            ),
-        ))
-    }
-}
-
 /// The message as text: what SQS takes.
 pub(super) fn text(body: Bytes) -> Result<String, TargetError> {
     String::from_utf8(Vec::from(body)).map_err(|error| {
@@ -568,48 +514,4 @@ pub(super) fn sdk_system_attribute(
     }
     .build()
     .map_err(unbuilt)
-}
-
-impl Answered for Sent {
-    fn native(&self) -> NativeAnswer {
-        NativeAnswer::Stored(object([
-            ("messageId", Some(Value::from(self.message_id.as_str()))),
-            (
-                "sequenceNumber",
-                self.sequence_number.as_deref().map(Value::from),
-            ),
-        ]))
-    }
-
-    fn aws(&self, request_id: &str) -> Rendered {
-        let body = xml::response(
-            "SendMessage",
-            request_id,
-            Some(&|result| {
-                result.text("MessageId", &self.message_id);
-                result.text("MD5OfMessageBody", &self.md5_of_body);
-                result.text_if_any("MD5OfMessageAttributes", self.md5_of_attributes.as_deref());
-                result.text_if_any(
-                    "MD5OfMessageSystemAttributes",
-                    self.md5_of_system_attributes.as_deref(),
-                );
-                result.text_if_any("SequenceNumber", self.sequence_number.as_deref());
-            }),
-        );
-        Rendered::new(200, xml::CONTENT_TYPE, body)
-    }
-
-    fn field(&self, name: &str) -> Option<Cow<'_, str>> {
-        match name {
-            "md5OfMessageBody" => Some(self.md5_of_body.as_str()),
-            "md5OfMessageAttributes" => self.md5_of_attributes.as_deref(),
-            "sequenceNumber" => self.sequence_number.as_deref(),
-            _ => None,
-        }
-        .map(Cow::Borrowed)
-    }
-
-    fn message_id(&self) -> Option<&str> {
-        Some(&self.message_id)
-    }
 }

@@ -6,9 +6,8 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use tokio::time::Instant;
 
 use super::Queue;
-use super::send::{
-    Digests, Request, SendMessage, Sent, sdk_attribute, sdk_system_attribute, text, unbuilt,
-};
+use super::send::{Request, SendMessage, sdk_attribute, sdk_system_attribute, text, unbuilt};
+use super::sent::{Digests, Sent};
 use crate::integration::batch::{Batched, Entries};
 use crate::integration::refusal::{Lost, Service, TargetError};
 use crate::integration::{Called, Targets, within};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::receive::{Message, Received};
-use super::send::Sent;
+use super::sent::Sent;
 use super::{Queue, fifo_id, queue};
 use crate::integration::answer::{Answered, NativeAnswer};
 use crate::integration::parameter::Flaw;

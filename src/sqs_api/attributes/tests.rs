@@ -82,14 +82,14 @@ fn a_fifo_queue_has_attributes_of_its_own() {
             "{name}"
         );
     }
-    for attribute in [
+    let high = [
         ("DeduplicationScope", "messageGroup"),
         ("FifoThroughputLimit", "perMessageGroupId"),
-    ] {
-        assert_eq!(
-            applied("q.fifo", &[attribute]),
-            Err(Code::UnsupportedOperation)
-        );
+    ];
+    assert!(applied("q.fifo", &high).is_ok());
+    for attribute in [high[1], ("DeduplicationScope", "other")] {
+        let refused = applied("q.fifo", &[attribute]);
+        assert_eq!(refused, Err(Code::InvalidAttributeValue));
     }
 }
 

@@ -447,7 +447,7 @@ async fn spools_keep_their_keys_in_order_their_dead_letters_and_idempotency_keys
     let store = Store::open(options(directory.path())).unwrap();
     let record = |number: usize| NewRecord {
         target: "sqs:https://x/1/orders".into(),
-        key: (number % 3 > 0).then(|| format!("k{}", number % 3)),
+        key: (!number.is_multiple_of(3)).then(|| format!("k{}", number % 3)),
         call: body(number).into(),
         context: format!("{{\"n\":{number}}}"),
         hold: None,

@@ -38,6 +38,8 @@ enum Operation {
     Purge {
         queue: usize,
     },
+    /// Dead letters of the standard queue go back.
+    MoveBack,
     Advance {
         seconds: u64,
     },
@@ -56,6 +58,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (held(), prop_oneof![Just(0), 1..60u64])
             .prop_map(|(held, seconds)| ChangeVisibility { held, seconds }),
         1 => (0..4usize).prop_map(|queue| Purge { queue }),
+        2 => Just(MoveBack),
         6 => prop_oneof![1..40u64, 1..40u64, Just(300)].prop_map(|seconds| Advance { seconds }),
         1 => Just(Reopen),
         1 => Just(Kill),
@@ -172,6 +175,30 @@ impl Model {
             }
         }
         taken
+    }
+
+    /// Dead letters that can be received come back as new messages of their queue; how many.
+    fn move_back(&mut self) -> u64 {
+        let mut moved = 0;
+        for at in 0..self.messages.len() {
+            let message = &self.messages[at];
+            if message.queue != Some(DEAD) || !self.is_visible(message) {
+                continue;
+            }
+            self.messages.push(Modelled {
+                queue: Some(STANDARD),
+                arrived: self.now,
+                visible_at: self.now,
+                received: false,
+                receive_count: 0,
+                ..message.clone()
+            });
+            self.messages[at].queue = None;
+            moved += 1;
+        }
+        self.ledger(DEAD).forwarded += moved;
+        self.ledger(STANDARD).imported += moved;
+        moved
     }
 
     fn counts(&self, queue: &str) -> (u64, u64, u64) {
@@ -336,6 +363,10 @@ async fn step(t: &mut Fixture, model: &mut Model, held: &mut Vec<Held>, operatio
             }
             model.ledger(queue).purged += purged;
             assert_eq!(t.store.purge(queue).await, Ok(purged));
+        }
+        Operation::MoveBack => {
+            let task = t.completed(super::redrive::from(DEAD)).await;
+            assert_eq!(task.moved, model.move_back());
         }
         Operation::Advance { seconds } => {
             model.now += seconds;

@@ -372,6 +372,91 @@ async fn a_spool_stirs_for_whatever_can_be_taken_and_never_too_late() {
     let () = slept;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_sleeps_only_on_an_empty_spool_misses_nothing() {
+    let t = Fixture::without_queues().await;
+    let store = t.store.clone();
+    let consumer = tokio::spawn(async move {
+        let mut taken = 0;
+        while taken < 400 {
+            let parcels = store.take_parcels(TARGET, 3, MUCH).await.unwrap();
+            if parcels.is_empty() {
+                let began = Instant::now();
+                store.spool_stirs(TARGET, seconds(20)).await;
+                assert!(began.elapsed() < seconds(20), "it slept on something");
+            }
+            taken += parcels.len();
+            let settlements = parcels.iter().map(|p| (p.number, Settlement::Forwarded));
+            store.settle(TARGET, settlements.collect()).await.unwrap();
+        }
+    });
+    let spoolers: Vec<_> = (0..4)
+        .map(|spooler| {
+            let store = t.store.clone();
+            tokio::spawn(async move {
+                for n in 0..100 {
+                    let key = (n % 3 > 0).then(|| format!("{spooler} {}", n % 2));
+                    let record = record(key.as_deref(), "x");
+                    store.spool(vec![record], None).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for spooler in spoolers {
+        spooler.await.unwrap();
+    }
+    consumer.await.unwrap();
+    assert_eq!(t.spool_stats().ledger.forwarded, 400);
+}
+
+#[tokio::test]
+async fn what_was_handed_out_without_an_answer_is_taken_again_after_the_file_failed() {
+    let t = Fixture::without_queues().await;
+    t.spool(Some("a"), "a1").await;
+    t.spool(Some("b"), "b1").await;
+    let taken = t.take(1).await;
+    // As if the commit of another take had succeeded, and its answer been a failure.
+    let file = rusqlite::Connection::open(t.directory.path().join("store.db")).unwrap();
+    file.execute_batch(
+        "INSERT INTO flight SELECT queue, seq, lane, 9223372036854775807, 0, arrived_at, 1, arrived_at, size FROM ready;
+         DELETE FROM ready;
+         UPDATE lane SET head = NULL, in_flight = 1;
+         UPDATE queue SET visible = 0, in_flight = 2 WHERE role = 1;
+         CREATE TRIGGER broken BEFORE INSERT ON message BEGIN SELECT RAISE(ABORT, 'broken'); END;",
+    )
+    .unwrap();
+    assert!(t.take(1).await.is_empty());
+    let failed = t.store.spool(vec![record(None, "x")], None).await;
+    assert!(matches!(failed, Err(StoreError::Unavailable { .. })));
+    file.execute_batch("DROP TRIGGER broken").unwrap();
+    drop(file);
+    let deadline = Instant::now() + seconds(20);
+    while t.store.stats().health != Health::Healthy {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let again = t.take(10).await;
+    assert_eq!(calls(&again), ["b1"], "the other one is still out");
+    assert_eq!(t.store.possible_duplicates(), 0);
+    t.settle(taken[0].number, Settlement::Forwarded).await;
+    t.settle(again[0].number, Settlement::Forwarded).await;
+    assert_eq!(t.spool_stats().ledger.forwarded, 2);
+}
+
+#[tokio::test]
+async fn a_call_of_fourteen_mebibytes_goes_through() {
+    let t = Fixture::without_queues().await;
+    let call = "0123456789abcdef".repeat(14 << 16);
+    t.spool(Some("a"), &call).await;
+    let mut parcel = t.take(10).await.pop().unwrap();
+    assert!(parcel.call == call);
+    t.settle(parcel.number, Settlement::Later(Duration::ZERO))
+        .await;
+    let after = t.after_a_kill();
+    parcel.attempts = 2;
+    assert!(after.take(10).await == [parcel]);
+}
+
 #[tokio::test]
 async fn parcels_whose_taker_has_gone_are_taken_again() {
     let t = Fixture::without_queues().await;

@@ -70,7 +70,9 @@ async fn spool(store: &Store, spooler: u64, number: u64) {
         key: (spooler > 0).then(|| spooler.to_string()),
         call: format!("{number} {}", "x".repeat(length)).into(),
         context: "{}".to_owned(),
-        hold: (number % 11 == 0).then_some(Duration::from_millis(2)),
+        hold: number
+            .is_multiple_of(11)
+            .then_some(Duration::from_millis(2)),
     };
     let key = (key(number), Bytes::from(number.to_string()));
     match store.spool(vec![record], Some(key)).await {

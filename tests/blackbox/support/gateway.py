@@ -23,6 +23,7 @@ BINARY = Path(
 # What `serve` prints on stderr once it is bound. The one place that knows the banner's wording.
 LISTENING = re.compile(r"listening on (https?)://([0-9a-fA-F.:\[\]]+):(\d+)(?: \(([^)]+)\))?")
 ADMIN = re.compile(r"admin on http://([0-9a-fA-F.:\[\]]+):(\d+)")
+SQS = re.compile(r"sqs on http://([0-9a-fA-F.:\[\]]+):(\d+)")
 
 # The credentials and the silence that every child gets: nothing of the person who runs the tests leaks in.
 AWS_ENVIRONMENT = {
@@ -85,6 +86,7 @@ class Gateway:
         self.runs = 0
         self.listeners = {}
         self.admin_address = None
+        self.sqs_address = None
 
     # ---- life ----
 
@@ -112,6 +114,8 @@ class Gateway:
             (match[4] or str(index)): (match[2].strip("[]"), int(match[3])) for index, match in enumerate(found)
         }
         self.admin_address = (admin[1].strip("[]"), int(admin[2]))
+        if sqs := SQS.search(printed):
+            self.sqs_address = (sqs[1].strip("[]"), int(sqs[2]))
         return True
 
     def launch(self):
