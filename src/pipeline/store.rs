@@ -170,7 +170,10 @@ impl Delivery {
             // Mapping gives a call for each target, and every route has one.
             return Err(TargetError::no_store("the route has no target").into());
         };
-        let answer = self.forward.call_target(request, self.deadline).await?;
+        let answer = self
+            .forward
+            .call_target(request, &self.ack, &self.route, self.deadline)
+            .await?;
         Ok((answer, Durability::Target))
     }
 
