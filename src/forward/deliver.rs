@@ -37,6 +37,17 @@ impl Forward {
             return Err(Undelivered::Target(error));
         };
         let patience = parcel.deadline + GRACE;
+        if parcel.ack.mode == AckMode::Spool {
+            // One wait for the store, which has the record however this ends: a task only if the disk takes its time.
+            let mut spooling = Box::pin(self.clone().spool_all(parcel, "mode"));
+            return match timeout_at(patience, &mut spooling).await {
+                Ok(result) => result,
+                Err(_) => {
+                    self.tasks.spawn(spooling);
+                    Err(Undelivered::Target(TargetError::interrupted(service)))
+                }
+            };
+        }
         let carrying = self.tasks.spawn(self.clone().carry(parcel));
         match timeout_at(patience, carrying).await {
             Ok(Ok(result)) => result,
@@ -60,7 +71,9 @@ impl Forward {
                 }
                 match mode {
                     AckMode::Target => {
-                        let called = self.call_target(request, parcel.deadline).await;
+                        let (ack, route) = (&parcel.ack, &parcel.route);
+                        let calling = self.call_target(request, ack, route, parcel.deadline);
+                        let called = calling.await;
                         let answer = called.map_err(Undelivered::Target)?;
                         let durability = Durability::Target;
                         Ok(Delivered { answer, durability })
@@ -72,15 +85,33 @@ impl Forward {
     }
 
     /// `ack: target`: one call, whatever the breaker says, which hears how it went. It runs in the task of whoever asks
-    /// for it, who sees to it that it is not dropped.
+    /// for it, who sees to it that it is not dropped. A record whose key still has records in the spool (another route's,
+    /// or an earlier configuration's) is refused until they are forwarded: it cannot wait behind them, and must not
+    /// overtake them.
     ///
     /// # Errors
-    /// Those of [`Targets::call`](crate::integration::Targets::call).
-    pub async fn call_target(&self, request: Request, deadline: Instant) -> Called {
-        let trip = match request.target().filter(|_| !request.is_embedded()) {
-            Some(target) => self.lane(target).begin(Caller::Regardless).ok(),
-            None => None,
+    /// Those of [`Targets::call`](crate::integration::Targets::call), and [`TargetError::out_of_turn`].
+    pub async fn call_target(
+        &self,
+        request: Request,
+        ack: &AckPlan,
+        route: &str,
+        deadline: Instant,
+    ) -> Called {
+        let Some(target) = request.target().filter(|_| !request.is_embedded()) else {
+            return self.call(request, deadline, None).await;
         };
+        let lane = self.lane(target);
+        // without a store at hand nothing is known to wait, and this route does not need one
+        if let Some(key) = order_key(&request, ack, route)
+            && self.targets.open_store().is_ok()
+            && timeout_at(deadline, self.spool_holds(&lane, &key))
+                .await
+                .unwrap_or(true)
+        {
+            return Err(TargetError::out_of_turn(request.service()));
+        }
+        let trip = lane.begin(Caller::Regardless).ok();
         self.call(request, deadline, trip).await
     }
 
@@ -154,8 +185,9 @@ impl Forward {
             why,
         };
         let context = (parcel.context)();
-        let ids = vec![Uuid::new_v4()];
-        let spooling = self.spool(vec![copy], ids, context, parcel.idempotency);
+        let id = Uuid::new_v4();
+        let direct = hold.map(|_| lane.calls_directly(id.to_string()));
+        let spooling = self.spool(vec![copy], vec![id], context, parcel.idempotency);
         match (spooling.await, failed) {
             (Ok(spooled), Some(_)) => {
                 if may_be_there {
@@ -176,6 +208,7 @@ impl Forward {
                     let settlements = settlements(&lane, records, &result);
                     let _ = tell.send(result); // whoever asked may have been answered already
                     settling.settle(&lane, settlements).await;
+                    drop(direct);
                 });
                 if early
                     && let Ok(Ok(answer)) = told.await

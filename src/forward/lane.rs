@@ -37,6 +37,9 @@ pub(super) struct Lane {
     /// By id: how deliveries went that the store has not been told of, because it does not work.
     confirmed: Mutex<HashMap<String, Settlement>>,
     tried: Mutex<HashMap<String, bool>>,
+    /// By id: records that a request's own call may still bring to the target. However late that call ends, the spool
+    /// does not send them meanwhile.
+    direct: Mutex<HashSet<String>>,
     /// By id: records that are refused and keep their place.
     stuck: Mutex<HashSet<String>>,
 }
@@ -78,6 +81,7 @@ impl Lane {
             employed: AtomicBool::new(false),
             confirmed: Mutex::default(),
             tried: Mutex::default(),
+            direct: Mutex::default(),
             stuck: Mutex::default(),
         };
         lane.show(Standing::Closed);
@@ -99,6 +103,11 @@ impl Lane {
     /// True for the first who asks: there is one worker.
     pub(super) fn employ(&self) -> bool {
         !self.employed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Until this is dropped, nobody else is employed.
+    pub(super) fn employed(self: &Arc<Self>) -> Employed {
+        Employed(self.clone())
     }
 
     /// Whether dropping it would forget something.
@@ -273,6 +282,20 @@ impl Lane {
             .inc();
     }
 
+    /// Notes that a request's own call is under way for a record that is spooled, until what this gives is dropped.
+    pub(super) fn calls_directly(self: &Arc<Self>, id: String) -> Direct {
+        locked(&self.direct).insert(id.clone());
+        Direct {
+            lane: self.clone(),
+            id,
+        }
+    }
+
+    /// Whether a request's own call for the record is under way.
+    pub(super) fn is_called_directly(&self, id: &str) -> bool {
+        locked(&self.direct).contains(id)
+    }
+
     /// The store could not be told so far.
     pub(super) fn confirm(&self, id: &str, settlement: &Settlement) {
         if !matches!(settlement, Settlement::Later(_)) {
@@ -328,6 +351,27 @@ impl Lane {
     pub(super) fn may_be_there(&self, id: &str, attempts: u32) -> bool {
         let tried = locked(&self.tried);
         tried.get(id).copied().unwrap_or(attempts > 1)
+    }
+}
+
+/// The worker's post.
+pub(super) struct Employed(Arc<Lane>);
+
+impl Drop for Employed {
+    fn drop(&mut self) {
+        self.0.employed.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A request's own call for a record that is spooled.
+pub(super) struct Direct {
+    lane: Arc<Lane>,
+    id: String,
+}
+
+impl Drop for Direct {
+    fn drop(&mut self) {
+        locked(&self.lane.direct).remove(&self.id);
     }
 }
 

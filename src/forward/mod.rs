@@ -18,7 +18,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -146,6 +146,8 @@ pub struct Forward {
     settings: ArcSwap<Settings>,
     metrics: Forwarding,
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
+    /// Of all targets that metrics tell apart.
+    labels: Mutex<HashSet<String>>,
     /// By the record's id: who waits to hear that its target has it.
     watchers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
     tasks: TaskTracker,
@@ -166,6 +168,7 @@ impl Forward {
             settings: ArcSwap::from_pointee(settings),
             metrics: metrics.forwarding,
             lanes: Mutex::default(),
+            labels: Mutex::default(),
             watchers: Mutex::default(),
             tasks: TaskTracker::new(),
             started: AtomicBool::new(false),
@@ -236,16 +239,26 @@ impl Forward {
         if lanes.len() >= KEPT_TARGETS {
             lanes.retain(|_, lane| lane.is_needed());
         }
-        let label = match lanes.len() < NAMED_TARGETS {
-            true => name.label(),
-            false => "other".to_owned(),
-        };
+        let label = self.label_of(&name);
         let settings = self.settings.load().of(name.plain()).clone();
         let text = name.as_str().to_owned();
         let metrics = self.metrics.clone();
         let lane = Arc::new(Lane::new(name, Name(label.into()), settings, metrics));
         lanes.insert(text, lane.clone());
         lane
+    }
+
+    /// The target as a label of metrics. Labels outlive the lanes: each target that requests name would add its own.
+    fn label_of(&self, name: &TargetName) -> String {
+        let label = name.label();
+        let mut labels = locked(&self.labels);
+        if labels.len() < NAMED_TARGETS {
+            labels.insert(label.clone());
+        }
+        match labels.contains(&label) {
+            true => label,
+            false => "other".to_owned(),
+        }
     }
 
     /// Has somebody work for a target's spool.

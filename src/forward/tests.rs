@@ -1,6 +1,7 @@
 //! Against a fake target on a socket and a store on disk.
 
 mod background;
+mod turns;
 
 use std::future::Future;
 use std::sync::Arc;

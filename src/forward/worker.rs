@@ -2,9 +2,11 @@
 //! say, and settles each batch as a group. The breaker, the rate and the records' own pauses hold it back; nothing else
 //! does.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -13,7 +15,7 @@ use super::backoff::backoff;
 use super::lane::{Lane, Trip, locked};
 use super::pace::Pace;
 use super::spooling::{Record, refused};
-use crate::integration::{Answer, Request, TargetError};
+use crate::integration::{Answer, Request, Service, TargetError};
 use crate::store::{Parcel, Reason, Settlement, Store, StoreError};
 
 /// How long a call of the spool may take.
@@ -23,12 +25,16 @@ const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// How long an empty spool is left alone when nothing stirs; and one in which something waits for its time.
 const IDLE: Duration = Duration::from_secs(5);
 const EXPECTANT: Duration = Duration::from_secs(1);
+/// How long a record is left alone whose request still calls the target for it, longer than it could.
+const OVERDUE: Duration = Duration::from_secs(1);
 /// Calls at once, whatever the settings say.
 const MOST_IN_FLIGHT: usize = 1024;
 
 impl Forward {
     /// Works for a target's spool until the process ends.
     pub(super) async fn work(self: Arc<Self>, lane: Arc<Lane>) {
+        // should it break off, the next roll call finds another
+        let _employed = lane.employed();
         let mut worker = Worker {
             forward: &self,
             lane: &lane,
@@ -168,6 +174,10 @@ impl Forward {
                 settlements.push((record, known));
                 continue;
             }
+            if lane.is_called_directly(&record.id) {
+                settlements.push((record, Settlement::Later(OVERDUE)));
+                continue;
+            }
             match readable(&lane, &parcel.call) {
                 Ok(request) => {
                     let keeps_place = request.keeps_place();
@@ -204,14 +214,17 @@ impl Forward {
 
     async fn call_batch(&self, requests: Vec<Request>) -> Vec<Result<Answer, TargetError>> {
         let services: Vec<_> = requests.iter().map(Request::service).collect();
+        let of_all = |error: fn(Service) -> TargetError| {
+            let services = services.iter();
+            services.map(|service| Err(error(*service))).collect()
+        };
         let deadline = Instant::now() + CALL_TIMEOUT;
-        let calling = Box::pin(self.targets.call_batch(requests, deadline));
+        let calling = AssertUnwindSafe(self.targets.call_batch(requests, deadline));
+        let calling = Box::pin(calling.catch_unwind());
         tokio::select! {
-            results = calling => results,
-            () = self.cut.cancelled() => services
-                .into_iter()
-                .map(|service| Err(TargetError::interrupted(service)))
-                .collect(),
+            // records that nobody settles would be under way until the next start
+            results = calling => results.unwrap_or_else(|_| of_all(TargetError::panicked)),
+            () = self.cut.cancelled() => of_all(TargetError::interrupted),
         }
     }
 

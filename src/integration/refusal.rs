@@ -245,6 +245,26 @@ impl TargetError {
         )
     }
 
+    /// Of a call that is not made, because earlier records with its order key still wait in the spool.
+    pub fn out_of_turn(service: Service) -> TargetError {
+        TargetError::new(
+            Class::Unavailable,
+            service,
+            "EarlierRecordsWait",
+            "earlier records with the same order key are spooled and not forwarded yet",
+        )
+    }
+
+    /// Of a call that broke off in a bug of ours.
+    pub fn panicked(service: Service) -> TargetError {
+        TargetError::new(
+            Class::OutcomeUnknown,
+            service,
+            "Panicked",
+            "the call broke off; the panic has been logged",
+        )
+    }
+
     /// Of a call that cannot be kept, or not in this way: what the configuration should not have let through.
     pub fn misused(service: Service, what: &str) -> TargetError {
         TargetError::new(Class::Setup, service, "CannotBeSpooled", what)
@@ -467,7 +487,17 @@ pub(super) fn classify(status: u16, code: &str, message: &str) -> Class {
         | "ExecutionAlreadyExists"
         | "ExecutionDoesNotExist"
         | "RequestEntityTooLarge" => Class::Record,
-        _ if status == 413 || says_too_large(message) => Class::Record,
+        _ if status == 413 => Class::Record,
+        // under any other code such words may be about a header, a rate, a quota: nothing is thrown away for them
+        "InvalidParameterValue"
+        | "InvalidParameterValueException"
+        | "InvalidArgumentException"
+        | "ValidationError"
+        | "ValidationException"
+            if (400..500).contains(&status) && says_too_large(message) =>
+        {
+            Class::Record
+        }
         _ if status == 429 => Class::Throttled,
         _ if status >= 500 => Class::Unavailable,
         _ => Class::Setup,
@@ -475,17 +505,28 @@ pub(super) fn classify(status: u16, code: &str, message: &str) -> Class {
 }
 
 /// A target with a limit of its own below the service's (a queue's `MaximumMessageSize`, a stream's record size) says
-/// so under a general code.
+/// so under a general code. The same words about the name of the target are about the setup.
 fn says_too_large(message: &str) -> bool {
-    [
-        "must be shorter than",
-        "length less than or equal to",
-        "over the limit",
-        "too large",
-        "exceeds the maximum",
+    let folded = message.to_ascii_lowercase();
+    let names_target = [
+        "streamname",
+        "streamarn",
+        "eventbusname",
+        "statemachinearn",
+        "queueurl",
     ]
     .iter()
-    .any(|words| message.contains(words))
+    .any(|parameter| folded.contains(parameter));
+    !names_target
+        && [
+            "must be shorter than",
+            "length less than or equal to",
+            "over the limit",
+            "too large",
+            "exceeds the maximum",
+        ]
+        .iter()
+        .any(|words| folded.contains(words))
 }
 
 #[cfg(test)]

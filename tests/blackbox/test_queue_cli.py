@@ -196,14 +196,15 @@ def test_a_spool_and_its_dead_letters_running_and_stopped(gateway, fake):
     """A target that refuses what says `bad`, and is down afterwards."""
     url = "https://sqs.us-east-1.amazonaws.com/000000000000/invoices"
     route = {"integration": {"SQS-SendMessage": {"QueueUrl": url, "MessageBody": "$request.body"}}, "ack": "spool"}
-    one = gateway(config({"POST /invoices": route}, aws={"region": "us-east-1", "endpoint": fake.url}))
-    for operation in ("SendMessage", "SendMessageBatch"):
-        fake.always(operation, fake_aws.error("InvalidMessageContents", "no such character"))
+    one = gateway(config({"POST /invoices": route}, aws={"region": "us-east-1", "endpoint": fake.url},
+                         limits={"drain": "1s"}))
+    for operation in ("SQS-SendMessage", "SQS-SendMessageBatch"):
+        fake.always(operation, fake_aws.error("com.amazonaws.sqs#InvalidMessageContents", "no such character"))
     sent = one.request("POST", "/invoices", b"bad")
     assert sent.status == 202 and sent.json()["durability"] == "spooled"
     reach = Reach(one, False)
     eventually(lambda: [q for q in reach.json("ls")["queues"] if q["kind"] == "dead-letters" and q["visible"] == 1], 20, "a dead letter")
-    for operation in ("SendMessage", "SendMessageBatch"):
+    for operation in ("SQS-SendMessage", "SQS-SendMessageBatch"):
         fake.always(operation, fake_aws.server_error())
     assert one.request("POST", "/invoices", b"kept").status == 202
     letter = reach.json("peek", "dead:invoices")["messages"][0]
@@ -219,8 +220,8 @@ def test_a_spool_and_its_dead_letters_running_and_stopped(gateway, fake):
     assert reach.json("redrive", "dead:invoices")["moved"] == 1
     lines = [json.loads(line) for line in reach("export", "spool:invoices").stdout.splitlines()]
     assert sorted(word for line in lines for word in ("bad", "kept") if word in line["body"]) == ["bad", "kept"]
-    fake.always("SendMessage", fake_aws.Usual())
-    fake.always("SendMessageBatch", fake_aws.Usual())
+    fake.always("SQS-SendMessage", fake_aws.Usual())
+    fake.always("SQS-SendMessageBatch", fake_aws.Usual())
     one.start()
     reach = Reach(one, False)
     eventually(lambda: reach.queue(letters_spool(reach))["ledger"]["forwarded"] == 2, 30, "both at the target")

@@ -207,6 +207,33 @@ fn each_refusal_has_its_class_code_and_status() {
             "target_refused_record",
             422,
         ),
+        (
+            Service::Kinesis,
+            400,
+            "ValidationException",
+            "Value 'x' at 'streamName' failed to satisfy constraint: Member must have length less than or equal to 128",
+            Class::Setup,
+            "target_setup",
+            502,
+        ),
+        (
+            Service::Sqs,
+            503,
+            "",
+            "the request rate exceeds the maximum",
+            Class::Unavailable,
+            "target_unavailable",
+            503,
+        ),
+        (
+            Service::Kinesis,
+            400,
+            "AccessDeniedException",
+            "the policy is too large to be evaluated",
+            Class::Setup,
+            "target_setup",
+            502,
+        ),
     ] {
         let error = refused(service, status, code, message);
         assert_eq!(error.class, class, "{code}");

@@ -1,0 +1,114 @@
+//! Whose turn it is: between routes that spool and routes that do not, and between a request's own call and the spool's.
+
+use super::*;
+
+async fn call_target(bench: &Bench, json: &str, body: &str) -> String {
+    let request = map(&compile(json), body.as_bytes()).unwrap();
+    let ack = AckPlan {
+        mode: Target,
+        budget: Duration::ZERO,
+        order: Order::Key,
+        on_poison: OnPoison::Continue,
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let calling = bench
+        .forward
+        .call_target(request, &ack, "POST /direct", deadline);
+    match calling.await {
+        Ok(_) => "target".to_owned(),
+        Err(error) => format!("{:?} {}", error.class, error.code),
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_spooled_does_not_overtake_those_of_its_key_that_are() {
+    let bench = Bench::new(|_: &Heard| error(503, "ServiceUnavailable")).await;
+    let (one, other) = (FIFO.replace("GROUP", "g"), FIFO.replace("GROUP", "h"));
+    bench.deliver(Spool, &one, "a").await.unwrap();
+    bench.fake.until(|heard| !heard.is_empty()).await;
+    let held = Arc::new(Semaphore::new(0));
+    let gate = held.clone();
+    bench.fake.now(
+        move |heard| match heard.body.to_string().contains("\"a\"") {
+            true => Reply::Held(held.clone(), Box::new(ok(heard))),
+            false => ok(heard),
+        },
+    );
+    assert_eq!(
+        call_target(&bench, &one, "b").await,
+        "Unavailable EarlierRecordsWait"
+    );
+    assert_eq!(call_target(&bench, &other, "c").await, "target");
+    gate.add_permits(10);
+    bench.empty(LEDGER).await;
+    assert_eq!(call_target(&bench, &one, "d").await, "target");
+    let bodies = bench.fake.bodies();
+    assert_eq!(bodies.last().map(String::as_str), Some("d"), "{bodies:?}");
+    assert!(!bodies.contains(&"b".to_owned()), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn a_route_that_needs_no_store_goes_on_without_one() {
+    let bench = Bench::new(ok).await;
+    let absent = StoreState::Unavailable("for now".to_owned());
+    bench.targets.set_store(absent);
+    let one = FIFO.replace("GROUP", "g");
+    assert_eq!(call_target(&bench, &one, "a").await, "target");
+}
+
+#[tokio::test]
+async fn the_spool_does_not_send_what_a_request_still_sends_itself() {
+    let bench = Bench::new(ok).await;
+    let lane = bench.forward.lane(TargetName::read(QUEUE).unwrap());
+    let id = uuid::Uuid::new_v4();
+    let direct = lane.calls_directly(id.to_string());
+    let request = map(&compile(SEND), b"a").unwrap();
+    let record = NewRecord {
+        target: QUEUE.to_owned(),
+        key: None,
+        call: request.encode().unwrap(),
+        context: "{}".to_owned(),
+        // over at once, as if the call had hung
+        hold: Some(Duration::ZERO),
+    };
+    bench
+        .store()
+        .spool_as(vec![(id, record)], None)
+        .await
+        .unwrap();
+    let put_off = || async {
+        let queues = bench.store().stats().queues;
+        queues.iter().any(|queue| queue.delayed == 1)
+    };
+    until(put_off).await;
+    assert_eq!(bench.fake.heard().len(), 0);
+    drop(direct);
+    bench.empty(QUEUE).await;
+    assert_eq!(bench.fake.bodies(), ["a"]);
+}
+
+#[tokio::test]
+async fn targets_that_requests_name_do_not_each_get_a_label_for_ever() {
+    let bench = Bench::new(ok).await;
+    let label = |n: usize| {
+        let name = format!("sqs:https://sqs.eu-west-1.amazonaws.com/1/q{n}");
+        bench.forward.label_of(&TargetName::read(&name).unwrap())
+    };
+    let labels: HashSet<String> = (0..3 * NAMED_TARGETS).map(label).collect();
+    assert_eq!(labels.len(), NAMED_TARGETS + 1);
+    assert_eq!(
+        (label(0).as_str(), label(NAMED_TARGETS).as_str()),
+        ("sqs:q0", "other")
+    );
+}
+
+#[tokio::test]
+async fn a_worker_that_broke_off_makes_room_for_another() {
+    let bench = Bench::new(ok).await;
+    let lane = bench.forward.lane(TargetName::read(QUEUE).unwrap());
+    assert!(lane.employ());
+    let post = lane.employed();
+    assert!(!lane.employ());
+    drop(post);
+    assert!(lane.employ());
+}
