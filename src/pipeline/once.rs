@@ -22,6 +22,7 @@ use crate::forward;
 use crate::integration::{StoreState, TargetError};
 use crate::mapping::Expression;
 use crate::model::call::Call;
+use crate::model::request_id::RequestId;
 use crate::plan::Plan;
 use crate::store::{Kept, Known, NewKey, Store};
 use crate::telemetry::Exchange;
@@ -295,7 +296,8 @@ fn replay(
             let answer = forward::answer_of(&kept.receipt).ok_or_else(|| {
                 TargetError::no_store("the answer that was kept for this key cannot be read")
             })?;
-            respond::again(plan, found, call, payload, answer, x)?
+            let first = RequestId::read(&kept.request_id).unwrap_or(call.id);
+            respond::again(&first, plan, found, call, payload, answer, x)?
         }
     };
     response
