@@ -38,7 +38,7 @@ pub struct Breaker {
     pub probe_every: Option<Span>,
     /// The longest pause between probes. Default: 10s.
     pub max: Option<Span>,
-    /// Successes in a row, after a probe, that close it. Default: 3.
+    /// Successes in a row, the probe's among them, that close it. Default: 3.
     #[schemars(range(min = 1))]
     pub close_after: Option<u32>,
 }

@@ -73,13 +73,22 @@ pub struct Record {
 
 /// Ordering keys of one client.
 const KEYS: u64 = 3;
+/// Records of one run, and how many in a hundred belong to none.
+const RUN: u64 = 8;
+const STRAY: u64 = 20;
 
 impl Record {
-    /// The record of that number.
+    /// The record of that number. Records come in runs of one key on one route, for a later record can overtake an
+    /// earlier one only while that is on its way; a few stand between, so that runs are not all there is.
     pub fn of(seed: u64, id: Id, routes: usize) -> Record {
-        let mut random = Random::of(seed, &[2, id.client.into(), id.number.into()]);
-        let route = random.between(0, routes as u64) as usize;
-        let key = format!("k-{}-{}", id.client, random.between(0, KEYS));
+        let (client, number) = (id.client.into(), id.number.into());
+        let mut random = Random::of(seed, &[2, client, number]);
+        let mut run = match random.percent(STRAY) {
+            true => random.clone(),
+            false => Random::of(seed, &[5, client, number / RUN]),
+        };
+        let route = run.between(0, routes as u64) as usize;
+        let key = format!("k-{}-{}", id.client, run.between(0, KEYS));
         let padding = match random.between(0, 1000) {
             0..=4 => 200 << 10,
             5..=29 => random.between(32 << 10, 64 << 10),
@@ -203,6 +212,18 @@ mod tests {
         let body = |seed| Record::of(seed, ID, 4).body(&Asked::default(), 1 << 20);
         assert_eq!(body(9), body(9));
         assert_ne!(body(9), body(10));
+    }
+
+    #[test]
+    fn records_come_in_runs_of_one_key_on_one_route() {
+        let of = |number| {
+            let record = Record::of(9, Id { client: 1, number }, 16);
+            (record.route, record.key)
+        };
+        let followed = (0..1000).filter(|number| of(*number) == of(number + 1));
+        assert!((400..800).contains(&followed.count()));
+        let routes: std::collections::BTreeSet<usize> = (0..1000).map(|n| of(n).0).collect();
+        assert_eq!(routes.len(), 16);
     }
 
     #[test]

@@ -37,6 +37,17 @@ impl Forward {
             return Err(Undelivered::Target(error));
         };
         let patience = parcel.deadline + GRACE;
+        if parcel.ack.mode == AckMode::Spool {
+            // One wait for the store, which has the record however this ends: a task only if the disk takes its time.
+            let mut spooling = Box::pin(self.clone().spool_all(parcel, "mode"));
+            return match timeout_at(patience, &mut spooling).await {
+                Ok(result) => result,
+                Err(_) => {
+                    self.tasks.spawn(spooling);
+                    Err(Undelivered::Target(TargetError::interrupted(service)))
+                }
+            };
+        }
         let carrying = self.tasks.spawn(self.clone().carry(parcel));
         match timeout_at(patience, carrying).await {
             Ok(Ok(result)) => result,

@@ -14,6 +14,7 @@ mod respond;
 mod route;
 mod store;
 mod throttle;
+mod unstoppable;
 mod verify;
 
 use std::panic::AssertUnwindSafe;

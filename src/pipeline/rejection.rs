@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
-use tokio::task::JoinError;
 
 use super::Answer;
 use super::admit::AdmitError;
@@ -45,7 +44,7 @@ pub enum Rejection {
     Map(#[from] MapError),
     #[error(transparent)]
     Target(#[from] Box<TargetError>),
-    /// The call that was to store ended without a word: its task panicked, or the process is at its drain deadline.
+    /// The call that was to store panicked.
     #[error("the call ended before the target answered: {0}")]
     CallEnded(String),
     #[error("a bug: {0}")]
@@ -96,20 +95,12 @@ impl From<&TargetError> for Refusal {
 impl Rejection {
     /// A panic, with what it said.
     pub(super) fn panicked(panic: &(dyn Any + Send)) -> Rejection {
-        let said = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned());
-        Rejection::Panicked(said.unwrap_or_else(|| "a panic without words".to_owned()))
+        Rejection::Panicked(said(panic))
     }
 
-    /// The call's task ended without a result.
-    pub(super) fn call_ended(ended: &JoinError) -> Rejection {
-        Rejection::CallEnded(if ended.is_panic() {
-            "it panicked".to_owned()
-        } else {
-            "it was cut off".to_owned()
-        })
+    /// The call that was to store panicked: nobody knows what the target has.
+    pub(super) fn call_panicked(panic: &(dyn Any + Send)) -> Rejection {
+        Rejection::CallEnded(said(panic))
     }
 
     /// Whether nobody is there to be told.
@@ -163,7 +154,7 @@ impl Rejection {
             }
             _ => {}
         }
-        if let Rejection::Panicked(said) = self {
+        if let Rejection::Panicked(said) | Rejection::CallEnded(said) = self {
             tracing::error!(request_id = %call.id, said, "A request met a bug");
         }
         Verdict {
@@ -355,6 +346,15 @@ impl Rejection {
             | Rejection::Map(_) => sentence(&self.to_string()),
         }
     }
+}
+
+/// The words of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let said = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    said.unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 /// With a capital at the start and a full stop at the end.

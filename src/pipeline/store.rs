@@ -1,5 +1,5 @@
 //! Where the payload becomes durable: at the target, or in the spool, as the route's acknowledgement says. A call that
-//! stores runs in a task of its own: once handed over, a record is the target's, whatever becomes of the client.
+//! stores goes on when its client vanishes: once handed over, a record is the target's.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::Gateway;
 use super::once;
 use super::rejection::Rejection;
 use super::route::Found;
+use super::unstoppable::Unstoppable;
 use crate::forward::{AckMode, AckPlan, Durability, Forward, Parcel, Undelivered};
 use crate::integration::{Answer, Request, TargetError, Targets};
 use crate::limit::Slot;
@@ -102,7 +103,7 @@ pub(super) async fn receipt(
         return settle(made.await, stores, x);
     }
     let ticket = x.hand_over();
-    let task = gateway.calls.spawn(async move {
+    let storing = async move {
         // The place is taken until the call ends: clients that vanish do not make room for more calls.
         let _slot = slot;
         let result = made.await;
@@ -115,10 +116,10 @@ pub(super) async fn receipt(
             Err(failed) => Err((&failed.error).into()),
         });
         result
-    });
-    match task.await {
+    };
+    match Unstoppable::new(storing, gateway.calls.clone()).await {
         Ok(result) => settle(result, stores, x),
-        Err(ended) => Err(Rejection::call_ended(&ended)),
+        Err(panic) => Err(Rejection::call_panicked(panic.as_ref())),
     }
 }
 

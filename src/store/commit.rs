@@ -145,6 +145,11 @@ impl Writer {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) if usable => {
                 tracing::warn!(error = %reason, "The database file is locked by another process");
             }
+            // A disk that cannot be read is called the same; nothing is written before that is known.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) if self.inquiry.doubt() => {
+                tracing::error!(error = %reason, "The store's file cannot be read, or is corrupt; nothing is accepted until it has been checked");
+                self.disconnect(&reason, Some(FIRST_PAUSE));
+            }
             // What cannot be read as what was written, too: writing on could make it worse.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => {
                 tracing::error!(error = %reason, "The store's file is corrupt; nothing is accepted until it has been looked at");

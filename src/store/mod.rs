@@ -47,6 +47,7 @@ mod error;
 mod group;
 mod handle;
 mod idempotency;
+mod inquiry;
 mod job;
 mod manage;
 mod message;
@@ -279,6 +280,7 @@ impl Store {
             full_since: None,
             uncounted: 0,
             identity: [None, None],
+            inquiry: inquiry::Inquiry::default(),
             files: files.clone(),
             lock,
         };

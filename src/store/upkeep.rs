@@ -8,6 +8,7 @@ use rusqlite::ErrorCode;
 use super::checkpoint::{Mode, checkpoint};
 use super::commit::{Durability, FIRST_PAUSE, LONGEST_PAUSE};
 use super::error::{FullReason, OpenError, StoreError};
+use super::inquiry::Finding;
 use super::open::{self, Session};
 use super::queue::locked;
 use super::receive::forget_old_attempts;
@@ -311,6 +312,18 @@ impl Writer {
     /// Opens the file again after an error.
     fn reconnect(&mut self, pause: Duration) {
         let longer = (2 * pause).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        match self.inquiry.settle(&self.files.database) {
+            Ok(()) => {}
+            Err(None) => return self.wait_for(pause),
+            Err(Some(Finding::Corrupt(report))) => {
+                tracing::error!(%report, "The store's file is corrupt; nothing is accepted until it has been looked at");
+                return self.disconnect(&format!("the file is corrupt: {report}"), None);
+            }
+            Err(Some(finding)) => {
+                tracing::debug!(?finding, "The store's file still cannot be read");
+                return self.wait_for(longer);
+            }
+        }
         let session = open::reopen(&self.files, self.space.sizes()).and_then(|session| {
             // The log may hold pages that never reached the disk although they can be read: after a failed sync the
             // system forgets that they are dirty. Nothing may be appended to such a log; it has to begin anew.
@@ -330,6 +343,10 @@ impl Writer {
                 self.recover_spools();
                 self.set_health(Health::Healthy);
             }
+            Err(error @ OpenError::Corrupt { .. }) if self.inquiry.doubt() => {
+                tracing::error!(%error, "The store cannot be opened again; nothing is accepted until it has been checked");
+                self.disconnect(&error.to_string(), Some(longer));
+            }
             Err(error @ (OpenError::Corrupt { .. } | OpenError::NewerVersion { .. })) => {
                 tracing::error!(%error, "The store cannot be opened again; nothing is accepted until it has been looked at");
                 self.disconnect(&error.to_string(), None);
@@ -338,6 +355,13 @@ impl Writer {
                 tracing::debug!(%error, "The store is still not available");
                 self.disconnect(&error.to_string(), Some(longer));
             }
+        }
+    }
+
+    /// Tries again after this pause, for the reason that is known.
+    fn wait_for(&mut self, pause: Duration) {
+        if let Link::Down { retry, .. } = &mut self.link {
+            *retry = Some((Instant::now() + pause, pause));
         }
     }
 

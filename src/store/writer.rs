@@ -18,6 +18,7 @@ use super::commit::Durability;
 use super::error::StoreError;
 use super::group::Desks;
 use super::handle::Grip;
+use super::inquiry::Inquiry;
 use super::job::{Job, Reply, Solo, Verdict};
 use super::moving::Moving;
 use super::open::Files;
@@ -91,6 +92,8 @@ pub(super) struct Writer {
     pub uncounted: u64,
     /// Which files the names stood for when they were opened.
     pub identity: [Option<(u64, u64)>; 2],
+    /// Whether a file that was called corrupt is.
+    pub inquiry: Inquiry,
     /// Released last, when the thread ends.
     pub lock: File,
 }

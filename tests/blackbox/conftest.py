@@ -1,6 +1,8 @@
 """Fixtures of the black-box tests, and what they report: skips with their reasons, logs of what failed."""
 
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -127,6 +129,20 @@ def target():
     yield endpoint
     endpoint.stop()
     assert not endpoint.faults, endpoint.faults
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A filesystem of 192 MiB of its own, or a skip with the reason."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    place = tmp_path / "disk"
+    place.mkdir()
+    ran = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(place)], stderr=subprocess.PIPE, text=True)
+    if ran.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {ran.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 @pytest.hookimpl(hookwrapper=True)

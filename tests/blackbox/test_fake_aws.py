@@ -7,8 +7,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
+from support.ack import order_violations
 from support.emulators import REGION
-from support.fake_aws import Hang, LostReply, Reset, access_denied, no_such_queue, refused_entry, server_error, throttled, wrong_md5
+from support.fake_aws import Hang, LostReply, Refusal, Reset, access_denied, no_such_queue, refused_entry, server_error, throttled, wrong_md5
+from support.processes import eventually
 
 MACHINE = "arn:aws:states:us-east-1:111122223333:stateMachine:m"
 
@@ -74,3 +76,65 @@ def test_a_refused_entry_and_a_wrong_digest_are_told(fake):
     assert client(fake, "events").put_events(Entries=[{"Source": "s", "DetailType": "t", "Detail": "{"}])["FailedEntryCount"] == 1
     fake.answer("SQS-SendMessage", wrong_md5())
     assert send(fake)["MD5OfMessageBody"] == "0" * 32
+
+
+# ---- the target that keeps what it takes ----
+
+def entries(*bodies):
+    return [{"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies)]
+
+
+def test_batches_are_answered_entry_by_entry(target):
+    target.refuse = lambda record: Refusal("InvalidMessageContents") if record.body in (b"bad", b'"bad"') else None
+    sqs = client(target, "sqs")
+    answer = sqs.send_message_batch(QueueUrl=target.url + "/1/q", Entries=entries("a", "bad", "c"))
+    assert [entry["Id"] for entry in answer["Successful"]] == ["0", "2"]
+    assert [(entry["Id"], entry["Code"], entry["SenderFault"]) for entry in answer["Failed"]] == [("1", "InvalidMessageContents", True)]
+    answer = client(target, "kinesis").put_records(
+        StreamName="s", Records=[{"Data": data, "PartitionKey": "k"} for data in (b"\xff", b"bad", b"z")])
+    assert answer["FailedRecordCount"] == 1 and ["ErrorCode" in record for record in answer["Records"]] == [False, True, False]
+    answer = client(target, "events").put_events(
+        Entries=[{"Source": "s", "DetailType": "t", "Detail": detail} for detail in ("{}", '"bad"')])
+    assert answer["FailedEntryCount"] == 1 and answer["Entries"][1]["ErrorCode"] == "InvalidMessageContents"
+    assert target.bodies() == [b"a", b"c", b"\xff", b"z", b"{}"]
+    assert target.by_key("s") == {"k": [b"\xff", b"z"]}
+
+
+def test_it_knows_what_it_has_already(target):
+    sqs, states = client(target, "sqs"), client(target, "stepfunctions")
+    for _ in range(2):
+        sqs.send_message(QueueUrl=target.url + "/1/q", MessageBody="twice")
+        sqs.send_message(QueueUrl=target.url + "/1/q.fifo", MessageBody="once", MessageGroupId="g", MessageDeduplicationId="d")
+    states.start_execution(stateMachineArn=MACHINE, name="n")
+    with pytest.raises(ClientError) as refusal:
+        states.start_execution(stateMachineArn=MACHINE, name="n")
+    assert refusal.value.response["Error"]["Code"] == "ExecutionAlreadyExists"
+    assert target.duplicates() == 1 and target.doubled == [b"once", b"{}"]
+
+
+def test_its_moods(target):
+    target.lose_answers()
+    with pytest.raises(ConnectionClosedError):
+        send(target)
+    assert target.count() == 1
+    target.freeze()
+    with pytest.raises(ReadTimeoutError):
+        send(target)
+    assert target.duplicates() == 0
+    target.up()
+    eventually(lambda: target.duplicates() == 1, 5, "the frozen call's work")
+    target.down()
+    with pytest.raises(EndpointConnectionError):
+        send(target)
+    target.up().throttle()
+    with pytest.raises(ClientError):
+        send(target)
+    assert target.duplicates() == 1
+
+
+def test_what_is_out_of_order_is_found():
+    a1, a2, a3, b1 = b"a:1", b"a:2", b"a:3", b"b:1"
+    assert order_violations([a1, b1, a2, a3], {a1, a2, a3, b1}) == []
+    assert order_violations([a2, b1, a1, a3], {a1, a2, a3, b1}) == [(a2, a1)]
+    assert order_violations([a2, a1, a3], {a2, a3}) == [], "nobody had acknowledged the first"
+    assert order_violations([a2, a1, a3], {a1}) == [(a2, a1)], "it was acknowledged before the second was sent"

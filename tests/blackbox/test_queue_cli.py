@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from support import http1
+from support import fake_aws, http1
 from support.gateway import BINARY, config, environment, penstock, write_config
 from support.processes import eventually
 
@@ -188,6 +188,47 @@ def test_redrive_brings_dead_letters_back(reach):
     assert said == "moved 3 of 3 messages from orders-dead to orders\n"
     assert sorted(bodies(reach.json("peek", "orders")["messages"])) == sorted(HARD)
     assert "no queue's dead letters" in reach("redrive", "orders", code=1).stderr
+
+
+# ---- spools ----
+
+def test_a_spool_and_its_dead_letters_running_and_stopped(gateway, fake):
+    """A target that refuses what says `bad`, and is down afterwards."""
+    url = "https://sqs.us-east-1.amazonaws.com/000000000000/invoices"
+    route = {"integration": {"SQS-SendMessage": {"QueueUrl": url, "MessageBody": "$request.body"}}, "ack": "spool"}
+    one = gateway(config({"POST /invoices": route}, aws={"region": "us-east-1", "endpoint": fake.url},
+                         limits={"drain": "1s"}))
+    for operation in ("SQS-SendMessage", "SQS-SendMessageBatch"):
+        fake.always(operation, fake_aws.error("com.amazonaws.sqs#InvalidMessageContents", "no such character"))
+    sent = one.request("POST", "/invoices", b"bad")
+    assert sent.status == 202 and sent.json()["durability"] == "spooled"
+    reach = Reach(one, False)
+    eventually(lambda: [q for q in reach.json("ls")["queues"] if q["kind"] == "dead-letters" and q["visible"] == 1], 20, "a dead letter")
+    for operation in ("SQS-SendMessage", "SQS-SendMessageBatch"):
+        fake.always(operation, fake_aws.server_error())
+    assert one.request("POST", "/invoices", b"kept").status == 202
+    letter = reach.json("peek", "dead:invoices")["messages"][0]
+    assert letter["death"]["code"] == "InvalidMessageContents" and letter["death"]["attempts"] >= 1
+    assert "invoices" in letter["target"] and sent.json()["requestId"] in json.dumps(letter["context"])
+    text = reach("peek", "dead:invoices", "--body").stdout
+    assert "InvalidMessageContents" in text and sent.json()["requestId"] in text and "bad" in text
+    assert "queue peek" in reach("receive", "spool:invoices", code=1).stderr
+    assert "may be any of 2" in reach("peek", "invoices", code=1).stderr
+    assert one.stop(30) in (0, 4)
+    reach = Reach(one, True)
+    assert reach.json("peek", "dead:invoices")["messages"][0]["death"] == letter["death"]
+    assert reach.json("redrive", "dead:invoices")["moved"] == 1
+    lines = [json.loads(line) for line in reach("export", "spool:invoices").stdout.splitlines()]
+    assert sorted(word for line in lines for word in ("bad", "kept") if word in line["body"]) == ["bad", "kept"]
+    fake.always("SQS-SendMessage", fake_aws.Usual())
+    fake.always("SQS-SendMessageBatch", fake_aws.Usual())
+    one.start()
+    reach = Reach(one, False)
+    eventually(lambda: reach.queue(letters_spool(reach))["ledger"]["forwarded"] == 2, 30, "both at the target")
+
+
+def letters_spool(reach):
+    return next(queue["name"] for queue in reach.json("ls")["queues"] if queue["kind"] == "spool")
 
 
 # ---- finding the gateway ----

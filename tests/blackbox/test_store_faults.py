@@ -1,14 +1,13 @@
 """A store that cannot store: refused with 503, loud, nothing acknowledged, nothing deleted, well again by itself."""
 
 import os
-import shutil
-import signal
 import subprocess
 import time
 from urllib.parse import quote
 
 import pytest
 
+from support.faults import failing_fsync, fill_disk
 from support.gateway import config, write_config
 from support.processes import eventually
 
@@ -71,33 +70,12 @@ def test_a_store_over_its_max_size_refuses_and_empties_itself(gateway):
     eventually(lambda: one.request("POST", "/messages", b"room again").status == 202, 30, "a 202 after the purge")
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A filesystem of 192 MiB of its own, or a skip with the reason."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root")
-    place = tmp_path / "disk"
-    place.mkdir()
-    ran = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", str(place)], stderr=subprocess.PIPE, text=True)
-    if ran.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {ran.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=False)
-
-
 def test_a_full_disk_refuses_acknowledges_nothing_and_recovers_by_itself(gateway, tiny_disk):
     one = gateway(document(tiny_disk / "data"))
     before = [f"before {n}" for n in range(20)]
     for body in before:
         assert one.request("POST", "/messages", body).status == 202
-    filler = tiny_disk / "filler"
-    with open(filler, "wb") as file:
-        try:
-            while True:
-                file.write(b"x" * 65536)
-                file.flush()
-        except OSError:
-            pass
+    filler = fill_disk(tiny_disk)
     refused = [f"full {n} " + "x" * 100_000 for n in range(10)]
     eventually(lambda: one.request("POST", "/messages", "probe " + "x" * 100_000).status == 503, 10, "a refusal")
     for body in refused:
@@ -249,35 +227,14 @@ def test_a_second_process_takes_over_when_the_first_leaves(gateway):
 
 # ---- fsync ----
 
-def strace_works():
-    strace = shutil.which("strace")
-    if not strace:
-        return "strace is not installed"
-    ran = subprocess.run([strace, "-f", "-o", "/dev/null", "-e", "trace=fsync", "true"], stderr=subprocess.PIPE, text=True)
-    return None if ran.returncode == 0 else f"strace may not trace here: {ran.stderr.strip()[:200]}"
-
-
 def test_a_failing_fsync_is_never_a_202(gateway):
-    reason = strace_works()
-    if reason:
-        pytest.skip(reason)
     one = gateway(document())
     assert one.request("POST", "/messages", b"before").status == 202
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO",
-         "-p", str(one.child.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        time.sleep(1.0)
-        if tracer.poll() is not None:
-            pytest.skip(f"strace cannot attach: {tracer.stderr.read().decode()[:200]}")
+    with failing_fsync(one.child.pid):
         answers = [one.request("POST", "/messages", f"failing {n}") for n in range(5)]
         for answer in answers:
             assert_refused(answer)
         assert one.running
-    finally:
-        tracer.send_signal(signal.SIGTERM)
-        tracer.wait(10)
-        tracer.stderr.close()
     eventually(lambda: one.request("POST", "/messages", b"after").status == 202, 30, "a 202 once fsync works again")
     found = read_all(one)
     assert {"before", "after"} <= set(found)
@@ -291,14 +248,7 @@ def test_no_store_is_opened_where_no_route_needs_one(gateway, tmp_path):
 
 
 def test_a_disk_that_is_full_at_the_start_leaves_the_routes_that_need_no_store(gateway, tiny_disk):
-    filler = tiny_disk / "filler"
-    with open(filler, "wb") as file:
-        try:
-            while True:
-                file.write(b"x" * 65536)
-                file.flush()
-        except OSError:
-            pass
+    filler = fill_disk(tiny_disk)
     one = gateway(document(tiny_disk / "data"))
     assert one.request("GET", "/mock").status == 200
     assert_refused(one.request("POST", "/messages", b"x"), ("store_unavailable", "store_full"))

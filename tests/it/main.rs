@@ -7,3 +7,4 @@ mod arrows;
 mod check;
 mod docs;
 mod generated;
+mod sqs_wire;

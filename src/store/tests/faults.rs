@@ -408,3 +408,37 @@ async fn an_emptied_store_gives_its_room_back() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test]
+async fn a_clock_that_goes_back_loses_nothing_hides_nothing_and_repeats_no_number() {
+    let mut t = Fixture::with(vec![QueueSpec::new("q"), QueueSpec::new("g.fifo")]).await;
+    let grouped = |body: &str| NewMessage {
+        group_id: Some("g".into()),
+        deduplication_id: Some(body.into()),
+        ..message(body)
+    };
+    t.send("q", "before").await;
+    let first = t.store.send("g.fifo", grouped("one")).await.unwrap();
+    let held = t.receive("q", 1).await.pop().unwrap();
+    t.clock.step_wall(-90 * 86_400_000);
+    t.send("q", "after").await;
+    let second = t.store.send("g.fifo", grouped("two")).await.unwrap();
+    assert!(second.sequence_number > first.sequence_number);
+    let again = t.store.send("g.fifo", grouped("one")).await.unwrap();
+    assert!(again.duplicate, "deduplication runs on steady time");
+    assert_eq!(bodies(&t.receive("q", 10).await), ["after"]);
+    t.advance(31);
+    let seen = t.receive("q", 10).await;
+    assert_eq!(
+        bodies(&seen),
+        ["before", "after"],
+        "visibility runs on steady time"
+    );
+    t.store.delete("q", &held.receipt_handle).await.unwrap();
+    t.reopen().await;
+    t.store.look().await.unwrap();
+    t.advance(31);
+    assert_eq!(bodies(&t.receive("q", 10).await), ["after"]);
+    assert_eq!(bodies(&t.receive("g.fifo", 10).await), ["one", "two"]);
+    assert_eq!(t.stats("q").ledger.expired, 0);
+}
