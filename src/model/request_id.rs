@@ -15,9 +15,16 @@ impl RequestId {
         RequestId(text)
     }
 
+    /// An id that was kept as text; `None` if it is none of ours.
+    pub fn read(text: &str) -> Option<RequestId> {
+        let digits: [u8; 32] = text.as_bytes().try_into().ok()?;
+        let lower = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        digits.iter().all(lower).then_some(RequestId(digits))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        // Only `mint` makes ids, and it writes ASCII digits alone.
+        // Ids are ASCII digits alone.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -44,5 +51,9 @@ mod tests {
         assert_eq!(id.as_str().len(), 32);
         assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
         assert_ne!(id, RequestId::mint());
+        assert_eq!(RequestId::read(id.as_str()), Some(id));
+        for other in ["", "x", "ABCDEFABCDEFABCDEFABCDEFABCDEFAB"] {
+            assert_eq!(RequestId::read(other), None);
+        }
     }
 }

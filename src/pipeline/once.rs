@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::Answer;
 use super::map::RequestSources;
@@ -21,15 +22,20 @@ use crate::forward;
 use crate::integration::{StoreState, TargetError};
 use crate::mapping::Expression;
 use crate::model::call::Call;
+use crate::model::request_id::RequestId;
 use crate::plan::Plan;
 use crate::store::{Kept, Known, NewKey, Store};
 use crate::telemetry::Exchange;
-use crate::telemetry::metrics::{KeyUse, Metrics};
+use crate::telemetry::metrics::{KeyUse, Metrics, Name};
 
 /// What a replayed answer carries.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
+/// How long past its deadline a request waits for a store to hear how it ended.
+pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
+/// Why a request is refused whose key cannot be looked up or reserved in time.
+pub(super) const SLOW: &str = "the store did not answer in time";
 
 /// Why a request is refused for its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,11 +100,13 @@ pub(super) async fn entry(
     };
     x.keyed(hex(&new.key));
     let store = store(plan)?;
-    let known = store.known(&new).await.map_err(TargetError::of_spool)?;
+    let looking = timeout(found.route.limits.timeout, store.known(&new)).await;
+    let known = looking.map_err(|_| TargetError::no_store(SLOW))?;
+    let known = known.map_err(TargetError::of_spool)?;
     match known {
         None => Ok(Entry::Go(Some(new))),
         Some(Known::Mismatch) if once.stores_mismatched => {
-            count(&x.metrics(), found, "mismatch_stored");
+            count(&x.metrics(), &found.route.facts.key, "mismatch_stored");
             Ok(Entry::Go(None))
         }
         Some(known) => known_answer(plan, found, call, payload, known, x).map(Entry::Replay),
@@ -114,19 +122,19 @@ pub(super) fn known_answer(
     known: Known,
     x: &mut Exchange,
 ) -> Result<Answer, Rejection> {
-    let metrics = x.metrics();
+    let (metrics, route) = (x.metrics(), &found.route.facts.key);
     match known {
         Known::Done(kept) => {
-            count(&metrics, found, "replayed");
+            count(&metrics, route, "replayed");
             x.replayed();
             replay(plan, found, call, payload, &kept, x)
         }
         Known::InFlight(left) => {
-            count(&metrics, found, "in_flight");
+            count(&metrics, route, "in_flight");
             Err(KeyError::InFlight(left).into())
         }
         Known::Mismatch => {
-            count(&metrics, found, "mismatch_refused");
+            count(&metrics, route, "mismatch_refused");
             Err(KeyError::Mismatch.into())
         }
     }
@@ -142,9 +150,9 @@ pub(super) fn store(plan: &Plan) -> Result<Store, TargetError> {
 }
 
 /// Counts a request that brought a key.
-fn count(metrics: &Metrics, found: &Found<'_>, result: &'static str) {
+pub(super) fn count(metrics: &Metrics, route: &Name, result: &'static str) {
     let labels = KeyUse {
-        route: found.route.facts.key.clone(),
+        route: route.clone(),
         result,
     };
     metrics.idempotency_keys.get_or_create(&labels).inc();
@@ -256,7 +264,7 @@ pub(super) async fn keep(
     response: Answer,
     x: &Exchange,
 ) -> Answer {
-    count(&x.metrics(), found, "new");
+    count(&x.metrics(), &found.route.facts.key, "new");
     let (head, body) = response.into_parts();
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
@@ -265,7 +273,8 @@ pub(super) async fn keep(
     let response = Response::from_parts(head, Full::new(body.clone()));
     if let (Some(kept), StoreState::Open(store)) =
         (kept_form(&response, &body), plan.targets.store_state())
-        && let Err(error) = store.keep_response(key, kept).await
+        // Once the writer has it, it keeps it, also when nobody waits.
+        && let Ok(Err(error)) = timeout(LAST_WORD, store.keep_response(key, kept)).await
     {
         tracing::debug!(%error, "A response could not be kept for its idempotency key");
     }
@@ -287,7 +296,8 @@ fn replay(
             let answer = forward::answer_of(&kept.receipt).ok_or_else(|| {
                 TargetError::no_store("the answer that was kept for this key cannot be read")
             })?;
-            respond::again(plan, found, call, payload, answer, x)?
+            let first = RequestId::read(&kept.request_id).unwrap_or(call.id);
+            respond::again(&first, plan, found, call, payload, answer, x)?
         }
     };
     response

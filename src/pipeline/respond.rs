@@ -18,6 +18,7 @@ use crate::config::Dialect;
 use crate::integration::{Answer as Answered, NativeAnswer, Rendered};
 use crate::mapping::{Expression, Source, Sources, select};
 use crate::model::call::Call;
+use crate::model::request_id::RequestId;
 use crate::plan::{HeaderChange, Plan, ResponseMapping};
 use crate::telemetry::Exchange;
 use crate::telemetry::exchange::TargetFacts;
@@ -35,13 +36,26 @@ pub(super) fn answered(
     receipt: Receipt,
     x: &Exchange,
 ) -> Result<Answer, Rejection> {
+    answered_as(&call.id, plan, found, call, payload, receipt, x)
+}
+
+/// The same under a request's id: that of the first, where a repeated one is answered.
+fn answered_as(
+    id: &RequestId,
+    plan: &Plan,
+    found: &Found<'_>,
+    call: &Call,
+    payload: &Payload,
+    receipt: Receipt,
+    x: &Exchange,
+) -> Result<Answer, Rejection> {
     let route = &found.route;
     let answer = &receipt.answer;
     let failure = answer.failure();
     let mut response = match (route.dialect, failure) {
         (Dialect::Native, Some(failure)) => return Err(failure.clone().into()),
-        (Dialect::Native, None) => native(call, answer.native(), receipt.facts.durability),
-        (Dialect::Aws, _) => rendered(&answer.aws(&call.id)),
+        (Dialect::Native, None) => native(id, answer.native(), receipt.facts.durability),
+        (Dialect::Aws, _) => rendered(&answer.aws(id)),
     };
     if plan.cors.is_some() {
         // Where CORS is configured, what a target says of it does not go out (reference, 9.3).
@@ -68,7 +82,7 @@ pub(super) fn answered(
         context: x,
     };
     // The answer as the service gave it is what `$response.…` means, in either dialect.
-    let (headers, body) = (response.headers().clone(), answer.aws(&call.id).body);
+    let (headers, body) = (response.headers().clone(), answer.aws(id).body);
     let sources = ResponseSources {
         request,
         receipt: Some(&receipt),
@@ -93,6 +107,7 @@ pub(super) fn answered(
 
 /// The answer to a repeated request, made anew of what the target said to the first.
 pub(super) fn again(
+    first: &RequestId,
     plan: &Plan,
     found: &Found<'_>,
     call: &Call,
@@ -115,7 +130,7 @@ pub(super) fn again(
         facts,
         kept_for: None,
     };
-    answered(plan, found, call, payload, receipt, x)
+    answered_as(first, plan, found, call, payload, receipt, x)
 }
 
 /// The answer to a request whose call has failed: the refusal, with what the route maps for the service's status. A
@@ -159,14 +174,14 @@ pub(super) fn refused(
     Ok(response)
 }
 
-fn native(call: &Call, answer: NativeAnswer, durability: Option<&'static str>) -> Answer {
+fn native(id: &RequestId, answer: NativeAnswer, durability: Option<&'static str>) -> Answer {
     let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::OK);
     let fields = match answer {
         NativeAnswer::Raw(raw) => return rendered(&raw),
         NativeAnswer::Fields(fields) => fields,
         NativeAnswer::Stored(fields) => {
             let mut all = Map::with_capacity(fields.len() + 2);
-            all.insert("requestId".to_owned(), Value::from(call.id.as_str()));
+            all.insert("requestId".to_owned(), Value::from(id.as_str()));
             all.extend(fields);
             all.insert("durability".to_owned(), Value::from(durability));
             all

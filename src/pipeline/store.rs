@@ -1,11 +1,12 @@
 //! Where the payload becomes durable: at the target, or in the spool, as the route's acknowledgement says. A call that
 //! stores goes on when its client vanishes: once handed over, a record is the target's.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::once;
@@ -17,11 +18,11 @@ use crate::integration::{Answer, Request, TargetError, Targets};
 use crate::limit::Slot;
 use crate::model::call::Call;
 use crate::plan::Plan;
-use crate::store::{Known, NewKey, Once, Reservation, Store};
+use crate::store::{Known, NewKey, Once, Reservation, Store, StoreError};
 use crate::telemetry::Exchange;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::TargetFacts;
-use crate::telemetry::metrics::{ByIntegration, Called};
+use crate::telemetry::metrics::{ByIntegration, Called, Name};
 
 /// The target's answer, with what was measured of the call.
 pub struct Receipt {
@@ -66,11 +67,9 @@ pub(super) async fn receipt(
     let wait = requests.first().map(Request::wait).unwrap_or_default();
     // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
     let deadline = Instant::now() + route.limits.timeout + wait;
-    let kept_for = key.as_ref().map(|key| key.key);
     let making = Making {
         kind: route.integration.kind(),
         stores,
-        kept_for,
         metrics: gateway.telemetry.metrics.clone(),
     };
     let delivery = Delivery {
@@ -78,7 +77,12 @@ pub(super) async fn receipt(
         forward: plan.forward.clone(),
         ack: route.ack,
         spools: route.ack.mode != AckMode::Target,
-        route: route.facts.key.0.clone(),
+        route: route.facts.key.clone(),
+        stores_mismatched: route
+            .idempotency
+            .as_ref()
+            .is_some_and(|once| once.stores_mismatched),
+        metrics: gateway.telemetry.metrics.clone(),
         context: context_of(found, call, x),
         deadline,
     };
@@ -88,11 +92,11 @@ pub(super) async fn receipt(
     };
     let made = async move {
         let began = Instant::now();
-        let result = match store.zip(key) {
-            None => Box::pin(delivery.plain(requests)).await,
-            Some((store, key)) => Box::pin(delivery.once(requests, store, key)).await,
+        let (result, kept_for) = match store.zip(key) {
+            None => (Box::pin(delivery.plain(requests)).await, None),
+            Some((store, key)) => Box::pin(delivery.keyed(requests, &store, key)).await,
         };
-        making.measured(result, began.elapsed())
+        making.measured(result, kept_for, began.elapsed())
     };
     if !stores {
         // A read or a removal is not a promise: it may end with its request.
@@ -154,7 +158,10 @@ struct Delivery {
     forward: Arc<Forward>,
     ack: AckPlan,
     spools: bool,
-    route: Arc<str>,
+    route: Name,
+    /// A key that belongs to another payload is left alone, and the payload stored without one.
+    stores_mismatched: bool,
+    metrics: Metrics,
     context: Arc<dyn Fn() -> String + Send + Sync>,
     deadline: Instant,
 }
@@ -162,7 +169,7 @@ struct Delivery {
 type Made = Result<(Answer, Durability), Undelivered>;
 
 impl Delivery {
-    async fn plain(self, requests: Vec<Request>) -> Made {
+    async fn plain(&self, requests: Vec<Request>) -> Made {
         if self.spools {
             return self.deliver(requests, None).await;
         }
@@ -172,7 +179,7 @@ impl Delivery {
         };
         let answer = self
             .forward
-            .call_target(request, &self.ack, &self.route, self.deadline)
+            .call_target(request, &self.ack, &self.route.0, self.deadline)
             .await?;
         Ok((answer, Durability::Target))
     }
@@ -181,7 +188,7 @@ impl Delivery {
         let parcel = Parcel {
             requests,
             ack: self.ack,
-            route: self.route.clone(),
+            route: self.route.0.clone(),
             context: self.context.clone(),
             idempotency,
             deadline: self.deadline,
@@ -190,10 +197,30 @@ impl Delivery {
         Ok((delivered.answer, delivered.durability))
     }
 
+    /// Once for each key; with the key for which the answer is kept.
+    async fn keyed(
+        &self,
+        requests: Vec<Request>,
+        store: &Store,
+        key: NewKey,
+    ) -> (Made, Option<[u8; 32]>) {
+        let kept_for = key.key;
+        let spare = self.stores_mismatched.then(|| requests.clone());
+        match (self.once(requests, store, key).await, spare) {
+            // Another payload got hold of the key after this one had looked.
+            (Err(Undelivered::Known(Known::Mismatch)), Some(requests)) => {
+                once::count(&self.metrics, &self.route, "mismatch_stored");
+                (self.plain(requests).await, None)
+            }
+            (made, _) => (made, Some(kept_for)),
+        }
+    }
+
     /// Once for each key. Where the record goes into the store, key, record and answer are one transaction there; else
     /// the key is reserved before the call, and the answer kept before it is given.
-    async fn once(self, mut requests: Vec<Request>, store: Store, key: NewKey) -> Made {
+    async fn once(&self, mut requests: Vec<Request>, store: &Store, key: NewKey) -> Made {
         let refused = |error| Undelivered::Target(TargetError::of_spool(error));
+        let slow = |_| Undelivered::Target(TargetError::no_store(once::SLOW));
         if self.ack.mode == AckMode::Spool {
             return self.deliver(requests, Some(key)).await;
         }
@@ -207,10 +234,14 @@ impl Delivery {
                 Once::Known(known) => Err(Undelivered::Known(known)),
             };
         }
-        let reservation = match store.reserve(key.clone()).await.map_err(refused)? {
+        let reserving = timeout_at(self.deadline, store.reserve(key.clone())).await;
+        let reservation = match reserving.map_err(slow)?.map_err(refused)? {
             Once::New(reservation) => reservation,
             Once::Known(known) => return Err(Undelivered::Known(known)),
         };
+        if reservation.took_over {
+            once::count(&self.metrics, &self.route, "taken_over");
+        }
         let ttl = key.ttl;
         let made = if self.spools {
             self.deliver(requests, Some(key)).await
@@ -219,30 +250,45 @@ impl Delivery {
         };
         match &made {
             Ok((answer, Durability::Target)) if answer.failure().is_none() => {
-                keep(&store, reservation, ttl, answer).await;
+                self.keep(store, reservation, ttl, answer).await;
             }
             // The spool's transaction has completed the key.
             Ok((_, Durability::Spooled)) => {}
-            Ok(_) | Err(_) => free(&store, reservation).await,
+            Ok(_) | Err(_) => self.free(store, reservation).await,
         }
         made
     }
-}
 
-/// Keeps what the target said. The target has the record: if the answer cannot be kept, it is given all the same.
-async fn keep(store: &Store, reservation: Reservation, ttl: Duration, answer: &Answer) {
-    let Some(receipt) = answer.encode() else {
-        return;
-    };
-    if let Err(error) = store.complete(reservation, ttl, receipt, None).await {
-        tracing::warn!(%error, "An answer could not be kept for its idempotency key: a repeated request is refused until the key's fence, and may then be stored twice");
+    /// Keeps what the target said. The target has the record: if the answer cannot be kept, it is given all the same.
+    async fn keep(&self, store: &Store, reserved: Reservation, ttl: Duration, answer: &Answer) {
+        let Some(receipt) = answer.encode() else {
+            return;
+        };
+        let keeping = store.complete(reserved, ttl, receipt, None);
+        if let Err(error) = self.in_time(keeping).await {
+            tracing::warn!(%error, "An answer could not be kept for its idempotency key: a repeated request is refused until the key's fence, and may then be stored twice");
+        }
     }
-}
 
-/// Frees a key: nothing was stored, or nobody knows.
-async fn free(store: &Store, reservation: Reservation) {
-    if let Err(error) = store.release(reservation).await {
-        tracing::warn!(%error, "An idempotency key could not be freed: it is in use until its fence");
+    /// Frees a key: nothing was stored, or nobody knows.
+    async fn free(&self, store: &Store, reserved: Reservation) {
+        if let Err(error) = self.in_time(store.release(reserved)).await {
+            tracing::warn!(%error, "An idempotency key could not be freed: it is in use until its fence");
+        }
+    }
+
+    /// A disk that hangs holds no answer up. What the writer has been given it does all the same.
+    async fn in_time(
+        &self,
+        telling: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let patience = self.deadline.max(Instant::now()) + once::LAST_WORD;
+        let told = timeout_at(patience, telling).await;
+        told.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable {
+                reason: once::SLOW.to_owned(),
+            })
+        })
     }
 }
 
@@ -273,13 +319,17 @@ fn settle(
 struct Making {
     kind: &'static str,
     stores: bool,
-    kept_for: Option<[u8; 32]>,
     metrics: Metrics,
 }
 
 impl Making {
     /// Counts the call, and keeps what the log wants of it.
-    fn measured(self, made: Made, latency: Duration) -> Result<Stored, Box<Failed>> {
+    fn measured(
+        self,
+        made: Made,
+        kept_for: Option<[u8; 32]>,
+        latency: Duration,
+    ) -> Result<Stored, Box<Failed>> {
         let (outcome, called) = match &made {
             Ok((_, Durability::Spooled)) => ("spooled", false),
             Ok((answer, Durability::Target)) => match answer.failure() {
@@ -320,7 +370,7 @@ impl Making {
                         "none"
                     }),
                 };
-                let kept_for = self.kept_for.filter(|_| failure.is_none());
+                let kept_for = kept_for.filter(|_| failure.is_none());
                 Ok(Stored::Receipt(Box::new(Receipt {
                     answer,
                     facts,

@@ -34,6 +34,8 @@ pub struct Reservation {
     pub key: [u8; 32],
     /// Tells this reservation from a later one of the same key.
     pub token: i64,
+    /// Another request had the key reserved and nobody heard how it ended: what it was to store may be stored.
+    pub took_over: bool,
 }
 
 /// The first request's answer.

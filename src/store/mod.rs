@@ -274,6 +274,7 @@ impl Store {
             removals: VecDeque::new(),
             moves: Vec::new(),
             steps_from: i64::MIN,
+            due_from: Instant::now(),
             next_tick: Instant::now(),
             backlog: false,
             full_since: None,

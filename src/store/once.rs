@@ -128,7 +128,10 @@ impl Group<'_> {
 
     /// Reserves a key, or says who has it.
     pub fn reserve(&mut self, key: &NewKey) -> Outcome<Once<Reservation>> {
-        if let Some(known) = self.taken_by_another(key)? {
+        let Now { steady, expiry, .. } = self.now;
+        let other = read(self.connection, key)?.filter(|row| !row.is_own(key));
+        let took_over = other.as_ref().is_some_and(|row| !row.done);
+        if let Some(known) = other.and_then(|row| row.judge(key, steady, expiry)) {
             return Ok(Ok(Once::Known(known)));
         }
         if let Err(reason) = self.room.take(FOOTPRINT) {
@@ -138,6 +141,7 @@ impl Group<'_> {
         Ok(Ok(Once::New(Reservation {
             key: key.key,
             token,
+            took_over,
         })))
     }
 

@@ -19,6 +19,8 @@ use super::writer::{LOG_PER_OPERATION, Link, Writer};
 
 /// The beat of everything that is only looked at now and then.
 const TICK: Duration = Duration::from_secs(1);
+/// How long what is due waits after it could not be done: nothing of it is lost, and the next try may fail like this one.
+const REST: Duration = Duration::from_millis(250);
 /// Messages moved in one step of background work.
 const STEP: usize = 500;
 /// Free pages that a store gives back to the file system at a time.
@@ -47,7 +49,9 @@ impl Writer {
                 let due = self.desks.values().map(|desk| desk.next_due).min();
                 if let Some(due) = due.filter(|due| *due != i64::MAX) {
                     let wait = due.saturating_sub(self.timeline.now().steady).max(0);
-                    patience = patience.min(Duration::from_millis(wait as u64));
+                    let wait = Duration::from_millis(wait as u64);
+                    let rest = self.due_from.saturating_duration_since(now);
+                    patience = patience.min(wait.max(rest));
                 }
                 if let Some(wait) = self.until_next_step() {
                     patience = patience.min(wait);
@@ -89,10 +93,11 @@ impl Writer {
 
     fn move_messages(&mut self, tick: bool) {
         let steady = self.timeline.now().steady;
+        let now = Instant::now();
         let due: Vec<i64> = self
             .desks
             .iter()
-            .filter(|(_, desk)| desk.next_due <= steady)
+            .filter(|(_, desk)| desk.next_due <= steady && self.due_from <= now)
             .map(|(id, _)| *id)
             .collect();
         let sweep = tick || self.backlog;
@@ -149,6 +154,7 @@ impl Writer {
             }
             Err(error) => {
                 self.backlog = false;
+                self.due_from = Instant::now() + REST;
                 locked(&self.shared.strays).extend(releases);
                 self.fail_purges(&error);
             }

@@ -81,6 +81,8 @@ pub(super) struct Writer {
     pub moves: Vec<Moving>,
     /// After a step of these failed: the steady time of the next.
     pub steps_from: i64,
+    /// After what is due by itself could not be done, on a full disk for one: when it is tried again.
+    pub due_from: Instant,
     pub next_tick: Instant,
     /// Background work was cut short, and goes on at once.
     pub backlog: bool,
@@ -231,6 +233,7 @@ impl Writer {
             }
             Solo::Look(reply) => {
                 self.next_tick = Instant::now();
+                self.due_from = self.next_tick;
                 loop {
                     self.keep_up();
                     if !self.backlog || matches!(self.link, Link::Down { .. }) {

@@ -77,7 +77,8 @@ pub struct ByPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KeyUse {
     pub route: Name,
-    /// `new`, `replayed`, `in_flight`, `mismatch_refused`, `mismatch_stored`.
+    /// `new`, `replayed`, `in_flight`, `mismatch_refused`, `mismatch_stored`; and `taken_over`, beside the others, where an
+    /// earlier request ended without a word: what it was to store may be stored twice.
     pub result: &'static str,
 }
 

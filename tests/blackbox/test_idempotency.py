@@ -136,6 +136,22 @@ def test_of_many_at_once_one_is_stored(shop):
     assert receive_all(shop) == ["one"]
 
 
+@pytest.mark.parametrize("ack", ["target", "target-or-spool", "spool"])
+def test_on_mismatch_store_loses_no_payload_of_many_at_once(gateway, fake, ack):
+    route = {**remote(fake, ack), "idempotency": {**ONCE, "on_mismatch": "store"}}
+    shop = gateway(config({"POST /orders": route}, aws={"region": "us-east-1", "endpoint": fake.url}))
+    statuses = []
+    threads = [threading.Thread(target=lambda n=n: statuses.append(post(shop, b"body-%d" % n).status)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [202] * 16
+    uses = shop.metrics()
+    assert uses.value("penstock_idempotency_keys_total", result="new") == 1
+    assert uses.value("penstock_idempotency_keys_total", result="mismatch_stored") == 15
+
+
 def test_an_answer_expires(gateway):
     shop = gateway(config({"POST /orders": embedded(ttl="1s"), **READ}, queues={"orders": {}}))
     first = post(shop)
@@ -190,6 +206,7 @@ def test_a_request_that_was_in_flight_at_kill_9_is_let_in_again_after_its_fence(
     assert post(shop).status == 409
     stored = eventually(lambda: next((a for a in [post(shop)] if a.status == 202), None), 10, "the fence to end")
     assert "idempotency-replayed" not in stored.headers
+    assert shop.metrics().value("penstock_idempotency_keys_total", result="taken_over") == 1
 
 
 def _ignored(call, *arguments):

@@ -98,6 +98,8 @@ async fn a_released_key_is_free_and_one_behind_its_fence_is_taken_over_for_good(
     t.advance(20);
     assert_eq!(t.known(&key("c")).await, None);
     let third = new(t.reserve("c").await);
+    // What the second was to store may be stored; of the first it is known.
+    assert_eq!([second.took_over, third.took_over], [false, true]);
     t.complete(&second, "stale").await;
     t.store.release(second).await.unwrap();
     assert!(matches!(t.known(&key("d")).await, Some(Known::InFlight(_))));
