@@ -160,14 +160,17 @@ impl Forward {
         let (forward, call) = (self.clone(), request.clone());
         let mut calling = self
             .tasks
-            .spawn(async move { forward.call(call, deadline, Some(trip)).await });
+            .spawn(async move { forward.call(call, deadline, None).await });
         let (why, hold, failed) = match timeout_at(patience, &mut calling).await {
-            Ok(ended) => match unless_it_can_wait(flat(ended, service)) {
+            Ok(ended) => match unless_it_can_wait(heard(trip, flat(ended, service))) {
                 Ok(delivered) => return delivered,
                 Err(error) if error.class == Class::Setup => ("setup", None, Some(error)),
                 Err(error) => ("failed", None, Some(error)),
             },
             Err(_) => {
+                // Callers wait for nobody who takes longer than they give: a target that hangs counts as down after a
+                // few of them, not after as many timeouts.
+                trip.end(std::iter::once(&Err(TargetError::over_budget(service))));
                 let left = deadline.saturating_duration_since(Instant::now());
                 ("budget", Some(left + SETTLING_TIME), None)
             }
@@ -385,6 +388,12 @@ fn budget_end(now: Instant, budget: Duration, deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(now);
     let spooling = (left / 5).min(SPOOLING_TIME);
     now + budget.min(left - spooling)
+}
+
+/// The breaker hears how a call went.
+fn heard(trip: Trip, called: Called) -> Called {
+    trip.end(std::iter::once(&called));
+    called
 }
 
 fn flat(ended: Result<Called, JoinError>, service: Service) -> Called {

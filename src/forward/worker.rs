@@ -18,8 +18,9 @@ use super::spooling::{Record, refused};
 use crate::integration::{Answer, Request, Service, TargetError};
 use crate::store::{Parcel, Reason, Settlement, Store, StoreError};
 
-/// How long a call of the spool may take.
+/// How long a call of the spool may take; and one of a single record, to find out whether the target works again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the store is left alone when it does not work.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// How long an empty spool is left alone when nothing stirs; and one in which something waits for its time.
@@ -201,7 +202,12 @@ impl Forward {
             drop(trip);
         } else {
             lane.count_batch(requests.len());
-            let results = self.call_batch(requests).await;
+            let patience = if trip.is_careful() {
+                PROBE_TIMEOUT
+            } else {
+                CALL_TIMEOUT
+            };
+            let results = self.call_batch(requests, patience).await;
             trip.end(results.iter());
             for ((record, attempts), result) in sent.into_iter().zip(results) {
                 lane.count_attempt(&result);
@@ -212,13 +218,17 @@ impl Forward {
         self.settle(&lane, settlements).await;
     }
 
-    async fn call_batch(&self, requests: Vec<Request>) -> Vec<Result<Answer, TargetError>> {
+    async fn call_batch(
+        &self,
+        requests: Vec<Request>,
+        patience: Duration,
+    ) -> Vec<Result<Answer, TargetError>> {
         let services: Vec<_> = requests.iter().map(Request::service).collect();
         let of_all = |error: fn(Service) -> TargetError| {
             let services = services.iter();
             services.map(|service| Err(error(*service))).collect()
         };
-        let deadline = Instant::now() + CALL_TIMEOUT;
+        let deadline = Instant::now() + patience;
         let calling = AssertUnwindSafe(self.targets.call_batch(requests, deadline));
         let calling = Box::pin(calling.catch_unwind());
         tokio::select! {

@@ -280,6 +280,16 @@ impl TargetError {
         )
     }
 
+    /// The target takes longer than the budget of `target-or-spool`.
+    pub fn over_budget(service: Service) -> TargetError {
+        TargetError::new(
+            Class::OutcomeUnknown,
+            service,
+            "BudgetExceeded",
+            "the target did not answer within the budget",
+        )
+    }
+
     /// Whether the call was not made, or not awaited, for a reason of ours: it says nothing about the target.
     pub fn is_ours(&self) -> bool {
         self.status.is_none() && ["NotSent", "Interrupted"].contains(&self.code.as_str())
