@@ -72,25 +72,26 @@ impl ProvideCredentials for Current {
 
 /// Loads credentials and keeps them fresh until it is dropped.
 pub(super) async fn keep_fresh(settings: Settings, state: watch::Sender<State>) {
-    let (base, source) = Box::pin(load(&settings)).await;
     let current = Current::default();
-    let ready = Arc::new(
-        base.into_builder()
-            .identity_cache(IdentityCache::no_cache())
-            .credentials_provider(SharedCredentialsProvider::new(current.clone()))
-            .build(),
-    );
+    let (mut base, mut source) = Box::pin(load(&settings)).await;
     let mut retry = FIRST_RETRY;
     loop {
+        let mut keeps_fresh = false;
         let pause = match source.provide_credentials().await {
             Ok(credentials) => {
+                keeps_fresh = credentials.expiry().is_some();
                 let pause = match credentials.expiry() {
                     Some(end) => left(end).saturating_sub(AHEAD).max(FIRST_RETRY),
                     None => REREAD,
                 };
                 current.0.store(Some(Arc::new(credentials)));
                 if !matches!(*state.borrow(), State::Ready(_)) {
-                    state.send_replace(State::Ready(ready.clone()));
+                    let ready = base
+                        .to_builder()
+                        .identity_cache(IdentityCache::no_cache())
+                        .credentials_provider(SharedCredentialsProvider::new(current.clone()))
+                        .build();
+                    state.send_replace(State::Ready(Arc::new(ready)));
                 }
                 retry = FIRST_RETRY;
                 pause
@@ -113,6 +114,11 @@ pub(super) async fn keep_fresh(settings: Settings, state: watch::Sender<State>) 
             }
         };
         tokio::time::sleep(pause).await;
+        if !keeps_fresh {
+            // The SDK's sources read their files once: a file that was missing, or has another key since, is seen by
+            // new sources only.
+            (base, source) = Box::pin(load(&settings)).await;
+        }
     }
 }
 

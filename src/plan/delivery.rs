@@ -162,13 +162,19 @@ fn order(
                 .help("`order: route` keeps all of the route in order");
             Order::Key
         }
+        Some(Order::Route) if keys.contains(&OrderKey::Group) => {
+            problems
+                .error(at, "a FIFO queue keeps the order of its message groups, over all routes that send to it")
+                .help("leave it out; for one order over the whole route map one `MessageGroupId`");
+            Order::Key
+        }
         Some(Order::None) if keys.contains(&OrderKey::Group) => {
             problems
                 .error(
                     at,
                     "a FIFO queue always keeps the order of its message groups",
                 )
-                .help("leave it out, or write `key` or `route`");
+                .help("leave it out, or write `key`");
             Order::Key
         }
         Some(order) => order,

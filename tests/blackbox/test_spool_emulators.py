@@ -23,7 +23,7 @@ def backlog(gateway, emulator, integration, requests):
     one = gateway(document(f"http://127.0.0.1:{free_port()}"))
     for body, key in requests:
         accepted(post(one, "/r", body, key=key), "spooled")
-    one.kill()
+    one.stop()
     write_config(one.directory, document(emulator.url))
     one.start()
     eventually(lambda: one.depth() == 0, 30, "an empty spool")
