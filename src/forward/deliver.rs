@@ -102,12 +102,9 @@ impl Forward {
             return self.call(request, deadline, None).await;
         };
         let lane = self.lane(target);
-        // without a store at hand nothing is known to wait, and this route does not need one
+        // where the store cannot say, this route, which does not need it, goes on
         if let Some(key) = order_key(&request, ack, route)
-            && self.targets.open_store().is_ok()
-            && timeout_at(deadline, self.spool_holds(&lane, &key))
-                .await
-                .unwrap_or(true)
+            && let Ok(Some(true)) = timeout_at(deadline, self.spool_says(&lane, &key)).await
         {
             return Err(TargetError::out_of_turn(request.service()));
         }
@@ -148,8 +145,9 @@ impl Forward {
                 return self.spool_all(parcel, "breaker").await;
             }
         };
+        // where the store cannot say, a record that cannot be spooled in its turn is refused
         if let Some(key) = &key
-            && self.spool_holds(&lane, key).await
+            && self.spool_says(&lane, key).await.unwrap_or(true)
         {
             drop(trip);
             parcel.requests.push(request);

@@ -146,18 +146,15 @@ impl Forward {
         Ok(Spooled { answer, records })
     }
 
-    /// Whether a record with this key waits in the target's spool. While the spool is empty this is one look at a
-    /// number; a store that cannot say counts as one that does.
-    pub(super) async fn spool_holds(&self, lane: &Lane, key: &str) -> bool {
+    /// Whether a record with this key waits in the target's spool; `None`: the store cannot say. While the spool is empty
+    /// this is one look at a number.
+    pub(super) async fn spool_says(&self, lane: &Lane, key: &str) -> Option<bool> {
         let target = lane.name.as_str();
-        let Ok(store) = self.targets.open_store() else {
-            // what it held is not known; a record that cannot be spooled in its turn is refused
-            return true;
-        };
+        let store = self.targets.open_store().ok()?;
         if store.spool_depth(target).depth == 0 {
-            return false;
+            return Some(false);
         }
-        store.spool_holds(target, key).await.unwrap_or(true)
+        store.spool_holds(target, key).await.ok()
     }
 
     /// Tells the store how deliveries went, until it listens or the process ends. What is confirmed is not sent again
