@@ -211,8 +211,9 @@ impl Forward {
             trip.end(results.iter());
             for ((record, attempts), result) in sent.into_iter().zip(results) {
                 lane.count_attempt(&result);
-                let settlement = self.verdict(&lane, &record, attempts, result);
-                settlements.push((record, settlement));
+                if let Some(settlement) = self.verdict(&lane, &record, attempts, result) {
+                    settlements.push((record, settlement));
+                }
             }
         }
         self.settle(&lane, settlements).await;
@@ -238,16 +239,16 @@ impl Forward {
         }
     }
 
-    /// What becomes of a record after an attempt.
+    /// What becomes of a record after an attempt; `None`: the next start is to decide.
     fn verdict(
         &self,
         lane: &Lane,
         record: &Record,
         attempts: u32,
         result: Result<Answer, TargetError>,
-    ) -> Settlement {
+    ) -> Option<Settlement> {
         let watcher = || locked(&self.watchers).remove(&record.id);
-        match result {
+        Some(match result {
             Ok(answer) => {
                 if let Some(watcher) = watcher() {
                     let _ = watcher.send(answer); // who watched may have been answered already
@@ -258,6 +259,7 @@ impl Forward {
                 drop(watcher());
                 refused(lane, record, attempts, &error)
             }
+            Err(error) if self.leaves_open(&error) => return None,
             Err(error) => {
                 lane.remember(&record.id, &error);
                 if error.may_be_stored() {
@@ -265,7 +267,7 @@ impl Forward {
                 }
                 Settlement::Later(pause(lane, attempts, &error))
             }
-        }
+        })
     }
 }
 

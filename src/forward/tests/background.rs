@@ -189,6 +189,10 @@ async fn the_end_gives_up_calls_at_its_deadline_and_the_next_start_repeats_them(
     bench.targets.set_store(StoreState::Absent);
     let store = open(&bench.directory);
     bench.targets.set_store(StoreState::Open(store));
+    // what nobody could see counted any more, the next start counts
+    let doubled = r#"penstock_possible_duplicates_total{target="sqs:q",cause="unknown"}"#;
+    assert_eq!(bench.metric(doubled), 0);
+    assert_eq!(bench.store().possible_duplicates(), 2);
     bench.fake.now(ok);
     let before = bench.fake.heard().len();
     let forward = Forward::new(bench.targets.clone(), settings(), bench.metrics.clone());

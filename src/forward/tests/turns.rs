@@ -112,3 +112,23 @@ async fn a_worker_that_broke_off_makes_room_for_another() {
     drop(post);
     assert!(lane.employ());
 }
+
+#[tokio::test]
+async fn a_call_within_its_budget_that_the_end_cuts_off_is_counted_by_the_next_start() {
+    let bench =
+        Bench::new(|_: &Heard| Reply::Held(Arc::new(Semaphore::new(0)), Box::new(Reply::Cut)))
+            .await;
+    let forward = bench.forward.clone();
+    let delivering =
+        tokio::spawn(async move { forward.deliver(parcel(TargetOrSpool, &[SEND], "a")).await });
+    bench.fake.until(|heard| heard.len() == 1).await;
+    let soon = Instant::now() + Duration::from_millis(20);
+    assert_eq!(bench.forward.drain(soon).await, 1);
+    assert_eq!(said(delivering.await.unwrap()), "spooled");
+    bench.store().close().await;
+    bench.targets.set_store(StoreState::Absent);
+    let store = open(&bench.directory);
+    assert_eq!(store.possible_duplicates(), 1);
+    let doubled = r#"penstock_possible_duplicates_total{target="sqs:q",cause="unknown"}"#;
+    assert_eq!(bench.metric(doubled), 0);
+}
