@@ -12,6 +12,7 @@ use super::breaker::{Caller, Standing};
 use super::lane::{Lane, Trip, locked};
 use super::settings::{AckMode, OnPoison};
 use super::spooling::{Record, ToSpool, order_key, refused};
+use super::worker::is_given_up;
 use super::{AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
 use crate::integration::{Answer, Class, Request, Service, TargetError};
 use crate::store::Settlement;
@@ -308,6 +309,9 @@ fn settlements(lane: &Lane, records: Vec<Record>, result: &Called) -> Vec<(Recor
         Ok(answer) => answer.failure(),
         Err(error) => Some(error),
     };
+    if is_given_up(lane, failure) {
+        return Vec::new();
+    }
     let settlements = records.into_iter().map(|record| {
         let settlement = match failure {
             None => Settlement::Forwarded,

@@ -73,8 +73,10 @@ impl Worker<'_> {
                 tokio::time::sleep(STORE_PAUSE).await;
                 continue;
             };
+            let under_way = self.lane.under_way();
             match self.take(&store, granted, &trip).await {
                 Ok(parcels) if parcels.is_empty() => {
+                    under_way.found_nothing();
                     drop((trip, slot));
                     self.wait_for_records(&store).await;
                 }
@@ -83,9 +85,13 @@ impl Worker<'_> {
                     self.pace.spend(parcels.len());
                     let forward = self.forward.clone();
                     let batch = forward.carry_batch(self.lane.clone(), parcels, trip, slot);
-                    self.forward.tasks.spawn(batch);
+                    self.forward.tasks.spawn(async move {
+                        batch.await;
+                        drop(under_way);
+                    });
                 }
                 Err(error) => {
+                    under_way.found_nothing();
                     drop((trip, slot));
                     if !std::mem::replace(&mut self.store_was_ill, true) {
                         let target = &self.lane.name;
@@ -147,7 +153,10 @@ impl Worker<'_> {
             0 => IDLE,
             _ => EXPECTANT,
         };
-        store.spool_stirs(target, patience).await;
+        tokio::select! {
+            () = store.spool_stirs(target, patience) => {}
+            () = self.lane.outlook().stirred() => {}
+        }
     }
 }
 
@@ -201,10 +210,13 @@ impl Forward {
             drop(trip);
         } else {
             lane.count_batch(requests.len());
-            let results = self.call_batch(requests).await;
+            let results = self.call_batch(&lane, requests).await;
             trip.end(results.iter());
             for ((record, attempts), result) in sent.into_iter().zip(results) {
                 lane.count_attempt(&result);
+                if is_given_up(&lane, result.as_ref().err()) {
+                    continue;
+                }
                 let settlement = self.verdict(&lane, &record, attempts, result);
                 settlements.push((record, settlement));
             }
@@ -212,7 +224,11 @@ impl Forward {
         self.settle(&lane, settlements).await;
     }
 
-    async fn call_batch(&self, requests: Vec<Request>) -> Vec<Result<Answer, TargetError>> {
+    async fn call_batch(
+        &self,
+        lane: &Lane,
+        requests: Vec<Request>,
+    ) -> Vec<Result<Answer, TargetError>> {
         let services: Vec<_> = requests.iter().map(Request::service).collect();
         let of_all = |error: fn(Service) -> TargetError| {
             let services = services.iter();
@@ -224,7 +240,7 @@ impl Forward {
         tokio::select! {
             // records that nobody settles would be under way until the next start
             results = calling => results.unwrap_or_else(|_| of_all(TargetError::panicked)),
-            () = self.cut.cancelled() => of_all(TargetError::interrupted),
+            () = lane.cut.cancelled() => of_all(TargetError::interrupted),
         }
     }
 
@@ -257,6 +273,12 @@ impl Forward {
             }
         }
     }
+}
+
+/// Whether the process ends before the target has answered. Such a record stays under way in the store, so that the next
+/// start counts it as one that the target may have: nobody will read what this process counts now.
+pub(super) fn is_given_up(lane: &Lane, error: Option<&TargetError>) -> bool {
+    lane.cut.is_cancelled() && error.is_some_and(TargetError::is_interrupted)
 }
 
 /// How long a record waits after a failure: while its target is ill, as long as the breaker's pause; else by itself.

@@ -280,6 +280,11 @@ impl TargetError {
         )
     }
 
+    /// Whether the call was ended before its answer; see [`TargetError::interrupted`].
+    pub fn is_interrupted(&self) -> bool {
+        self.status.is_none() && self.code == "Interrupted"
+    }
+
     /// Whether the call was not made, or not awaited, for a reason of ours: it says nothing about the target.
     pub fn is_ours(&self) -> bool {
         self.status.is_none() && ["NotSent", "Interrupted"].contains(&self.code.as_str())
