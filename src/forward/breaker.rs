@@ -123,6 +123,18 @@ impl Breaker {
         }
     }
 
+    /// Differs from what it was if the state has changed.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Ends the pause of an open breaker: the next probe may go now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let State::Open { until, .. } = &mut self.state {
+            *until = (*until).min(now);
+        }
+    }
+
     /// How long nobody will be let through.
     pub(super) fn closed_for(&self, now: Instant) -> Option<Duration> {
         match self.state {

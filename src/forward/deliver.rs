@@ -166,7 +166,7 @@ impl Forward {
             Ok(ended) => match unless_it_can_wait(heard(trip, flat(ended, service))) {
                 Ok(delivered) => return delivered,
                 Err(error) if error.class == Class::Setup => ("setup", None, Some(error)),
-                Err(error) if self.leaves_open(&error) => {
+                Err(error) if leaves_open(&lane, &error) => {
                     ("failed", Some(UNTIL_NEXT_START), Some(error))
                 }
                 Err(error) => ("failed", None, Some(error)),
@@ -212,7 +212,7 @@ impl Forward {
                 let records = spooled.records;
                 self.tasks.spawn(async move {
                     let result = flat(calling.await, service);
-                    let settlements = settling.settlements(&lane, records, &result);
+                    let settlements = settlements(&lane, records, &result);
                     let _ = tell.send(result); // whoever asked may have been answered already
                     settling.settle(&lane, settlements).await;
                     drop(direct);
@@ -309,41 +309,34 @@ impl Forward {
     }
 }
 
-impl Forward {
-    /// A call that ran while its record was spooled has ended.
-    fn settlements(
-        &self,
-        lane: &Lane,
-        records: Vec<Record>,
-        result: &Called,
-    ) -> Vec<(Record, Settlement)> {
-        let failure = match result {
-            Ok(answer) => answer.failure(),
-            Err(error) => Some(error),
-        };
-        let settlements = records.into_iter().filter_map(|record| {
-            let settlement = match failure {
-                None => Settlement::Forwarded,
-                Some(error) if error.blames_record() => refused(lane, &record, 1, error),
-                Some(error) if self.leaves_open(error) => return None,
-                Some(error) => {
-                    lane.remember(&record.id, error);
-                    if error.may_be_stored() {
-                        lane.count_possible_duplicate();
-                    }
-                    Settlement::Later(Duration::ZERO)
+/// A call that ran while its record was spooled has ended.
+fn settlements(lane: &Lane, records: Vec<Record>, result: &Called) -> Vec<(Record, Settlement)> {
+    let failure = match result {
+        Ok(answer) => answer.failure(),
+        Err(error) => Some(error),
+    };
+    let settlements = records.into_iter().filter_map(|record| {
+        let settlement = match failure {
+            None => Settlement::Forwarded,
+            Some(error) if error.blames_record() => refused(lane, &record, 1, error),
+            Some(error) if leaves_open(lane, error) => return None,
+            Some(error) => {
+                lane.remember(&record.id, error);
+                if error.may_be_stored() {
+                    lane.count_possible_duplicate();
                 }
-            };
-            Some((record, settlement))
-        });
-        settlements.collect()
-    }
+                Settlement::Later(Duration::ZERO)
+            }
+        };
+        Some((record, settlement))
+    });
+    settlements.collect()
+}
 
-    /// Whether a record is left as being delivered: the process ends, so that nobody would see it counted, and the next
-    /// start finds and counts it.
-    pub(super) fn leaves_open(&self, error: &TargetError) -> bool {
-        self.cut.is_cancelled() && error.may_be_stored()
-    }
+/// Whether a record is left as being delivered: the process ends, so that nobody would see it counted, and the next start
+/// finds and counts it.
+pub(super) fn leaves_open(lane: &Lane, error: &TargetError) -> bool {
+    lane.cut.is_cancelled() && error.may_be_stored()
 }
 
 /// With `on_poison: stop`, a record that has others behind it keeps its place when it is refused.

@@ -9,9 +9,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::Dice;
 use super::breaker::{Breaker, Caller, Health, NotNow, Pass, Standing};
+use super::outlook::{Outlook, UnderWay};
 use super::settings::TargetSettings;
 use crate::integration::{Answer, Class, Service, TargetError, TargetName};
 use crate::store::Settlement;
@@ -42,6 +44,9 @@ pub(super) struct Lane {
     direct: Mutex<HashSet<String>>,
     /// By id: records that are refused and keep their place.
     stuck: Mutex<HashSet<String>>,
+    outlook: Arc<Outlook>,
+    /// The spool's calls that are under way are given up.
+    pub(super) cut: CancellationToken,
 }
 
 struct Guarded {
@@ -64,6 +69,7 @@ impl Lane {
         label: Name,
         settings: TargetSettings,
         metrics: Forwarding,
+        cut: CancellationToken,
     ) -> Lane {
         let lane = Lane {
             name,
@@ -83,6 +89,8 @@ impl Lane {
             tried: Mutex::default(),
             direct: Mutex::default(),
             stuck: Mutex::default(),
+            outlook: Arc::default(),
+            cut,
         };
         lane.show(Standing::Closed);
         lane
@@ -132,6 +140,44 @@ impl Lane {
     /// How long nobody will be let through.
     pub(super) fn closed_for(&self) -> Option<Duration> {
         locked(&self.guarded).breaker.closed_for(Instant::now())
+    }
+
+    /// Ends the breaker's pause, and has the worker look at the spool. What an open breaker is; see [`Lane::epoch`].
+    pub(super) fn hurry(&self) -> Option<u64> {
+        let mut guarded = locked(&self.guarded);
+        guarded.breaker.hurry(Instant::now());
+        let open = guarded.breaker.standing() == Standing::Open;
+        let epoch = guarded.breaker.epoch();
+        drop(guarded);
+        self.changed.notify_waiters();
+        self.outlook.stirs();
+        open.then_some(epoch)
+    }
+
+    /// Differs from what it was if the breaker has changed its state.
+    pub(super) fn epoch(&self) -> u64 {
+        locked(&self.guarded).breaker.epoch()
+    }
+
+    /// What is known of whether the spool can give anything out.
+    pub(super) fn outlook(&self) -> &Outlook {
+        &self.outlook
+    }
+
+    /// Notes that the worker is about to look at the spool, until what this gives is dropped.
+    pub(super) fn under_way(&self) -> UnderWay {
+        UnderWay::begin(&self.outlook, Instant::now())
+    }
+
+    /// Whether the spool, which holds something, may give anything out until then, or is being emptied now. Certain
+    /// only once its worker has looked since `from`.
+    pub(super) fn may_give(&self, from: Instant, until: Instant) -> bool {
+        !locked(&self.direct).is_empty() || self.outlook.may_give(from, until)
+    }
+
+    /// Whether it is a record that is refused and keeps its place.
+    pub(super) fn keeps(&self, id: &str) -> bool {
+        locked(&self.stuck).contains(id)
     }
 
     /// Asks the breaker.

@@ -10,6 +10,7 @@ mod breaker;
 mod deliver;
 mod drain;
 mod lane;
+mod outlook;
 mod pace;
 mod settings;
 mod spooling;
@@ -242,8 +243,9 @@ impl Forward {
         let label = self.label_of(&name);
         let settings = self.settings.load().of(name.plain()).clone();
         let text = name.as_str().to_owned();
-        let metrics = self.metrics.clone();
-        let lane = Arc::new(Lane::new(name, Name(label.into()), settings, metrics));
+        let (metrics, cut) = (self.metrics.clone(), self.cut.child_token());
+        let lane = Lane::new(name, Name(label.into()), settings, metrics, cut);
+        let lane = Arc::new(lane);
         lanes.insert(text, lane.clone());
         lane
     }

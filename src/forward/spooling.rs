@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::backoff::backoff;
@@ -135,6 +136,7 @@ impl Forward {
         let mut records = Vec::with_capacity(spooled.len());
         for ((lane, why, ordered, keeps_place), spooled) in lanes.iter().zip(spooled) {
             lane.count_spooled(why);
+            lane.outlook().changes(Instant::now());
             self.employ(lane);
             records.push(Record {
                 number: spooled.number,
@@ -198,6 +200,7 @@ impl Forward {
             }
         }
         lane.settled(settlements.iter().map(|(record, _)| record.id.as_str()));
+        let mut moved = false;
         for (record, settlement) in &settlements {
             match settlement {
                 Settlement::Forwarded => lane.count_forwarded(),
@@ -206,10 +209,20 @@ impl Forward {
                     tracing::warn!(%target, id, code = reason.code, "A record is a dead letter: its target refuses it");
                     lane.count_dead(record.ordered);
                 }
-                Settlement::Later(_) => continue,
+                Settlement::Later(pause) => {
+                    if !lane.keeps(&record.id) {
+                        lane.outlook().pauses(*pause, Instant::now());
+                        moved = true;
+                    }
+                    continue;
+                }
             }
+            moved = true;
             lane.forget(&record.id);
         }
-        self.settled.notify_waiters();
+        if moved {
+            lane.outlook().changes(Instant::now());
+            self.settled.notify_waiters();
+        }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Forward;
 use super::backoff::backoff;
+use super::deliver::leaves_open;
 use super::lane::{Lane, Trip, locked};
 use super::pace::Pace;
 use super::spooling::{Record, refused};
@@ -74,8 +75,10 @@ impl Worker<'_> {
                 tokio::time::sleep(STORE_PAUSE).await;
                 continue;
             };
+            let under_way = self.lane.under_way();
             match self.take(&store, granted, &trip).await {
                 Ok(parcels) if parcels.is_empty() => {
+                    under_way.found_nothing();
                     drop((trip, slot));
                     self.wait_for_records(&store).await;
                 }
@@ -84,9 +87,13 @@ impl Worker<'_> {
                     self.pace.spend(parcels.len());
                     let forward = self.forward.clone();
                     let batch = forward.carry_batch(self.lane.clone(), parcels, trip, slot);
-                    self.forward.tasks.spawn(batch);
+                    self.forward.tasks.spawn(async move {
+                        batch.await;
+                        drop(under_way);
+                    });
                 }
                 Err(error) => {
+                    under_way.found_nothing();
                     drop((trip, slot));
                     if !std::mem::replace(&mut self.store_was_ill, true) {
                         let target = &self.lane.name;
@@ -148,7 +155,10 @@ impl Worker<'_> {
             0 => IDLE,
             _ => EXPECTANT,
         };
-        store.spool_stirs(target, patience).await;
+        tokio::select! {
+            () = store.spool_stirs(target, patience) => {}
+            () = self.lane.outlook().stirred() => {}
+        }
     }
 }
 
@@ -207,7 +217,7 @@ impl Forward {
             } else {
                 CALL_TIMEOUT
             };
-            let results = self.call_batch(requests, patience).await;
+            let results = self.call_batch(&lane, requests, patience).await;
             trip.end(results.iter());
             for ((record, attempts), result) in sent.into_iter().zip(results) {
                 lane.count_attempt(&result);
@@ -221,6 +231,7 @@ impl Forward {
 
     async fn call_batch(
         &self,
+        lane: &Lane,
         requests: Vec<Request>,
         patience: Duration,
     ) -> Vec<Result<Answer, TargetError>> {
@@ -235,7 +246,7 @@ impl Forward {
         tokio::select! {
             // records that nobody settles would be under way until the next start
             results = calling => results.unwrap_or_else(|_| of_all(TargetError::panicked)),
-            () = self.cut.cancelled() => of_all(TargetError::interrupted),
+            () = lane.cut.cancelled() => of_all(TargetError::interrupted),
         }
     }
 
@@ -259,7 +270,7 @@ impl Forward {
                 drop(watcher());
                 refused(lane, record, attempts, &error)
             }
-            Err(error) if self.leaves_open(&error) => return None,
+            Err(error) if leaves_open(lane, &error) => return None,
             Err(error) => {
                 lane.remember(&record.id, &error);
                 if error.may_be_stored() {

@@ -170,6 +170,81 @@ async fn the_end_forwards_what_it_can() {
     assert_eq!((left, bench.depth(QUEUE)), (0, 0));
 }
 
+/// How long a drain takes that may take a minute, and what it leaves.
+async fn drained(bench: &Bench) -> (Duration, u64) {
+    let began = Instant::now();
+    let left = bench.forward.drain(began + Duration::from_secs(60)).await;
+    assert!(bench.forward.tasks.is_empty());
+    (began.elapsed(), left)
+}
+
+fn fragile() -> Settings {
+    let mut settings = settings();
+    settings.default.open_after = 1;
+    settings.default.probe_every = Duration::from_secs(500);
+    settings.default.max_probe = Duration::from_secs(500);
+    settings
+}
+
+#[tokio::test]
+async fn the_end_waits_for_no_target_that_does_not_work() {
+    let bench = Bench::with(fragile(), |_: &Heard| error(500, "InternalError")).await;
+    for n in 0..30 {
+        bench.deliver(Spool, PUT, &n.to_string()).await.unwrap();
+    }
+    until(|| async { bench.forward.targets()[0].breaker == "open" }).await;
+    let before = bench.fake.heard().len();
+    let (took, left) = drained(&bench).await;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(left, 30);
+    assert!(bench.fake.heard().len() <= before + 1, "one probe at most");
+}
+
+#[tokio::test]
+async fn the_last_probe_of_a_target_that_works_again_lets_the_rest_through() {
+    let bench = Bench::with(fragile(), |_: &Heard| error(500, "InternalError")).await;
+    bench.deliver(Spool, SEND, "tried").await.unwrap();
+    until(|| async { bench.forward.targets()[0].breaker == "open" }).await;
+    for n in 0..30 {
+        bench.deliver(Spool, SEND, &n.to_string()).await.unwrap();
+    }
+    bench.fake.now(ok);
+    let (took, left) = drained(&bench).await;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(left, 1, "it waits longer than the end does");
+}
+
+#[tokio::test]
+async fn the_end_gives_up_a_probe_that_hangs_and_leaves_it_for_the_next_start_to_count() {
+    let bench = Bench::with(fragile(), |_: &Heard| error(500, "InternalError")).await;
+    bench.deliver(Spool, SEND, "a").await.unwrap();
+    until(|| async { bench.forward.targets()[0].breaker == "open" }).await;
+    bench.deliver(Spool, SEND, "b").await.unwrap();
+    bench
+        .fake
+        .now(|_| Reply::Held(Arc::new(Semaphore::new(0)), Box::new(Reply::Cut)));
+    let (took, left) = drained(&bench).await;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(left, 2);
+    bench.store().close().await;
+    bench.targets.set_store(StoreState::Absent);
+    let store = open(&bench.directory);
+    until(|| async { store.possible_duplicates() == 1 }).await;
+}
+
+#[tokio::test]
+async fn the_end_waits_for_no_record_that_keeps_its_place() {
+    let bench = Bench::new(|_: &Heard| error(400, "InvalidMessageContents")).await;
+    for body in ["poison", "behind"] {
+        let mut parcel = parcel(Spool, &[FIFO], body);
+        parcel.ack.on_poison = OnPoison::Stop;
+        assert_eq!(said(bench.forward.deliver(parcel).await), "spooled");
+    }
+    let (took, left) = drained(&bench).await;
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(left, 2);
+}
+
 #[tokio::test]
 async fn the_end_gives_up_calls_at_its_deadline_and_the_next_start_repeats_them() {
     let bench =
