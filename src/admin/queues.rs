@@ -13,7 +13,7 @@ use crate::store::{MoveState, MoveTask, NewMove, Receive, Store};
 
 pub use refused::Refused;
 pub use view::{
-    DeathView, Encoding, Kind, LedgerView, Listing, MessageView, QueueView, health_words,
+    DeathView, Encoding, Kind, LedgerView, Listing, MessageView, QueueView, health_words, moment,
 };
 
 /// Messages of a page, unless the caller says otherwise.

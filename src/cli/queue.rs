@@ -73,7 +73,7 @@ struct Ls {
 /// Show messages without touching them
 #[derive(Debug, Args)]
 struct Peek {
-    /// The queue, or a part of its name that only it has
+    /// The queue, or a part of its name that only it has; of a target, its spool is meant
     name: String,
     /// How many
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -105,7 +105,7 @@ struct Receive {
 /// Send dead letters back to where they came from, or elsewhere; waits until it is done
 #[derive(Debug, Args)]
 struct Redrive {
-    /// The dead-letter queue, or a part of its name that only it has
+    /// The dead-letter queue, or a part of its name that only it or its target has
     name: String,
     /// Another queue to send them to
     #[arg(long, value_name = "NAME")]
@@ -137,7 +137,7 @@ struct Purge {
 /// Write every message of a queue as a line of JSON, and leave it where it is
 #[derive(Debug, Args)]
 struct Export {
-    /// The queue, or a part of its name that only it has
+    /// The queue, or a part of its name that only it has; of a target, its spool is meant
     name: String,
     /// The file to write; it appears once it is whole. Default: standard output
     #[arg(short, long, value_name = "FILE")]

@@ -288,6 +288,16 @@ impl EventPut {
     }
 }
 
+impl PutEvents {
+    /// Its name or ARN; `None` where each request names the bus.
+    pub(super) fn bus(compiled: &Compiled) -> Option<&str> {
+        match &compiled.event_bus_name {
+            None => Some("default"),
+            Some(bus) => bus.constant().map(String::as_str),
+        }
+    }
+}
+
 impl Request {
     pub(super) fn target(&self) -> TargetName {
         let [entry] = &self.entries;

@@ -222,6 +222,13 @@ impl Kind for PutRecord {
     }
 }
 
+impl PutRecord {
+    /// `None` where each request names the stream.
+    pub(super) fn stream(compiled: &Compiled) -> Option<&str> {
+        compiled.stream_name.constant().map(String::as_str)
+    }
+}
+
 impl Request {
     pub(super) fn target(&self) -> TargetName {
         let region = self.region.as_deref();

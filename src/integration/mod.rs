@@ -199,6 +199,20 @@ impl Integration {
         self.0.label.as_deref().unwrap_or("dynamic")
     }
 
+    /// What `targets:` of the configuration calls the target that records are stored at ([`TargetName::plain`]); `None`
+    /// where each request names it, and where nothing is stored outside.
+    pub fn plain_target(&self) -> Option<&str> {
+        match &self.0.compiled {
+            Compiled::SqsSendMessage(compiled) => sqs::SendMessage::url(compiled),
+            Compiled::KinesisPutRecord(compiled) => kinesis::PutRecord::stream(compiled),
+            Compiled::EventBridgePutEvents(compiled) => event_bridge::PutEvents::bus(compiled),
+            Compiled::StepFunctionsStartExecution(compiled) => {
+                step_functions::StartExecution::machine(compiled)
+            }
+            _ => None,
+        }
+    }
+
     /// The call for a request.
     pub fn map(&self, sources: &dyn Sources, id: &RequestId) -> Result<Request, MapError> {
         self.0.compiled.map(sources, id).map(Request::from)

@@ -48,6 +48,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         .and_then(|cors| CorsPolicy::compile(cors, &root.key("cors"), problems));
     let targets = delivery::settings(config, problems);
     let routes = routes::compile(config, dialect, &stage_variables, exposed, problems);
+    delivery::unused(config, &routes, problems);
     let admin = config
         .admin
         .as_ref()

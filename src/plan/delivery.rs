@@ -8,8 +8,10 @@ use crate::forward::{AckMode, AckPlan, Order, Settings, TargetSettings};
 use crate::integration::{Integration, OrderKey, Scope};
 use crate::mapping::{self, Expression};
 use crate::model::path::ConfigPath;
-use crate::model::problem::Problems;
+use crate::model::problem::{Problems, nearest};
 use crate::model::value::Span;
+
+use super::blueprint::RouteBlueprint;
 
 /// How long the target may take with `target-or-spool`, unless the route says otherwise.
 const BUDGET: Duration = Duration::from_millis(800);
@@ -259,6 +261,42 @@ pub(super) fn settings(config: &Config, problems: &mut Problems) -> Settings {
         })
         .collect();
     Settings { default, named }
+}
+
+/// Settings of a target that no route names would be lost without a word: `readingz` is no stream.
+pub(super) fn unused(config: &Config, routes: &[RouteBlueprint], problems: &mut Problems) {
+    let outside = || {
+        routes
+            .iter()
+            .flat_map(RouteBlueprint::targets)
+            .filter(|target| target.stores() && target.touches_aws())
+    };
+    // A route that could not be compiled, or whose requests name the target, may use any of them.
+    if routes.len() < config.routes.len() || outside().any(|target| target.plain_target().is_none())
+    {
+        return;
+    }
+    let named: Vec<&str> = outside().filter_map(Integration::plain_target).collect();
+    let at = ConfigPath::root().key("targets");
+    for name in config.targets.keys() {
+        if name == "default" || named.contains(&name.as_str()) {
+            continue;
+        }
+        let last = |target: &&&str| target.rsplit(['/', ':']).next() == Some(name);
+        let near = named.iter().find(last).copied();
+        let near = near.or_else(|| nearest(name, named.iter().copied()));
+        let problem = problems.warning(
+            &at.key(name),
+            "no route stores at a target of this name, so these settings are not used",
+        );
+        match (near, named.is_empty()) {
+            (Some(near), _) => problem.help(format!("did you mean `{near}`?")),
+            (None, true) => problem.help("no route stores at AWS: leave it out"),
+            (None, false) => problem.help(
+                "write the name as routes do: the queue's URL, the stream's or bus's name, the state machine's ARN",
+            ),
+        };
+    }
 }
 
 fn settings_of(

@@ -125,10 +125,21 @@ impl QueueView {
         }
     }
 
+    /// Spools and their dead letters: where the records are to go.
+    pub fn target(&self) -> Option<&str> {
+        target_of(&self.name)
+    }
+
     /// All messages in the queue.
     pub fn depth(&self) -> u64 {
         self.visible + self.in_flight + self.delayed
     }
+}
+
+fn target_of(queue: &str) -> Option<&str> {
+    queue
+        .strip_prefix("spool:")
+        .or_else(|| queue.strip_prefix("dead:"))
 }
 
 /// How a body is written.
@@ -190,9 +201,7 @@ pub struct DeathView {
 impl MessageView {
     /// A message that lies in its queue.
     pub(super) fn peeked(queue: &str, message: &Peeked) -> MessageView {
-        let target = queue
-            .strip_prefix("spool:")
-            .or_else(|| queue.strip_prefix("dead:"));
+        let target = target_of(queue);
         let state = match message.standing {
             Standing::Ready => "ready",
             Standing::Delayed => "delayed",
@@ -281,7 +290,7 @@ pub fn health_words(health: &Health) -> String {
 }
 
 /// Milliseconds since 1970 in RFC 3339; the bare number where no calendar has the day.
-pub(super) fn moment(millis: i64) -> String {
+pub fn moment(millis: i64) -> String {
     let form =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)

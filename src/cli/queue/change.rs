@@ -20,7 +20,7 @@ const LATER_LOOKS: Duration = Duration::from_millis(500);
 impl Receive {
     pub async fn perform(&self, reach: &Reach, json: bool) -> Result<Exit, Failure> {
         let listing = reach.list().await?;
-        let queue = &resolve(&self.name, &listing.queues)?.name;
+        let queue = &resolve(&self.name, &listing.queues, Some(Kind::Spool))?.name;
         let mut left = self.count as usize;
         let mut received = 0;
         while left > 0 {
@@ -80,9 +80,13 @@ fn lines_of(taken: &Taken) -> Result<String, Failure> {
 impl Redrive {
     pub async fn perform(&self, reach: &Reach, json: bool) -> Result<Exit, Failure> {
         let listing = reach.list().await?;
-        let source = resolve(&self.name, &listing.queues)?;
+        let source = resolve(&self.name, &listing.queues, Some(Kind::DeadLetters))?;
         let to = match &self.to {
-            Some(to) => Some(resolve(to, &listing.queues)?.name.clone()),
+            Some(to) => Some(
+                resolve(to, &listing.queues, Some(Kind::Spool))?
+                    .name
+                    .clone(),
+            ),
             None => None,
         };
         let destination = to.clone().unwrap_or_else(|| home(source));
@@ -185,7 +189,8 @@ async fn followed(reach: &Reach, source: &str, handle: &str) -> Result<MoveView,
 impl Purge {
     pub async fn perform(&self, reach: &Reach, json: bool) -> Result<Exit, Failure> {
         let listing = reach.list().await?;
-        let queue = resolve(&self.name, &listing.queues)?;
+        // What is deleted is not guessed.
+        let queue = resolve(&self.name, &listing.queues, None)?;
         let depth = queue.depth();
         if self.dry_run {
             if json {

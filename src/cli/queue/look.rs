@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::names::resolve;
 use super::reach::Reach;
 use super::{Export, Ls, Peek, text};
-use crate::admin::queues::{Listing, MAX_PAGE, MessageView, Page};
+use crate::admin::queues::{Kind, Listing, MAX_PAGE, MessageView, Page};
 use crate::cli::{Exit, print};
 
 impl Ls {
@@ -48,7 +48,7 @@ fn warn(listing: &Listing) {
 impl Peek {
     pub async fn perform(&self, reach: &Reach, json: bool) -> Result<Exit, Failure> {
         let listing = reach.list().await?;
-        let queue = &resolve(&self.name, &listing.queues)?.name;
+        let queue = &resolve(&self.name, &listing.queues, Some(Kind::Spool))?.name;
         let wanted = usize::from(self.count);
         let mut messages: Vec<MessageView> = Vec::new();
         let mut after = self.after;
@@ -89,7 +89,7 @@ impl Peek {
 impl Export {
     pub async fn perform(&self, reach: &Reach) -> Result<Exit, Failure> {
         let listing = reach.list().await?;
-        let queue = &resolve(&self.name, &listing.queues)?.name;
+        let queue = &resolve(&self.name, &listing.queues, Some(Kind::Spool))?.name;
         let written = match &self.output {
             None => write_all(reach, queue, &mut io::stdout().lock()).await,
             Some(file) => to_file(reach, queue, file).await,

@@ -1,14 +1,19 @@
 //! Short names: any part of a queue's name that only one queue has stands for it.
 
 use super::failure::Failure;
-use crate::admin::queues::QueueView;
+use crate::admin::queues::{Kind, QueueView};
 use crate::model::problem::nearest;
 
 /// The queue that was meant.
 ///
 /// An exact name wins; then a name that ends in the part, from a `/` or `:` on; then a name that holds the part. A part
-/// that begins with `spool:` or `dead:` means only those.
-pub fn resolve<'a>(written: &str, queues: &'a [QueueView]) -> Result<&'a QueueView, Failure> {
+/// that begins with `spool:` or `dead:` means only those. Where the part stands for one target, whose spool and dead
+/// letters both have it, `of_target` says which is meant; without it, nothing is guessed.
+pub fn resolve<'a>(
+    written: &str,
+    queues: &'a [QueueView],
+    of_target: Option<Kind>,
+) -> Result<&'a QueueView, Failure> {
     if let Some(exact) = queues.iter().find(|queue| queue.name == written) {
         return Ok(exact);
     }
@@ -38,17 +43,28 @@ pub fn resolve<'a>(written: &str, queues: &'a [QueueView]) -> Result<&'a QueueVi
     }
     match candidates[..] {
         [one] => Ok(one),
-        [] => Err(unknown(written, queues)),
-        _ => {
-            let names: Vec<&str> = candidates.iter().map(|queue| &*queue.name).collect();
-            Err(Failure::new(format!(
-                "{written:?} may be any of {}:\n  {}",
-                names.len(),
-                names.join("\n  ")
-            ))
-            .help("write more of the name"))
+        [one, other] if one.target().is_some() && one.target() == other.target() => {
+            let meant = |queue: &&QueueView| Some(queue.kind) == of_target;
+            match [one, other].into_iter().find(meant) {
+                Some(meant) => Ok(meant),
+                None => Err(ambiguous(written, &candidates)),
+            }
         }
+        [] => Err(unknown(written, queues)),
+        _ => Err(ambiguous(written, &candidates)),
     }
+}
+
+fn ambiguous(written: &str, candidates: &[&QueueView]) -> Failure {
+    let names: Vec<&str> = candidates.iter().map(|queue| &*queue.name).collect();
+    Failure::new(format!(
+        "{written:?} may be any of {}:\n  {}",
+        names.len(),
+        names.join("\n  ")
+    ))
+    .help(
+        "write more of the name; spool:… and dead:… tell a target's records from its dead letters",
+    )
 }
 
 fn unknown(written: &str, queues: &[QueueView]) -> Failure {
@@ -67,7 +83,7 @@ fn unknown(written: &str, queues: &[QueueView]) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use crate::admin::queues::{Kind, LedgerView};
+    use crate::admin::queues::LedgerView;
 
     use super::*;
 
@@ -88,7 +104,11 @@ mod tests {
     }
 
     fn named(written: &str, names: &[&str]) -> Result<String, String> {
-        resolve(written, &queues(names))
+        meant(written, names, None)
+    }
+
+    fn meant(written: &str, names: &[&str], of_target: Option<Kind>) -> Result<String, String> {
+        resolve(written, &queues(names), of_target)
             .map(|queue| queue.name.clone())
             .map_err(|failure| failure.to_string())
     }
@@ -143,6 +163,21 @@ mod tests {
             "{said}"
         );
         assert!(!said.contains("clicks"), "{said}");
+    }
+
+    #[test]
+    fn one_target_is_its_spool_or_its_dead_letters_as_the_command_means_it() {
+        let letters = "dead:sqs:https://sqs.example/1/invoices";
+        let records = "spool:sqs:https://sqs.example/1/invoices";
+        for (kind, name) in [(Kind::Spool, records), (Kind::DeadLetters, letters)] {
+            assert_eq!(meant("invoices", &NAMES, Some(kind)), Ok(name.into()));
+        }
+        let other = "spool:kinesis:invoices";
+        let several = [records, letters, other];
+        let said = meant("invoices", &several, Some(Kind::Spool)).unwrap_err();
+        assert!(several.iter().all(|name| said.contains(name)), "{said}");
+        let two = [records, other];
+        assert!(meant("invoices", &two, Some(Kind::Spool)).is_err());
     }
 
     #[test]

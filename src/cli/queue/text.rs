@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::admin::queues::{Encoding, Kind, Listing, MessageView, MoveView, QueueView};
+use crate::admin::queues::{Encoding, Kind, Listing, MessageView, MoveView, QueueView, moment};
 use crate::cli::table::table;
 
 /// Characters of a body that are shown where the whole is not asked for.
@@ -64,9 +64,13 @@ pub fn listing(listing: &Listing, ledger: bool) -> String {
 }
 
 fn kind(queue: &QueueView) -> String {
-    let words = queue.kind.words();
+    let words = match (queue.declared, queue.kind) {
+        // Spools come and go with their records; nobody declares them.
+        (false, Kind::Queue | Kind::Fifo) => format!("{}, not declared", queue.kind.words()),
+        _ => queue.kind.words().to_owned(),
+    };
     if queue.dead_letters_of.is_empty() || queue.kind == Kind::DeadLetters {
-        words.to_owned()
+        words
     } else {
         format!(
             "{words} (dead letters of {})",
@@ -118,14 +122,19 @@ pub fn message(message: &MessageView, whole_body: bool) -> String {
                 death.attempts, death.first_attempt_at, death.last_attempt_at
             ),
         );
+    } else if message.receive_count > 0 && message.target.is_some() {
+        line("attempts", &message.receive_count.to_string());
     } else if message.receive_count > 0 {
         line("received", &times(message.receive_count));
     }
     if let Some(context) = &message.context {
         line("request", &pairs(context));
     }
-    if let Some(group) = &message.group_id {
-        line("group", group);
+    match (&message.group_id, &message.target) {
+        // A spool keeps `route:…` apart from the keys of its target; people need only that.
+        (Some(key), Some(_)) => line("key", key.strip_prefix("key:").unwrap_or(key)),
+        (Some(group), None) => line("group", group),
+        (None, _) => {}
     }
     if let Some(id) = &message.deduplication_id {
         line("dedup id", id);
@@ -147,8 +156,9 @@ pub fn message(message: &MessageView, whole_body: bool) -> String {
             text += &format!("    {row}\n");
         }
     } else if !message.body.is_empty() {
-        let glimpse: String = message.body.chars().take(GLIMPSE).collect();
-        let more = if glimpse.len() < message.body.len() {
+        let shown = payload(message).unwrap_or_else(|| message.body.clone());
+        let glimpse: String = shown.chars().take(GLIMPSE).collect();
+        let more = if glimpse.len() < shown.len() {
             " …"
         } else {
             ""
@@ -156,6 +166,17 @@ pub fn message(message: &MessageView, whole_body: bool) -> String {
         text += &format!("    {}{more}\n", harmless(&glimpse, false));
     }
     text
+}
+
+/// What the client sent, of the call that a spool keeps.
+fn payload(message: &MessageView) -> Option<String> {
+    message.target.as_ref()?;
+    let kept: Value = serde_json::from_str(&message.body).ok()?;
+    let call = kept.get("call")?.as_object()?.values().next()?;
+    let part = ["/MessageBody", "/Data", "/Entries/0/Detail", "/input"]
+        .iter()
+        .find_map(|part| call.pointer(part))?;
+    Some(value_of(part))
 }
 
 /// JSON is laid out, so that a spooled call can be read.
@@ -186,7 +207,10 @@ fn pairs(json: &Value) -> String {
         Value::Object(fields) => fields
             .iter()
             .filter(|(_, value)| !value.is_null())
-            .map(|(name, value)| format!("{name} {}", value_of(value)))
+            .map(|(name, value)| match (name.as_str(), value.as_i64()) {
+                ("receivedAt", Some(millis)) => format!("{name} {}", moment(millis)),
+                _ => format!("{name} {}", value_of(value)),
+            })
             .collect::<Vec<_>>()
             .join(", "),
         other => value_of(other),

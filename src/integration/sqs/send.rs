@@ -251,6 +251,14 @@ impl SendMessage {
         }
     }
 
+    /// The URL; `None` where each request names the queue, or it is embedded.
+    pub(in crate::integration) fn url(compiled: &Compiled) -> Option<&str> {
+        match compiled.address.queue.constant() {
+            Some(Queue::Aws { url, .. }) => Some(url),
+            Some(Queue::Embedded(_)) | None => None,
+        }
+    }
+
     /// A queue that each request names may be FIFO: what is mapped for a group counts.
     pub(in crate::integration) fn order_key(compiled: &Compiled) -> OrderKey {
         let fifo = match compiled.address.queue.constant() {

@@ -148,6 +148,13 @@ impl Kind for StartExecution {
     }
 }
 
+impl StartExecution {
+    /// `None` where each request names the machine.
+    pub(in crate::integration) fn machine(compiled: &Compiled) -> Option<&str> {
+        compiled.state_machine_arn.constant().map(String::as_str)
+    }
+}
+
 impl Request {
     pub(in crate::integration) fn target(&self) -> TargetName {
         let arn = &self.state_machine_arn;

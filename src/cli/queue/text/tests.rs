@@ -41,9 +41,10 @@ fn a_message_is_a_block_with_a_glimpse_of_its_body() {
 fn a_dead_letter_says_where_why_when_and_for_whom() {
     let dead = MessageView {
         target: Some("sqs:https://x/orders".into()),
-        context: Some(
-            json!({"requestId": "r-1", "route": "POST /orders", "source": "10.0.0.5", "none": null}),
-        ),
+        context: Some(json!({
+            "requestId": "r-1", "routeKey": "POST /orders", "sourceIp": "10.0.0.5", "principalId": null,
+            "receivedAt": 1_700_000_000_123_u64,
+        })),
         death: Some(DeathView {
             code: "InvalidMessageContents".into(),
             detail: "no such character".into(),
@@ -58,11 +59,56 @@ fn a_dead_letter_says_where_why_when_and_for_whom() {
         "  target     sqs:https://x/orders\n",
         "  reason     InvalidMessageContents: no such character\n",
         "  attempts   3, first A, last B\n",
-        "  request    requestId r-1, route POST /orders, source 10.0.0.5\n",
+        "receivedAt 2023-11-14T22:13:20.123Z",
+        "sourceIp 10.0.0.5",
         "    {\n      \"QueueUrl\": \"x\",\n",
     ] {
         assert!(text.contains(line), "{line:?} in\n{text}");
     }
+}
+
+#[test]
+fn a_spooled_record_shows_what_was_sent_its_attempts_and_its_key() {
+    let spooled = |call: Value, key: &str| {
+        let body = json!({"call": call, "resend": true}).to_string();
+        let record = MessageView {
+            target: Some("sqs:https://x/orders".into()),
+            receive_count: 7,
+            group_id: Some(key.into()),
+            ..view(&body)
+        };
+        message(&record, false)
+    };
+    for (call, shown) in [
+        (
+            json!({"SQS-SendMessage": {"QueueUrl": "https://x/orders", "MessageBody": "{\"a\":1}"}}),
+            "{\"a\":1}",
+        ),
+        (
+            json!({"Kinesis-PutRecord": {"StreamName": "s", "Data": {"base64": "/wA="}}}),
+            "{\"base64\":\"/wA=\"}",
+        ),
+        (
+            json!({"EventBridge-PutEvents": {"Entries": [{"Source": "s", "Detail": "{}"}]}}),
+            "{}",
+        ),
+        (
+            json!({"StepFunctions-StartExecution": {"stateMachineArn": "a", "input": "[]"}}),
+            "[]",
+        ),
+        (
+            json!({"Later-Call": {"X": "y"}}),
+            "{\"call\":{\"Later-Call\":{\"X\":\"y\"}},\"resend\":true}",
+        ),
+    ] {
+        let text = spooled(call, "key:k-1");
+        assert!(text.ends_with(&format!("\n    {shown}\n")), "{text}");
+        assert!(
+            text.contains("  attempts   7\n") && text.contains("  key        k-1\n"),
+            "{text}"
+        );
+    }
+    assert!(spooled(json!({}), "route:POST /a").contains("  key        route:POST /a\n"));
 }
 
 #[test]
