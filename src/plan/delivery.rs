@@ -100,6 +100,14 @@ pub(super) fn ack(
                     .help("leave `ack` out, which means `target`");
             }
         }
+        if targets
+            .iter()
+            .any(|target| target.target_label() == "dynamic")
+        {
+            problems
+                .warning(&at, "requests name the target, and each target that one names gets a spool of its own, which stays")
+                .help("name the target in the route; at most 1,000 targets have a spool, and further ones are refused with 503");
+        }
     } else if targets.len() > 1 {
         problems
             .error(

@@ -143,6 +143,7 @@ impl From<StoreError> for Fault {
             StoreError::InvalidParameter(reason) => Code::InvalidParameterValue.because(reason),
             StoreError::QueueFull { .. }
             | StoreError::Full(_)
+            | StoreError::TooManySpools { .. }
             | StoreError::Overloaded
             | StoreError::Unavailable { .. }
             | StoreError::Closed => Code::ServiceUnavailable.because(error.to_string()),

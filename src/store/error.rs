@@ -105,6 +105,9 @@ pub enum StoreError {
     QueueFull { max_size: u64 },
     #[error("the store is full: {0}")]
     Full(FullReason),
+    /// Targets that are named by requests can be without number; spools cannot.
+    #[error("{most} targets have a spool already, and no more can have one")]
+    TooManySpools { most: usize },
     /// More waits for the disk than may wait: try again.
     #[error("the store is overloaded: too much waits for the disk")]
     Overloaded,
@@ -122,6 +125,7 @@ impl StoreError {
             self,
             StoreError::QueueFull { .. }
                 | StoreError::Full(_)
+                | StoreError::TooManySpools { .. }
                 | StoreError::Overloaded
                 | StoreError::Unavailable { .. }
                 | StoreError::Closed

@@ -22,6 +22,9 @@ use super::message::prepare_record;
 use super::queue::locked;
 use super::wait::Waiting;
 
+/// Targets that can have a spool.
+pub(super) const MAX_SPOOLS: usize = 1_000;
+
 /// A record to spool.
 #[derive(Clone, Debug)]
 pub struct NewRecord {
@@ -136,6 +139,11 @@ impl Store {
         let targets = prepared.iter().map(|(target, ..)| target);
         let missing = self.without_spool(targets);
         if !missing.is_empty() {
+            // Targets can be named by requests, and a spool stays.
+            let spools = self.0.shared.spools.load().len();
+            if spools + missing.len() > MAX_SPOOLS {
+                return Err(StoreError::TooManySpools { most: MAX_SPOOLS });
+            }
             self.order(move |writer| writer.open_spools(&missing))
                 .await?;
         }

@@ -12,6 +12,7 @@ mod peek;
 mod redrive;
 mod spool;
 mod spool_crash;
+mod spool_limits;
 mod spool_model;
 mod standard;
 

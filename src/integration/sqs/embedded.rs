@@ -165,6 +165,7 @@ pub(in crate::integration) fn refusal(error: StoreError) -> TargetError {
         }
         StoreError::QueueFull { .. } => of(Class::StoreFull, "QueueFull"),
         StoreError::Full(_) => of(Class::StoreFull, "StoreFull"),
+        StoreError::TooManySpools { .. } => of(Class::StoreFull, "TooManySpools"),
         StoreError::Overloaded => of(Class::Overloaded, "StoreOverloaded"),
         StoreError::Unavailable { .. } => of(Class::StoreUnavailable, "StoreUnavailable"),
         StoreError::Closed => of(Class::StoreUnavailable, "StoreClosed"),
