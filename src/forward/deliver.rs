@@ -102,17 +102,17 @@ impl Forward {
         let Some(target) = request.target().filter(|_| !request.is_embedded()) else {
             return self.call(request, deadline, None).await;
         };
-        let lane = self.lane(target);
         // without a store at hand nothing is known to wait, and this route does not need one
         if let Some(key) = order_key(&request, ack, route)
             && self.targets.open_store().is_ok()
-            && timeout_at(deadline, self.spool_holds(&lane, &key))
+            && timeout_at(deadline, self.spool_holds(&target, &key))
                 .await
                 .unwrap_or(true)
         {
             return Err(TargetError::out_of_turn(request.service()));
         }
-        let trip = lane.begin(Caller::Regardless).ok();
+        let lane = self.lane_if_room(target);
+        let trip = lane.and_then(|lane| lane.begin(Caller::Regardless).ok());
         self.call(request, deadline, trip).await
     }
 
@@ -150,7 +150,7 @@ impl Forward {
             }
         };
         if let Some(key) = &key
-            && self.spool_holds(&lane, key).await
+            && self.spool_holds(&lane.name, key).await
         {
             drop(trip);
             parcel.requests.push(request);

@@ -12,7 +12,7 @@ use super::backoff::backoff;
 use super::lane::Lane;
 use super::settings::Order;
 use super::{AckPlan, Forward, Undelivered};
-use crate::integration::{Answer, Request, TargetError};
+use crate::integration::{Answer, Request, TargetError, TargetName};
 use crate::store::{NewKey, NewRecord, Once, Reason, Settlement};
 
 /// The longest order key that a store takes.
@@ -150,8 +150,8 @@ impl Forward {
 
     /// Whether a record with this key waits in the target's spool. While the spool is empty this is one look at a
     /// number; a store that cannot say counts as one that does.
-    pub(super) async fn spool_holds(&self, lane: &Lane, key: &str) -> bool {
-        let target = lane.name.as_str();
+    pub(super) async fn spool_holds(&self, target: &TargetName, key: &str) -> bool {
+        let target = target.as_str();
         let Ok(store) = self.targets.open_store() else {
             // what it held is not known; a record that cannot be spooled in its turn is refused
             return true;
