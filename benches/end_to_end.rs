@@ -2,6 +2,8 @@
 //! servers are processes of their own and take turns; what is compared is their CPU time a request and their rate, as
 //! ratios within one run. See `benches/README.md` for the command and the last figures.
 
+mod support;
+
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -17,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 const KEY: &str = "psk_demo5f0c7d2be14a49c3a86f3d9b1e7c2a40";
@@ -134,16 +136,7 @@ impl Server {
             .arg(&file)
             .stderr(Stdio::piped())
             .spawn()?;
-        let said = BufReader::new(child.stderr.take().ok_or("no output")?);
-        let mut lines = said.lines();
-        let address = loop {
-            let line = lines.next().ok_or("the gateway has ended")??;
-            if let Some(rest) = line.strip_prefix("listening on http://") {
-                break rest.split(' ').next().unwrap_or(rest).parse()?;
-            }
-        };
-        // Keeps reading, so that the gateway never waits for a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let address = support::address(&mut child)?;
         Ok(Server {
             name: if name == "mock" {
                 "gateway, Mock"
@@ -194,7 +187,7 @@ async fn load(server: &Server, connections: usize) -> Outcome<Measured> {
             let mut buffer = vec![0; 4096];
             while !over.load(Ordering::Relaxed) {
                 stream.write_all(&request).await?;
-                answered(&mut stream, &mut buffer).await?;
+                support::answered(&mut stream, &mut buffer).await?;
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Ok::<(), std::io::Error>(())
@@ -216,37 +209,6 @@ async fn load(server: &Server, connections: usize) -> Outcome<Measured> {
         rate: count as f64 / took.as_secs_f64(),
         cpu_micros: cpu.as_secs_f64() * 1e6 / count.max(1) as f64,
     })
-}
-
-/// Reads one answer, which has to be a success.
-async fn answered(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<()> {
-    let broken = |what: &str| std::io::Error::other(what.to_owned());
-    let mut read = 0;
-    loop {
-        let more = stream.read(&mut buffer[read..]).await?;
-        if more == 0 {
-            return Err(broken("the server hung up"));
-        }
-        read += more;
-        let Some(head) = buffer[..read]
-            .windows(4)
-            .position(|window| window == b"\r\n\r\n")
-        else {
-            continue;
-        };
-        let text =
-            std::str::from_utf8(&buffer[..head]).map_err(|_| broken("a head that is no text"))?;
-        if !text.starts_with("HTTP/1.1 20") {
-            return Err(broken(text));
-        }
-        let length = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .and_then(|length| length.parse().ok());
-        if read >= head + 4 + length.unwrap_or(0usize) {
-            return Ok(());
-        }
-    }
 }
 
 /// The baseline: hyper, HTTP/1, reads the body, answers a constant.

@@ -2,7 +2,8 @@
 //! `ack: spool` gets), `backlog` (a start over a deep spool, and its memory), `soak` (memory and descriptors over time,
 //! with everything acknowledged found again). See `benches/README.md` for the commands and the last figures.
 
-use std::io::{BufRead as _, BufReader};
+mod support;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use penstock::store::{NewRecord, Once, Options, Store};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 const ROUNDS: usize = 5;
@@ -237,16 +238,7 @@ impl Gateway {
             .env("AWS_SECRET_ACCESS_KEY", "bench")
             .stderr(Stdio::piped())
             .spawn()?;
-        let said = BufReader::new(child.stderr.take().ok_or("no output")?);
-        let mut lines = said.lines();
-        let address = loop {
-            let line = lines.next().ok_or("the gateway has ended")??;
-            if let Some(rest) = line.strip_prefix("listening on http://") {
-                break rest.split(' ').next().unwrap_or(rest).parse()?;
-            }
-        };
-        // Keeps reading, so that the gateway never waits for a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let address = support::address(&mut child)?;
         Ok(Gateway { child, address })
     }
 
@@ -309,40 +301,13 @@ fn clients(
             let mut buffer = vec![0; 4096];
             while !over.load(Ordering::Relaxed) {
                 stream.write_all(&request).await?;
-                answered(&mut stream, &mut buffer).await?;
+                support::answered(&mut stream, &mut buffer).await?;
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         });
     }
     clients
-}
-
-/// Reads one answer, which has to be a success.
-async fn answered(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<()> {
-    let broken = |what: &str| std::io::Error::other(what.to_owned());
-    let mut read = 0;
-    loop {
-        let more = stream.read(&mut buffer[read..]).await?;
-        if more == 0 {
-            return Err(broken("the server hung up"));
-        }
-        read += more;
-        let text = std::str::from_utf8(&buffer[..read]).map_err(|_| broken("no text"))?;
-        let Some((head, rest)) = text.split_once("\r\n\r\n") else {
-            continue;
-        };
-        if !head.starts_with("HTTP/1.1 202") {
-            return Err(broken(text));
-        }
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .and_then(|length| length.parse().ok());
-        if rest.len() >= length.unwrap_or(0usize) {
-            return Ok(());
-        }
-    }
 }
 
 /// Median, lowest and highest.

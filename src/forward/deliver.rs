@@ -104,14 +104,14 @@ impl Forward {
         let Some(target) = request.target().filter(|_| !request.is_embedded()) else {
             return self.call(request, deadline, None).await;
         };
-        let lane = self.lane(target);
         // where the store cannot say, this route, which does not need it, goes on
         if let Some(key) = order_key(&request, ack, route)
-            && let Ok(Some(true)) = timeout_at(deadline, self.spool_says(&lane, &key)).await
+            && let Ok(Some(true)) = timeout_at(deadline, self.spool_says(&target, &key)).await
         {
             return Err(TargetError::out_of_turn(request.service()));
         }
-        let trip = lane.begin(Caller::Regardless).ok();
+        let lane = self.lane_if_room(target);
+        let trip = lane.and_then(|lane| lane.begin(Caller::Regardless).ok());
         self.call(request, deadline, trip).await
     }
 
@@ -150,7 +150,7 @@ impl Forward {
         };
         // where the store cannot say, a record that cannot be spooled in its turn is refused
         if let Some(key) = &key
-            && self.spool_says(&lane, key).await.unwrap_or(true)
+            && self.spool_says(&lane.name, key).await.unwrap_or(true)
         {
             drop(trip);
             parcel.requests.push(request);

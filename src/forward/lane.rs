@@ -18,7 +18,7 @@ use super::settings::TargetSettings;
 use crate::integration::{Answer, Class, Service, TargetError, TargetName};
 use crate::store::Settlement;
 use crate::telemetry::forwarding::{
-    Attempted, BreakerState, ByTarget, Doubled, Forwarding, SpooledWhy,
+    Attempted, BreakerState, ByTarget, Doubled, Forwarding, SPOOLED_WHY, SpooledWhy,
 };
 use crate::telemetry::metrics::Name;
 
@@ -92,6 +92,10 @@ impl Lane {
             outlook: Arc::default(),
             cut,
         };
+        for standing in Standing::ALL {
+            let transitions = &lane.metrics.breaker_transitions;
+            drop(transitions.get_or_create(&lane.state(standing)));
+        }
         lane.show(Standing::Closed);
         lane
     }
@@ -274,6 +278,34 @@ impl Lane {
         }
     }
 
+    /// What is counted of its spool is there from now on, at zero where nothing has been counted.
+    pub(super) fn begin_at_zero(&self) {
+        let (metrics, by_target) = (&self.metrics, self.by_target());
+        for why in SPOOLED_WHY {
+            let labels = SpooledWhy {
+                target: self.label.clone(),
+                why,
+            };
+            drop(metrics.spooled.get_or_create(&labels));
+        }
+        let counters = [
+            &metrics.forwarded,
+            &metrics.dead_letters,
+            &metrics.order_gaps,
+        ];
+        for counter in counters {
+            drop(counter.get_or_create(&by_target));
+        }
+        drop(metrics.possible_duplicates.get_or_create(&self.doubled()));
+    }
+
+    fn doubled(&self) -> Doubled {
+        Doubled {
+            target: self.label.clone(),
+            cause: "unknown",
+        }
+    }
+
     fn by_target(&self) -> ByTarget {
         ByTarget {
             target: self.label.clone(),
@@ -318,13 +350,9 @@ impl Lane {
 
     /// A record whose outcome nobody knows is going to be sent again.
     pub(super) fn count_possible_duplicate(&self) {
-        let labels = Doubled {
-            target: self.label.clone(),
-            cause: "unknown",
-        };
         self.metrics
             .possible_duplicates
-            .get_or_create(&labels)
+            .get_or_create(&self.doubled())
             .inc();
     }
 

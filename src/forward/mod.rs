@@ -41,8 +41,8 @@ use crate::telemetry::Metrics;
 use crate::telemetry::forwarding::{Doubled, Forwarding};
 use crate::telemetry::metrics::Name;
 
-/// Targets whose names are labels of metrics; more are counted together.
-const NAMED_TARGETS: usize = 500;
+/// The label of metrics for targets that no route names by itself: requests could name any number of them.
+const DYNAMIC: &str = "dynamic";
 /// Targets that are kept in memory without a need; more are forgotten when they are well.
 const KEPT_TARGETS: usize = 1000;
 /// How often the spools are looked through for a target that nobody works for: after a start, or a redrive.
@@ -147,8 +147,8 @@ pub struct Forward {
     settings: ArcSwap<Settings>,
     metrics: Forwarding,
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
-    /// Of all targets that metrics tell apart.
-    labels: Mutex<HashSet<String>>,
+    /// Targets that routes name: metrics tell them apart.
+    named: Mutex<HashSet<String>>,
     /// By the record's id: who waits to hear that its target has it.
     watchers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
     tasks: TaskTracker,
@@ -164,12 +164,14 @@ pub struct Forward {
 impl Forward {
     /// Begins nothing yet.
     pub fn new(targets: Arc<Targets>, settings: Settings, metrics: Metrics) -> Arc<Forward> {
+        let restarts = &metrics.forwarding.possible_duplicates;
+        drop(restarts.get_or_create(&found_under_way()));
         Arc::new(Forward {
             targets,
             settings: ArcSwap::from_pointee(settings),
             metrics: metrics.forwarding,
             lanes: Mutex::default(),
-            labels: Mutex::default(),
+            named: Mutex::default(),
             watchers: Mutex::default(),
             tasks: TaskTracker::new(),
             started: AtomicBool::new(false),
@@ -185,6 +187,16 @@ impl Forward {
             lane.configure(settings.of(lane.name.plain()).clone());
         }
         self.settings.store(Arc::new(settings));
+    }
+
+    /// Says that a route leads to this target, whatever its requests say: it is a label of metrics from now on. With
+    /// `spools` those of its spool begin at zero, so that no increase is missed.
+    pub fn expect(&self, target: TargetName, spools: bool) {
+        locked(&self.named).insert(target.as_str().to_owned());
+        let lane = self.lane(target);
+        if spools {
+            lane.begin_at_zero();
+        }
     }
 
     /// Begins to empty the spools that the store holds, as soon as it is open. Needs a Tokio runtime; starting twice is
@@ -223,22 +235,42 @@ impl Forward {
     }
 
     fn count_found_under_way(&self, records: u64) {
-        let labels = Doubled {
-            target: Name("".into()),
-            cause: "restart",
-        };
-        let counter = self.metrics.possible_duplicates.get_or_create(&labels);
-        counter.inc_by(records);
+        let counters = &self.metrics.possible_duplicates;
+        counters.get_or_create(&found_under_way()).inc_by(records);
     }
 
-    /// A target's lane, made when it is first needed.
+    /// A target's lane, made when it is first needed. For targets that have a spool, or are about to get one: what the
+    /// store takes bounds them.
     fn lane(&self, name: TargetName) -> Arc<Lane> {
         let mut lanes = locked(&self.lanes);
+        match lanes.get(name.as_str()) {
+            Some(lane) => lane.clone(),
+            None => self.make_lane(&mut lanes, name),
+        }
+    }
+
+    /// A target's lane for a call that nothing follows; `None` for one of more targets than are kept. Requests may name
+    /// any number of them.
+    fn lane_if_room(&self, name: TargetName) -> Option<Arc<Lane>> {
+        let mut lanes = locked(&self.lanes);
         if let Some(lane) = lanes.get(name.as_str()) {
-            return lane.clone();
+            return Some(lane.clone());
         }
         if lanes.len() >= KEPT_TARGETS {
-            lanes.retain(|_, lane| lane.is_needed());
+            self.clear_out(&mut lanes);
+        }
+        (lanes.len() < KEPT_TARGETS).then(|| self.make_lane(&mut lanes, name))
+    }
+
+    /// Forgets targets of requests that are well.
+    fn clear_out(&self, lanes: &mut HashMap<String, Arc<Lane>>) {
+        let named = locked(&self.named);
+        lanes.retain(|target, lane| lane.is_needed() || named.contains(target));
+    }
+
+    fn make_lane(&self, lanes: &mut HashMap<String, Arc<Lane>>, name: TargetName) -> Arc<Lane> {
+        if lanes.len() >= KEPT_TARGETS {
+            self.clear_out(lanes);
         }
         let label = self.label_of(&name);
         let settings = self.settings.load().of(name.plain()).clone();
@@ -250,16 +282,11 @@ impl Forward {
         lane
     }
 
-    /// The target as a label of metrics. Labels outlive the lanes: each target that requests name would add its own.
+    /// The target as a label of metrics: as its spool is called, behind `spool:`.
     fn label_of(&self, name: &TargetName) -> String {
-        let label = name.label();
-        let mut labels = locked(&self.labels);
-        if labels.len() < NAMED_TARGETS {
-            labels.insert(label.clone());
-        }
-        match labels.contains(&label) {
-            true => label,
-            false => "other".to_owned(),
+        match locked(&self.named).contains(name.as_str()) {
+            true => name.as_str().to_owned(),
+            false => DYNAMIC.to_owned(),
         }
     }
 
@@ -304,6 +331,13 @@ impl Forward {
             .collect();
         views.sort_by(|a, b| a.target.cmp(&b.target));
         views
+    }
+}
+
+fn found_under_way() -> Doubled {
+    Doubled {
+        target: Name("".into()),
+        cause: "restart",
     }
 }
 

@@ -12,7 +12,7 @@ use super::backoff::backoff;
 use super::lane::Lane;
 use super::settings::Order;
 use super::{AckPlan, Forward, Undelivered};
-use crate::integration::{Answer, Request, TargetError};
+use crate::integration::{Answer, Request, TargetError, TargetName};
 use crate::store::{NewKey, NewRecord, Once, Reason, Settlement};
 
 /// The longest order key that a store takes.
@@ -150,8 +150,8 @@ impl Forward {
 
     /// Whether a record with this key waits in the target's spool; `None`: the store cannot say. While the spool is empty
     /// this is one look at a number.
-    pub(super) async fn spool_says(&self, lane: &Lane, key: &str) -> Option<bool> {
-        let target = lane.name.as_str();
+    pub(super) async fn spool_says(&self, target: &TargetName, key: &str) -> Option<bool> {
+        let target = target.as_str();
         let store = self.targets.open_store().ok()?;
         if store.spool_depth(target).depth == 0 {
             return Some(false);

@@ -68,6 +68,9 @@ impl Bench {
         let targets = Arc::new(Targets::new(aws::Clients::for_tests(&fake.address), store));
         let metrics = Metrics::new();
         let forward = Forward::new(targets.clone(), settings, metrics.clone());
+        for target in [QUEUE, LEDGER, "kinesis:s"] {
+            forward.expect(TargetName::read(target).unwrap(), true);
+        }
         forward.start();
         Bench {
             directory,
@@ -108,11 +111,16 @@ impl Bench {
         until(|| async { self.depth(target) == 0 }).await;
     }
 
-    fn metric(&self, line: &str) -> u64 {
+    fn exposition(&self) -> String {
         let mut registry = prometheus_client::registry::Registry::with_prefix("penstock");
         self.metrics.register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    fn metric(&self, line: &str) -> u64 {
+        let text = self.exposition();
         let value = text.lines().find_map(|found| found.strip_prefix(line));
         value.map_or(0, |value| value.trim().parse().unwrap())
     }
@@ -188,10 +196,10 @@ async fn a_spooled_record_is_answered_under_its_id_and_forwarded() {
     bench.empty(QUEUE).await;
     assert_eq!(bench.fake.bodies(), ["a"]);
     assert_eq!(
-        bench.metric(r#"penstock_spooled_records_total{target="sqs:q",why="mode"}"#),
+        bench.metric(r#"penstock_spooled_records_total{target="sqs:https://sqs.eu-west-1.amazonaws.com/1/q",why="mode"}"#),
         1
     );
-    until(|| async { bench.metric(r#"penstock_forwarded_records_total{target="sqs:q"}"#) == 1 })
+    until(|| async { bench.metric(r#"penstock_forwarded_records_total{target="sqs:https://sqs.eu-west-1.amazonaws.com/1/q"}"#) == 1 })
         .await;
 }
 
@@ -262,7 +270,7 @@ async fn a_call_that_succeeds_after_the_budget_takes_its_copy_back() {
     bench.empty(QUEUE).await;
     assert_eq!(bench.fake.heard().len(), 1, "sent once");
     assert_eq!(
-        bench.metric(r#"penstock_spooled_records_total{target="sqs:q",why="budget"}"#),
+        bench.metric(r#"penstock_spooled_records_total{target="sqs:https://sqs.eu-west-1.amazonaws.com/1/q",why="budget"}"#),
         1
     );
 }
@@ -276,7 +284,7 @@ async fn a_call_that_fails_after_the_budget_is_repeated_from_the_spool() {
     bench.empty(QUEUE).await;
     assert_eq!(bench.fake.bodies(), ["a", "a"]);
     assert_eq!(
-        bench.metric(r#"penstock_possible_duplicates_total{target="sqs:q",cause="unknown"}"#),
+        bench.metric(r#"penstock_possible_duplicates_total{target="sqs:https://sqs.eu-west-1.amazonaws.com/1/q",cause="unknown"}"#),
         1
     );
 }
@@ -337,7 +345,7 @@ async fn a_later_record_of_a_key_never_overtakes_one_that_is_spooled() {
         .collect();
     assert_eq!(reds, ["r2", "r3", "r4"]);
     assert_eq!(
-        bench.metric(r#"penstock_spooled_records_total{target="sqs:q.fifo",why="order"}"#),
+        bench.metric(r#"penstock_spooled_records_total{target="sqs:https://sqs.eu-west-1.amazonaws.com/1/q.fifo",why="order"}"#),
         2
     );
 }

@@ -305,6 +305,14 @@ impl Request {
         TargetName::new(Service::EventBridge, bus, self.region.as_deref())
     }
 
+    /// The target, if it is the same for every request.
+    pub(super) fn target_of(compiled: &Compiled) -> Option<TargetName> {
+        let region = Param::constant_if_any(&compiled.region)?.map(String::as_str);
+        let bus =
+            Param::constant_if_any(&compiled.event_bus_name)?.map_or("default", String::as_str);
+        Some(TargetName::new(Service::EventBridge, bus, region))
+    }
+
     /// As PutEvents counts its entries.
     pub(super) fn size(&self) -> usize {
         let [entry] = &self.entries;

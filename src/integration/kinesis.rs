@@ -235,6 +235,13 @@ impl Request {
         TargetName::new(Service::Kinesis, &self.stream_name, region)
     }
 
+    /// The target, if it is the same for every request.
+    pub(super) fn target_of(compiled: &Compiled) -> Option<TargetName> {
+        let region = Param::constant_if_any(&compiled.region)?.map(String::as_str);
+        let stream = compiled.stream_name.constant()?;
+        Some(TargetName::new(Service::Kinesis, stream, region))
+    }
+
     pub(super) fn partition_key(&self) -> &str {
         &self.partition_key
     }

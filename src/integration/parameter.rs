@@ -180,6 +180,14 @@ impl<T: Clone> Param<T> {
         }
     }
 
+    /// The value of an optional parameter, if it is the same for every request.
+    pub(super) fn constant_if_any(param: &Option<Param<T>>) -> Option<Option<&T>> {
+        match param {
+            None => Some(None),
+            Some(param) => param.constant().map(Some),
+        }
+    }
+
     /// The value, if it is the same for every request.
     pub(super) fn constant(&self) -> Option<&T> {
         match self {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::refusal::Service;
-use super::{Call, Request};
+use super::{Call, Compiled, Integration, Request, event_bridge, kinesis, sqs, step_functions};
 
 /// A target among all services: service, the name under which routes know it, and the region where a call names one
 /// that the name does not. Its text ([`TargetName::as_str`]) is kept beside spooled records and reads back with
@@ -95,13 +95,6 @@ impl TargetName {
         }
     }
 
-    /// As a label of metrics: the service and the last part of the name, `sqs:orders`.
-    pub fn label(&self) -> String {
-        let plain = self.plain();
-        let last = plain.rsplit(['/', ':']).next().unwrap_or(plain);
-        format!("{}:{last}", scheme(self.service))
-    }
-
     /// What one call to it may carry.
     pub fn batch_limits(&self) -> BatchLimits {
         match self.service {
@@ -127,6 +120,21 @@ fn scheme(service: Service) -> &'static str {
         Service::StepFunctions => "states",
         Service::AppConfig => "appconfig",
         Service::Mock => "mock",
+    }
+}
+
+impl Integration {
+    /// The target, for calls that store a record at AWS, if it is the same for every request.
+    pub fn target(&self) -> Option<TargetName> {
+        match &self.0.compiled {
+            Compiled::SqsSendMessage(compiled) => sqs::SendRequest::target_of(compiled),
+            Compiled::KinesisPutRecord(compiled) => kinesis::Request::target_of(compiled),
+            Compiled::EventBridgePutEvents(compiled) => event_bridge::Request::target_of(compiled),
+            Compiled::StepFunctionsStartExecution(compiled) => {
+                step_functions::StartRequest::target_of(compiled)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -184,52 +192,46 @@ mod tests {
 
     #[test]
     fn a_target_is_named_by_service_name_and_the_region_that_the_name_does_not_say() {
-        for (json, text, plain, label) in [
+        for (json, text, plain) in [
             (
                 r#"{"SQS-SendMessage":{"QueueUrl":"https://sqs.eu-west-1.amazonaws.com/1/orders","MessageBody":"$request.body"}}"#,
                 "sqs:https://sqs.eu-west-1.amazonaws.com/1/orders",
                 "https://sqs.eu-west-1.amazonaws.com/1/orders",
-                "sqs:orders",
             ),
             (
                 r#"{"SQS-SendMessage":{"QueueUrl":"http://127.0.0.1:4566/1/orders","MessageBody":"$request.body","Region":"us-east-1"}}"#,
                 "sqs:http://127.0.0.1:4566/1/orders@us-east-1",
                 "http://127.0.0.1:4566/1/orders",
-                "sqs:orders",
             ),
             (
                 r#"{"Kinesis-PutRecord":{"StreamName":"clicks","Data":"x","PartitionKey":"k","Region":"eu-west-1"}}"#,
                 "kinesis:clicks@eu-west-1",
                 "clicks",
-                "kinesis:clicks",
             ),
             (
                 r#"{"EventBridge-PutEvents":{"Detail":"{}","DetailType":"t","Source":"s"}}"#,
                 "events:default",
                 "default",
-                "events:default",
             ),
             (
                 r#"{"StepFunctions-StartExecution":{"StateMachineArn":"arn:aws:states:eu-west-1:1:stateMachine:flow"}}"#,
                 "states:arn:aws:states:eu-west-1:1:stateMachine:flow",
                 "arn:aws:states:eu-west-1:1:stateMachine:flow",
-                "states:flow",
             ),
             (
                 r#"{"StepFunctions-StartExecution":{"StateMachineArn":"arn:aws:states:eu-west-1:1:stateMachine:flow","Region":"us-east-1"}}"#,
                 "states:arn:aws:states:eu-west-1:1:stateMachine:flow@us-east-1",
                 "arn:aws:states:eu-west-1:1:stateMachine:flow",
-                "states:flow",
             ),
         ] {
             let name = request(json).target().unwrap();
-            assert_eq!(
-                (name.as_str(), name.plain(), name.label().as_str()),
-                (text, plain, label)
-            );
+            assert_eq!((name.as_str(), name.plain()), (text, plain));
+            assert_eq!(compile(json).target(), Some(name.clone()));
             assert_eq!(TargetName::read(text), Some(name));
         }
         assert_eq!(request(r#"{"Mock":{}}"#).target(), None);
+        let named_by_requests = r#"{"Kinesis-PutRecord":{"StreamName":"$request.header.x-a","Data":"x","PartitionKey":"k"}}"#;
+        assert_eq!(compile(named_by_requests).target(), None);
         for stranger in ["", "sqs", "sqs:", "ftp:x"] {
             assert_eq!(TargetName::read(stranger), None);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::authn::api_key::ApiKeys;
 use crate::config::{Dialect, TrailingSlash};
-use crate::forward::Forward;
+use crate::forward::{AckMode, Forward};
 use crate::integration::Targets;
 use crate::limit::{Bucket, Slots};
 use crate::telemetry::Metrics;
@@ -36,7 +36,16 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
     let mut matcher = Matcher::default();
     let mut routes = Vec::new();
     for route in &blueprint.routes {
+        for integration in std::iter::once(&route.integration).chain(&route.copies) {
+            if let Some(target) = integration.target() {
+                let spools = route.ack.mode != AckMode::Target;
+                shared.forward.expect(target, spools);
+            }
+        }
         let key = Name(route.key.to_string().into());
+        if route.idempotency.is_some() {
+            shared.metrics.expect_keys(&key);
+        }
         let facts = RouteFacts {
             api: blueprint.api.clone(),
             stage: stage.clone(),

@@ -1,5 +1,5 @@
 //! The metrics of the way from here to the targets: what is spooled and why, what is forwarded, what comes to nothing,
-//! and how the breakers stand. Targets are named by their service and the last part of their name.
+//! and how the breakers stand. Targets that routes name are told apart by their full names; `dynamic` stands for the others.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -14,10 +14,13 @@ pub struct ByTarget {
     pub target: Name,
 }
 
+/// Why a record is spooled.
+pub const SPOOLED_WHY: [&str; 6] = ["mode", "breaker", "order", "budget", "failed", "setup"];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct SpooledWhy {
     pub target: Name,
-    /// `mode`, `breaker`, `order`, `budget`, `failed`, `setup`.
+    /// One of [`SPOOLED_WHY`].
     pub why: &'static str,
 }
 

@@ -73,12 +73,22 @@ pub struct ByPhase {
     pub phase: &'static str,
 }
 
+/// What an idempotency key turns out to be; and `taken_over`, beside the others, where an earlier request ended without a
+/// word: what it was to store may be stored twice.
+pub const KEY_RESULTS: [&str; 6] = [
+    "new",
+    "replayed",
+    "in_flight",
+    "mismatch_refused",
+    "mismatch_stored",
+    "taken_over",
+];
+
 /// Labels of a request that brought an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KeyUse {
     pub route: Name,
-    /// `new`, `replayed`, `in_flight`, `mismatch_refused`, `mismatch_stored`; and `taken_over`, beside the others, where an
-    /// earlier request ended without a word: what it was to store may be stored twice.
+    /// One of [`KEY_RESULTS`].
     pub result: &'static str,
 }
 
@@ -246,6 +256,17 @@ impl Metrics {
         }
     }
 
+    /// What is counted of a route's idempotency keys is there from now on, at zero where nothing has been counted.
+    pub fn expect_keys(&self, route: &Name) {
+        for result in KEY_RESULTS {
+            let labels = KeyUse {
+                route: route.clone(),
+                result,
+            };
+            drop(self.idempotency_keys.get_or_create(&labels));
+        }
+    }
+
     /// Registers every metric. `ended` must be read before `received` for the ledger to balance, so `in_flight` is
     /// not among them: [`Metrics::in_flight`] computes it, and the admin listener writes it.
     pub fn register(&self, registry: &mut Registry) {
@@ -371,6 +392,7 @@ mod tests {
             })
             .inc_by(2);
         metrics.received.inc_by(7);
+        metrics.expect_keys(&Name("POST /orders".into()));
         let mut registry = Registry::with_prefix("penstock");
         metrics.register(&mut registry);
         let mut text = String::new();
@@ -383,6 +405,12 @@ mod tests {
         );
         assert!(
             text.contains("penstock_phase_seconds_count{phase=\"store\"} 0"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "penstock_idempotency_keys_total{route=\"POST /orders\",result=\"replayed\"} 0"
+            ),
             "{text}"
         );
         assert_eq!(Metrics::in_flight(metrics.received.get(), &text), 2);

@@ -33,8 +33,8 @@ def test_the_breaker_opens_after_so_many_failures_and_spares_an_ill_target(gatew
     assert detail["breaker"] == "open" and "Throttled" in detail["lastError"], detail
     assert one.admin("/readyz").status == 200
     metrics = one.metrics()
-    assert metrics.value("penstock_breaker_state", target="sqs:orders", state="open") == 1
-    assert metrics.value("penstock_breaker_state", target="sqs:orders", state="closed") == 0
+    assert metrics.value("penstock_breaker_state", target=f"sqs:{QUEUE}", state="open") == 1
+    assert metrics.value("penstock_breaker_state", target=f"sqs:{QUEUE}", state="closed") == 0
     assert metrics.value("penstock_breaker_transitions_total", state="open") == 1
     calls = len(target.calls)
     assert calls >= 5  # one was well; four failures opened it
@@ -57,8 +57,8 @@ def test_the_breaker_closes_after_recovery_and_not_at_the_first_success(gateway,
     settled(one)
     eventually(lambda: breaker(one) == "closed", 10, "a closed breaker")
     metrics = one.metrics()
-    assert metrics.value("penstock_breaker_transitions_total", target="sqs:orders", state="half-open") >= 1
-    assert metrics.value("penstock_breaker_transitions_total", target="sqs:orders", state="closed") == 1
+    assert metrics.value("penstock_breaker_transitions_total", target=f"sqs:{QUEUE}", state="half-open") >= 1
+    assert metrics.value("penstock_breaker_transitions_total", target=f"sqs:{QUEUE}", state="closed") == 1
     accepted(post(one, "/SQS-SendMessage", b"direct again"), "target")
     assert target.duplicates() == 0
     # the first calls that got through found out how it was: one record each

@@ -107,7 +107,9 @@ async fn a_poison_record_is_a_dead_letter_and_its_group_goes_on() {
     assert_eq!(bench.fake.bodies(), ["a", "poison", "b"]);
     assert_eq!(bench.store().spool_depth(LEDGER).dead_letters, 1);
     for metric in ["dead_letters", "order_gaps"] {
-        let line = format!(r#"penstock_{metric}_total{{target="sqs:q.fifo"}}"#);
+        let line = format!(
+            r#"penstock_{metric}_total{{target="sqs:https://sqs.eu-west-1.amazonaws.com/1/q.fifo"}}"#
+        );
         until(|| async { bench.metric(&line) == 1 }).await;
     }
 }

@@ -88,17 +88,38 @@ async fn the_spool_does_not_send_what_a_request_still_sends_itself() {
 }
 
 #[tokio::test]
-async fn targets_that_requests_name_do_not_each_get_a_label_for_ever() {
+async fn what_a_spool_counts_is_there_before_it_happens() {
     let bench = Bench::new(ok).await;
-    let label = |n: usize| {
-        let name = format!("sqs:https://sqs.eu-west-1.amazonaws.com/1/q{n}");
-        bench.forward.label_of(&TargetName::read(&name).unwrap())
-    };
-    let labels: HashSet<String> = (0..3 * NAMED_TARGETS).map(label).collect();
-    assert_eq!(labels.len(), NAMED_TARGETS + 1);
-    assert_eq!(
-        (label(0).as_str(), label(NAMED_TARGETS).as_str()),
-        ("sqs:q0", "other")
+    let text = bench.exposition();
+    for name in [
+        "spooled_records",
+        "forwarded_records",
+        "dead_letters",
+        "order_gaps",
+        "possible_duplicates",
+        "breaker_transitions",
+    ] {
+        let line = format!("penstock_{name}_total{{target=\"{QUEUE}\"");
+        assert!(text.contains(&line), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn targets_that_requests_name_share_a_label_and_leave_no_lanes_behind() {
+    let bench = Bench::new(|_: &Heard| error(400, "QueueDoesNotExist")).await;
+    let ack = parcel(Target, &[SEND], "a").ack;
+    for n in 0..KEPT_TARGETS + 10 {
+        let json = SEND.replace("1/q", &format!("1/q{n}"));
+        let request = map(&compile(&json), b"a").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let calling = bench.forward.call_target(request, &ack, "r", deadline);
+        assert!(calling.await.is_err());
+    }
+    assert_eq!(locked(&bench.forward.lanes).len(), KEPT_TARGETS);
+    let text = bench.exposition();
+    assert!(
+        text.contains("target=\"dynamic\"") && !text.contains("1/q7\""),
+        "{text}"
     );
 }
 

@@ -345,6 +345,16 @@ impl Compiled {
     }
 }
 
+fn named(queue: &Queue, asked: Option<&str>) -> TargetName {
+    match queue {
+        Queue::Embedded(name) => TargetName::new(Service::Sqs, &format!("queue:{name}"), None),
+        Queue::Aws { url, region } => {
+            // the queue's own region wins
+            TargetName::new(Service::Sqs, url, asked.filter(|_| region.is_none()))
+        }
+    }
+}
+
 impl Request {
     /// Body and attributes together, as SQS counts them.
     pub(in crate::integration) fn size(&self) -> usize {
@@ -366,13 +376,14 @@ impl Request {
     }
 
     pub(in crate::integration) fn target(&self) -> TargetName {
-        match &self.queue {
-            Queue::Embedded(name) => TargetName::new(Service::Sqs, &format!("queue:{name}"), None),
-            Queue::Aws { url, region } => {
-                let named = self.region().filter(|_| region.is_none());
-                TargetName::new(Service::Sqs, url, named)
-            }
-        }
+        named(&self.queue, self.region())
+    }
+
+    /// The target, if it is one of AWS and the same for every request.
+    pub(in crate::integration) fn target_of(compiled: &Compiled) -> Option<TargetName> {
+        let queue = compiled.address.queue.constant()?;
+        let region = Param::constant_if_any(&compiled.address.region)?.map(String::as_str);
+        matches!(queue, Queue::Aws { .. }).then(|| named(queue, region))
     }
 
     /// The message group, where the queue keeps its order.

@@ -155,12 +155,21 @@ impl StartExecution {
     }
 }
 
+/// A machine's ARN says its region.
+fn named(arn: &str, region: Option<&str>) -> TargetName {
+    let other = region.filter(|region| arn.split(':').nth(3) != Some(region));
+    TargetName::new(Service::StepFunctions, arn, other)
+}
+
 impl Request {
     pub(in crate::integration) fn target(&self) -> TargetName {
-        let arn = &self.state_machine_arn;
-        let region = self.region.as_deref();
-        let named = region.filter(|region| arn.split(':').nth(3) != Some(region));
-        TargetName::new(Service::StepFunctions, arn, named)
+        named(&self.state_machine_arn, self.region.as_deref())
+    }
+
+    /// The target, if it is the same for every request.
+    pub(in crate::integration) fn target_of(compiled: &Compiled) -> Option<TargetName> {
+        let region = Param::constant_if_any(&compiled.region)?.map(String::as_str);
+        Some(named(compiled.state_machine_arn.constant()?, region))
     }
 
     pub(in crate::integration) fn size(&self) -> usize {

@@ -22,7 +22,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn refused() -> Settlement {
+pub(super) fn refused() -> Settlement {
     Settlement::Dead(Reason {
         code: "InvalidMessageContents".to_owned(),
         detail: "a character is out of range".to_owned(),
@@ -41,26 +41,26 @@ impl Fixture {
         Fixture::with(Vec::new()).await
     }
 
-    async fn spool(&self, key: Option<&str>, call: &str) -> i64 {
+    pub(super) async fn spool(&self, key: Option<&str>, call: &str) -> i64 {
         self.spool_one(record(key, call)).await.number
     }
 
-    async fn spool_one(&self, record: NewRecord) -> Spooled {
+    pub(super) async fn spool_one(&self, record: NewRecord) -> Spooled {
         let spooled = self.store.spool(vec![record], None).await.unwrap();
         new(spooled).pop().unwrap()
     }
 
-    async fn take(&self, max_records: usize) -> Vec<Parcel> {
+    pub(super) async fn take(&self, max_records: usize) -> Vec<Parcel> {
         let taken = self.store.take_parcels(TARGET, max_records, MUCH).await;
         taken.unwrap()
     }
 
-    async fn settle(&self, number: i64, settlement: Settlement) {
+    pub(super) async fn settle(&self, number: i64, settlement: Settlement) {
         let settlements = vec![(number, settlement)];
         self.store.settle(TARGET, settlements).await.unwrap();
     }
 
-    fn spool_stats(&self) -> QueueStats {
+    pub(super) fn spool_stats(&self) -> QueueStats {
         self.stats(&spool_queue(TARGET))
     }
 }
@@ -568,57 +568,4 @@ async fn a_reservation_the_records_and_the_answer_are_one() {
         ("first", receipt.clone())
     );
     assert_eq!(t.spool_stats().ledger.accepted, 1);
-}
-
-#[tokio::test]
-async fn what_a_target_refused_goes_back_to_its_spool_in_the_order_of_its_key() {
-    let t = Fixture::without_queues().await;
-    let mut numbers = Vec::new();
-    for (key, call) in [(Some("k"), "k1"), (Some("k"), "k2"), (None, "free")] {
-        numbers.push(t.spool(key, call).await);
-    }
-    for number in &numbers {
-        t.take(10).await;
-        t.settle(*number, refused()).await;
-    }
-    let k3 = t.spool(Some("k"), "k3").await;
-    let source = dead_letter_queue(TARGET);
-    assert_eq!(t.stats(&source).visible, 3);
-    let elsewhere = NewMove {
-        destination: Some("elsewhere".into()),
-        ..redrive::from(&source)
-    };
-    let answer = t.store.start_move(elsewhere).await;
-    assert!(matches!(answer, Err(MoveError::Invalid(_))), "{answer:?}");
-    let spool_itself = redrive::from(&spool_queue(TARGET));
-    let answer = t.store.start_move(spool_itself).await;
-    assert!(matches!(answer, Err(MoveError::Store(_))), "{answer:?}");
-    let task = t.completed(redrive::from(&source)).await;
-    assert_eq!(task.moved, 3);
-    assert_eq!(t.stats(&source).depth(), 0);
-    let ledger = t.spool_stats().ledger;
-    assert_eq!((ledger.dead_lettered, ledger.imported), (3, 3));
-    let file = rusqlite::Connection::open(t.directory.path().join("store.db")).unwrap();
-    let deaths: i64 = file
-        .query_row("SELECT count(*) FROM death", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(deaths, 0);
-    // One of each key at a time; what comes back comes last.
-    let mut order = Vec::new();
-    while let taken = t.take(10).await
-        && !taken.is_empty()
-    {
-        for parcel in taken {
-            let call = String::from_utf8(parcel.call.to_vec()).unwrap();
-            assert_eq!(parcel.attempts, 1, "{call}");
-            assert_eq!(parcel.context, format!("{{\"of\":\"{call}\"}}"));
-            assert_eq!(parcel.key.is_none(), call == "free");
-            order.push(call);
-            t.settle(parcel.number, Settlement::Forwarded).await;
-        }
-    }
-    order.retain(|call| call != "free");
-    assert_eq!(order, ["k3", "k1", "k2"]);
-    assert_eq!(t.store.spool_depth(TARGET), SpoolDepth::default());
-    assert!(k3 > numbers[2]);
 }
