@@ -18,6 +18,7 @@ use crate::model::value::Span;
 pub use failure::Failure;
 use reach::Reach;
 pub use reach::log_to_terminal;
+pub use text::messages;
 
 /// Look into queues, spools and dead letters, and move or remove what is in them
 #[derive(Debug, Args)]
