@@ -213,11 +213,15 @@ def test_a_spool_and_its_dead_letters_running_and_stopped(gateway, fake):
     text = reach("peek", "dead:invoices", "--body").stdout
     assert "InvalidMessageContents" in text and sent.json()["requestId"] in text and "bad" in text
     assert "queue peek" in reach("receive", "spool:invoices", code=1).stderr
-    assert "may be any of 2" in reach("peek", "invoices", code=1).stderr
+    spooled = reach("peek", "invoices").stdout
+    assert "\n    kept\n" in spooled and " bytes" in spooled and "receivedAt 20" in spooled, spooled
+    eventually(lambda: "  attempts   " in reach("peek", "invoices").stdout, 20, "an attempt")
+    assert "received " not in reach("peek", "invoices").stdout
+    assert "may be any of 2" in reach("purge", "invoices", "--yes", code=1).stderr
     assert one.stop(30) in (0, 4)
     reach = Reach(one, True)
     assert reach.json("peek", "dead:invoices")["messages"][0]["death"] == letter["death"]
-    assert reach.json("redrive", "dead:invoices")["moved"] == 1
+    assert reach.json("redrive", "invoices")["moved"] == 1
     lines = [json.loads(line) for line in reach("export", "spool:invoices").stdout.splitlines()]
     assert sorted(word for line in lines for word in ("bad", "kept") if word in line["body"]) == ["bad", "kept"]
     fake.always("SQS-SendMessage", fake_aws.Usual())
