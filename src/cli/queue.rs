@@ -120,6 +120,9 @@ struct Redrive {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// End the redrive that runs; what has been moved stays moved
+    #[arg(long, conflicts_with_all = ["to", "rate", "only", "dry_run"])]
+    cancel: bool,
 }
 
 /// Delete all messages of a queue

@@ -190,6 +190,26 @@ def test_redrive_brings_dead_letters_back(reach):
     assert "no queue's dead letters" in reach("redrive", "orders", code=1).stderr
 
 
+def test_a_redrive_that_runs_is_cancelled_and_what_was_moved_stays_moved(gateway):
+    one = gateway(config(ROUTES, queues=QUEUES))
+    for number in range(20):
+        assert one.request("POST", "/orders", str(number)).status == 202
+    reach = Reach(one, False)
+    for _ in range(2):
+        reach("receive", "orders", "-n", "20", "--visibility-timeout", "0s")
+    assert reach.queue("orders-dead")["visible"] == 20
+    assert "no such task" in reach("redrive", "orders-dead", "--cancel", code=1).stderr
+    slow = subprocess.Popen(
+        [BINARY, "queue", "redrive", "orders-dead", "--rate", "1", *map(str, reach.arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: reach.queue("orders")["visible"] > 0, 20, "a first message")
+    assert "it was cancelled" in reach("redrive", "orders-dead", "--cancel").stdout
+    _, said = slow.communicate(timeout=20)
+    assert slow.returncode == 1 and "it was cancelled" in said, said
+    queues = {queue["name"]: queue["visible"] for queue in reach.json("ls")["queues"]}
+    assert 0 < queues["orders"] < 20 and queues["orders"] + queues["orders-dead"] == 20
+
+
 # ---- spools ----
 
 def test_a_spool_and_its_dead_letters_running_and_stopped(gateway, fake):
