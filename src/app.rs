@@ -299,7 +299,7 @@ async fn drain_all(
 ) -> Ended {
     let within = deadline.saturating_duration_since(Instant::now());
     tracing::info!(
-        within_seconds = within.as_secs_f64(),
+        within_seconds = within.as_secs_f64().round() as u64,
         "Shutting down; a second signal ends it at once"
     );
     gateway.drain();

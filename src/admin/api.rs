@@ -26,6 +26,7 @@ enum Verb {
     Receive,
     Delete,
     Redrive,
+    Cancel,
     Purge,
 }
 
@@ -37,6 +38,7 @@ impl Verb {
             "receive" => Verb::Receive,
             "delete" => Verb::Delete,
             "redrive" => Verb::Redrive,
+            "cancel" => Verb::Cancel,
             "purge" => Verb::Purge,
             _ => return None,
         })
@@ -142,6 +144,12 @@ async fn perform(
             let begun = queues.redrive(queue, body_of(request).await?).await?;
             tracing::info!(queue, "A redrive was begun by an operator");
             ok(&begun)
+        }
+        Verb::Cancel => {
+            let Nothing {} = body_of(request).await?;
+            let ended = queues.cancel(queue).await?;
+            tracing::info!(queue, "A redrive was cancelled by an operator");
+            ok(&ended)
         }
         Verb::Purge => {
             let Nothing {} = body_of(request).await?;

@@ -175,7 +175,7 @@ const INDEX: &str = "Penstock, admin listener\n\n\
     /v1/queues  the queues, spools and dead letters, as JSON\n\
     /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
     /v1/queues/NAME/moves     how redrives go\n\
-    POST /v1/queues/NAME/receive, /delete, /redrive, /purge: see docs/queues.md\n";
+    POST /v1/queues/NAME/receive, /delete, /redrive, /cancel, /purge: see docs/queues.md\n";
 
 impl Answers {
     async fn serve(self, bound: Bound, drain: Drain) {

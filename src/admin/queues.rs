@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{MoveState, MoveTask, NewMove, Receive, Store};
+use crate::store::{MoveError, MoveState, MoveTask, NewMove, Receive, Store};
 
 pub use refused::Refused;
 pub use view::{
@@ -92,7 +92,7 @@ pub struct Moves {
     pub moves: Vec<MoveView>,
 }
 
-/// A task has begun.
+/// A task has begun, or has been told to end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Begun {
     pub handle: String,
@@ -194,6 +194,19 @@ impl Queues {
         };
         let handle = self.0.start_move(task).await?;
         Ok(Begun { handle })
+    }
+
+    /// Ends the task that runs; its handle. What has been moved stays moved.
+    pub async fn cancel(&self, queue: &str) -> Result<Begun, Refused> {
+        let tasks = self.0.moves(queue).await?;
+        let running = |task: &MoveTask| task.state == MoveState::Running;
+        let Some(task) = tasks.into_iter().find(running) else {
+            return Err(MoveError::NoSuchTask.into());
+        };
+        self.0.cancel_move(&task.handle).await?;
+        Ok(Begun {
+            handle: task.handle,
+        })
     }
 
     /// The tasks of a source, newest first.

@@ -10,11 +10,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::load::compiled;
 use super::table::table;
 use super::{Exit, print};
-use crate::drill::{self, Drill as Prepared, Fault, Refusal, Report, Row, Settings};
+use crate::drill::{
+    self, BrokeOff, Drill as Prepared, Fault, Impossible, Refusal, Report, Row, Settings,
+};
 
 const RESULT: &str = "Exit codes:
   0  nothing that was acknowledged is missing, out of order or altered, and every fault was felt
-  1  something is, or a fault that was promised did not happen; the ids are listed
+  1  something is, or a fault that was promised did not happen; the ids are listed. Also when every route wants
+     credentials that were not given
   2  the command line makes no sense
   3  the gateway or the fake target cannot be started";
 
@@ -111,9 +114,6 @@ impl Drill {
             return Exit::Ok;
         }
         eprintln!("seed {seed}; the same again: --seed {seed}");
-        for impossible in prepared.impossible() {
-            eprintln!("without {}: {}", impossible.fault, impossible.why);
-        }
         self.carry_out(prepared)
     }
 
@@ -147,7 +147,10 @@ impl Drill {
             }
             Some(Err(error)) => {
                 eprintln!("error: {error}");
-                Exit::CannotStart
+                match error {
+                    BrokeOff::Unauthorized { .. } => Exit::Problems,
+                    _ => Exit::CannotStart,
+                }
             }
             None => {
                 eprintln!("error: interrupted, so there is no ledger");
@@ -172,9 +175,7 @@ impl Drill {
         for step in prepared.steps() {
             text += &format!("{step}\n");
         }
-        for impossible in prepared.impossible() {
-            text += &format!("without {}: {}\n", impossible.fault, impossible.why);
-        }
+        text += &left_out(prepared.impossible());
         print(&text);
     }
 }
@@ -196,6 +197,21 @@ fn by_the_clock() -> u64 {
     now.map_or(1, |now| now.as_millis() as u64 % 1_000_000)
 }
 
+/// A line for each reason.
+fn left_out(impossible: &[Impossible]) -> String {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for one in impossible {
+        match reasons.iter_mut().find(|(why, _)| *why == one.why) {
+            Some((_, faults)) => faults.push(one.fault.to_string()),
+            None => reasons.push((one.why, vec![one.fault.to_string()])),
+        }
+    }
+    reasons
+        .iter()
+        .map(|(why, faults)| format!("without {}: {why}\n", faults.join(", ")))
+        .collect()
+}
+
 fn shown(report: &Report) -> String {
     let faults: Vec<Vec<String>> = report
         .faults
@@ -213,9 +229,7 @@ fn shown(report: &Report) -> String {
     if let Some(disk) = &report.disk {
         text += &format!("the disk: {disk}\n");
     }
-    for impossible in &report.impossible {
-        text += &format!("without {}: {}\n", impossible.fault, impossible.why);
-    }
+    text += &left_out(&report.impossible);
     let ledger = &report.ledger;
     let rows: Vec<Vec<String>> = ledger
         .routes

@@ -18,6 +18,7 @@ use crate::model::value::Span;
 pub use failure::Failure;
 use reach::Reach;
 pub use reach::log_to_terminal;
+pub use text::messages;
 
 /// Look into queues, spools and dead letters, and move or remove what is in them
 #[derive(Debug, Args)]
@@ -119,6 +120,9 @@ struct Redrive {
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// End the redrive that runs; what has been moved stays moved
+    #[arg(long, conflicts_with_all = ["to", "rate", "only", "dry_run"])]
+    cancel: bool,
 }
 
 /// Delete all messages of a queue

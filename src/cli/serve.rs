@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -140,7 +140,7 @@ fn banner(blueprint: &Blueprint, started: &Started) -> String {
         text += &format!("sqs on http://{address}\n");
     }
     if blueprint.store.needed {
-        text += &format!("store in {}\n", blueprint.store.path.display());
+        text += &format!("store in {}\n", tidy(&blueprint.store.path).display());
     }
     for Notice::Undeclared { queue, depth } in &started.notices {
         text += &format!(
@@ -161,6 +161,15 @@ fn banner(blueprint: &Blueprint, started: &Started) -> String {
         text += &format!("\ntry: {line}\n");
     }
     text
+}
+
+/// A path without the `.` that joining folders leaves in its midst: `./././data` is `data`.
+fn tidy(path: &Path) -> PathBuf {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    match parts.collect::<PathBuf>() {
+        here if here.as_os_str().is_empty() => PathBuf::from("."),
+        tidied => tidied,
+    }
 }
 
 /// A command that stores something, if a route without variables does.
@@ -196,4 +205,22 @@ fn curl(blueprint: &Blueprint, address: SocketAddr) -> Option<String> {
     Some(format!(
         "curl -i {method}{key}-d '{{\"hello\":\"world\"}}' http://{address}{stage}{path}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_shown_without_what_joining_leaves_in_it() {
+        for (path, shown) in [
+            ("././d1", "d1"),
+            ("gateway-0/./data", "gateway-0/data"),
+            ("/var/lib/./penstock", "/var/lib/penstock"),
+            ("../data", "../data"),
+            ("./.", "."),
+        ] {
+            assert_eq!(tidy(Path::new(path)), Path::new(shown), "{path}");
+        }
+    }
 }

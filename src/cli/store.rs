@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::queue::Failure;
+use super::queue::{Failure, messages};
 use super::table::table;
 use super::{Exit, print};
 use crate::store::{Clock, QueueSalvage, Salvage, salvage};
@@ -22,11 +22,15 @@ enum Command {
     Recover(Recover),
 }
 
-/// Save what can be read of a damaged store into a new file; the old files are set aside, never deleted
+/// Save what can be read of a damaged store into a new file; the old files are set aside, never deleted. A store with
+/// which nothing is wrong is left as it is
 #[derive(Debug, Args)]
 struct Recover {
     /// The store's folder
     directory: PathBuf,
+    /// Write a new file also where nothing is wrong with the old one
+    #[arg(long)]
+    force: bool,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -36,10 +40,12 @@ impl Store {
     pub fn run(&self) -> Exit {
         let Command::Recover(recover) = &self.command;
         super::queue::log_to_terminal();
-        match salvage(&recover.directory, &Clock::system()) {
+        match salvage(&recover.directory, &Clock::system(), recover.force) {
             Ok(salvage) => {
                 if recover.json {
                     print(&format!("{:#}\n", as_json(&salvage)));
+                } else if salvage.set_aside.is_empty() {
+                    print(&untouched(&salvage));
                 } else {
                     print(&report(&salvage));
                 }
@@ -52,6 +58,14 @@ impl Store {
             Err(error) => Failure::from(error).report(),
         }
     }
+}
+
+fn untouched(salvage: &Salvage) -> String {
+    let held = salvage.queues.iter().map(|queue| queue.saved).sum();
+    format!(
+        "nothing is wrong with the store and its {}; it was not changed (--force writes a new file all the same)\n",
+        messages(held)
+    )
 }
 
 fn report(salvage: &Salvage) -> String {
@@ -130,7 +144,7 @@ fn as_json(salvage: &Salvage) -> Value {
         })
         .collect();
     json!({
-        "whole": salvage.is_whole(), "queues": queues, "tables": tables, "lostCommits": salvage.lost_commits,
+        "sound": salvage.sound, "whole": salvage.is_whole(), "queues": queues, "tables": tables, "lostCommits": salvage.lost_commits,
         "unreadableBytes": salvage.unreadable_bytes, "stateRead": salvage.state_read,
         "setAside": salvage.set_aside.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
     })

@@ -1,6 +1,7 @@
 //! A client: sends its records one after the other, follows the gateway to its new address, and writes down what it
 //! was told. It never sends a record twice.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::asked::Asked;
@@ -83,6 +85,45 @@ pub struct Sent {
     pub told: Told,
 }
 
+/// One request to every route, one after the other, before the clients begin. `number`: none of theirs.
+pub async fn first_requests(number: u32, traffic: &Traffic, gateway: SocketAddr) -> Vec<Sent> {
+    let routes = traffic.routes.len();
+    let mut left: BTreeSet<usize> = (0..routes).collect();
+    let mut sent = Vec::new();
+    // Routes come by chance.
+    for next in 0..u32::try_from(routes).map_or(u32::MAX, |routes| routes.saturating_mul(1_000)) {
+        if left.is_empty() {
+            break;
+        }
+        let id = Id {
+            client: number,
+            number: next,
+        };
+        let record = Record::of(traffic.seed, id, routes);
+        if !left.remove(&record.route) {
+            continue;
+        }
+        let Some((_, request)) = traffic.request(&record, gateway) else {
+            continue;
+        };
+        let Ok(mut connection) = Connection::open(gateway).await else {
+            continue;
+        };
+        let tick = traffic.ticks.tick();
+        let told = match timeout(PATIENCE, traffic.tell(&mut connection, request)).await {
+            Ok(Some(told)) => told,
+            Ok(None) | Err(_) => Told::Nothing,
+        };
+        sent.push(Sent {
+            id,
+            route: record.route,
+            tick,
+            told,
+        });
+    }
+    sent
+}
+
 /// Sends until it is told to stop.
 pub async fn client(
     number: u32,
@@ -130,7 +171,7 @@ pub async fn client(
             live.to_target.fetch_add(1, Ordering::SeqCst);
         }
         let tick = traffic.ticks.tick();
-        let told = match tokio::time::timeout(PATIENCE, traffic.tell(&mut open, request)).await {
+        let told = match timeout(PATIENCE, traffic.tell(&mut open, request)).await {
             Ok(Some(told)) => {
                 connection = Some(open);
                 told

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Live, Sent, Traffic, client};
+use super::client::{Live, Sent, Told, Traffic, client, first_requests};
 use super::disk::{Disk, FULL};
 use super::folder::Folder;
 use super::gateway::{Gateway, NotRunning, Start};
@@ -75,7 +75,9 @@ pub async fn conduct(drill: Drill, say: &(dyn Fn(&str) + Sync)) -> Result<Report
         notes: Vec::new(),
     };
     conductor.gateway.serve(None).await?;
-    let sent = conductor.play().await;
+    let mut sent = conductor.knock().await?;
+    sent.extend(conductor.play().await);
+    sent.sort_by_key(|one| one.id);
     conductor.wind_up().await;
     let seen = conductor.look(&ticks).await?;
     let store = conductor.disk.store();
@@ -99,6 +101,35 @@ struct Conductor<'d> {
 }
 
 impl Conductor<'_> {
+    /// A first request to each route. Where all want credentials that were not given, nothing could be tried.
+    async fn knock(&self) -> Result<Vec<Sent>, BrokeOff> {
+        let Some(address) = *self.gateway.address().borrow() else {
+            return Ok(Vec::new());
+        };
+        let mut sent = first_requests(self.drill.settings.clients, &self.traffic, address).await;
+        sent.sort_by_key(|one| one.route);
+        let refusals: Option<Vec<String>> = sent
+            .iter()
+            .map(|one| match &one.told {
+                Told::Refused {
+                    status: status @ (401 | 403),
+                    code,
+                } => Some(match self.drill.routes.get(one.route) {
+                    Some(route) => format!("{}: {status} {code}", route.name),
+                    None => format!("{status} {code}"),
+                }),
+                _ => None,
+            })
+            .collect();
+        match refusals {
+            Some(refusals) if !refusals.is_empty() => Err(BrokeOff::Unauthorized {
+                refusals: refusals.join(", "),
+                given: !self.drill.settings.headers.is_empty(),
+            }),
+            _ => Ok(sent),
+        }
+    }
+
     /// Lets the clients send while the faults happen; what was sent.
     async fn play(&mut self) -> Vec<Sent> {
         let settings = &self.drill.settings;
@@ -131,7 +162,6 @@ impl Conductor<'_> {
                 Err(error) => self.failures.push(format!("a client broke off: {error}")),
             }
         }
-        sent.sort_by_key(|one| one.id);
         sent
     }
 

@@ -94,6 +94,15 @@ pub enum BrokeOff {
     Gateway(#[from] gateway::NotRunning),
     #[error("the store cannot be looked into: {0}")]
     Store(String),
+    #[error(
+        "every route refuses the first request ({refusals}); give {} -H 'name: value'",
+        if *given { "other credentials with" } else { "credentials with" }
+    )]
+    Unauthorized {
+        refusals: String,
+        /// Whether there were headers to send.
+        given: bool,
+    },
 }
 
 /// A drill that is ready to run.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::rejection::Rejection;
 use super::route::RouteError;
-use super::{admit, authenticate, authorize, cors, map, receive, route, verify};
+use super::{admit, authenticate, authorize, cors, map, once, receive, route, verify};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
@@ -124,6 +124,10 @@ fn follow(
     );
     let payload = verify::payload(permit, body.clone());
     x.decide(Phase::Verify, true, "no signature is asked for".to_owned());
+    let principal = caller.api_key_id();
+    if let Some(said) = once::explained(&found, call, &payload, principal, exchange)? {
+        x.decide(Phase::Verify, true, said);
+    }
     let requests = map::records(&found, call, &payload, exchange)?;
     let kinds: Vec<&str> = std::iter::once(&route.integration)
         .chain(&route.copies)

@@ -23,7 +23,8 @@ use crate::integration::{StoreState, TargetError};
 use crate::mapping::Expression;
 use crate::model::call::Call;
 use crate::model::request_id::RequestId;
-use crate::plan::Plan;
+use crate::model::value::Span;
+use crate::plan::{IdempotencyPlan, Plan};
 use crate::store::{Kept, Known, NewKey, Store};
 use crate::telemetry::Exchange;
 use crate::telemetry::metrics::{KeyUse, Metrics, Name};
@@ -70,11 +71,38 @@ pub(super) async fn entry(
     let Some(once) = &found.route.idempotency else {
         return Ok(Entry::Go(None));
     };
+    let Some(new) = brought(once, found, call, payload, principal, x)? else {
+        return Ok(Entry::Go(None));
+    };
+    let store = store(plan)?;
+    let looking = timeout(found.route.limits.timeout, store.known(&new)).await;
+    let known = looking.map_err(|_| TargetError::no_store(SLOW))?;
+    let known = known.map_err(TargetError::of_spool)?;
+    match known {
+        None => Ok(Entry::Go(Some(new))),
+        Some(Known::Mismatch) if once.stores_mismatched => {
+            count(&x.metrics(), &found.route.facts.key, "mismatch_stored");
+            Ok(Entry::Go(None))
+        }
+        Some(known) => known_answer(plan, found, call, payload, known, x).map(Entry::Replay),
+    }
+}
+
+/// The key that the request brings, which `$context.idempotencyId` is from here on; `None` if it brings none, and need
+/// not.
+fn brought(
+    once: &IdempotencyPlan,
+    found: &Found<'_>,
+    call: &Call,
+    payload: &Payload,
+    principal: Option<&str>,
+    x: &mut Exchange,
+) -> Result<Option<NewKey>, Rejection> {
     let Some(key) = key_of(&once.key, found, call, payload, x)? else {
         if once.required {
             return Err(KeyError::Missing(written(&once.key)).into());
         }
-        return Ok(Entry::Go(None));
+        return Ok(None);
     };
     let facts = &found.route.facts;
     let scope = [
@@ -99,18 +127,34 @@ pub(super) async fn entry(
         request_id: call.id.to_string(),
     };
     x.keyed(hex(&new.key));
-    let store = store(plan)?;
-    let looking = timeout(found.route.limits.timeout, store.known(&new)).await;
-    let known = looking.map_err(|_| TargetError::no_store(SLOW))?;
-    let known = known.map_err(TargetError::of_spool)?;
-    match known {
-        None => Ok(Entry::Go(Some(new))),
-        Some(Known::Mismatch) if once.stores_mismatched => {
-            count(&x.metrics(), &found.route.facts.key, "mismatch_stored");
-            Ok(Entry::Go(None))
-        }
-        Some(known) => known_answer(plan, found, call, payload, known, x).map(Entry::Replay),
-    }
+    Ok(Some(new))
+}
+
+/// What `penstock explain` says of the key: where it comes from and its digest, never the key itself. `None` where the
+/// route has no keys.
+pub(super) fn explained(
+    found: &Found<'_>,
+    call: &Call,
+    payload: &Payload,
+    principal: Option<&str>,
+    x: &mut Exchange,
+) -> Result<Option<String>, Rejection> {
+    let Some(once) = &found.route.idempotency else {
+        return Ok(None);
+    };
+    let origin = written(&once.key);
+    Ok(Some(
+        match brought(once, found, call, payload, principal, x)? {
+            Some(new) => format!(
+                "idempotency key from {origin}, id {}, kept for {}; whether it is known already is in the store",
+                hex(&new.key),
+                Span(new.ttl)
+            ),
+            None => {
+                format!("no idempotency key: the request has no {origin}, and need not have it")
+            }
+        },
+    ))
 }
 
 /// The answer to a request whose key is known.

@@ -1,6 +1,8 @@
 //! Salvaging a store whose file is damaged: every message that can be read and whose checksum is right goes into a new
 //! file, at its place in its queue; the old files are set aside and never changed.
 //!
+//! A store with which nothing is wrong is left as it is, unless a new file is wanted all the same.
+//!
 //! The work is done on a copy, beside the store, and takes up to twice the room of the damaged file. The new file takes
 //! the old one's name in the last step; a salvage that is cut off before leaves everything as it was.
 //!
@@ -40,7 +42,9 @@ pub use tables::Rows;
 /// What was saved and what was lost.
 #[derive(Clone, Debug)]
 pub struct Salvage {
-    /// The damaged files, under their new names.
+    /// Whether nothing was wrong: SQLite finds its file in order, and every message is there and at its place.
+    pub sound: bool,
+    /// The old files, under their new names; none where the store was left as it is.
     pub set_aside: Vec<PathBuf>,
     /// By name.
     pub queues: Vec<QueueSalvage>,
@@ -67,12 +71,13 @@ impl Salvage {
     }
 }
 
-/// Salvages the store in a directory. Blocks for as long as copying the file twice takes.
+/// Salvages the store in a directory. Blocks for as long as copying the file twice takes. A sound store is left as it is,
+/// unless `force` asks for a new file.
 ///
 /// # Errors
 /// [`OpenError::Locked`] at once if a process has the store. [`OpenError::NewerVersion`] for what a later version wrote.
 /// Whatever the error, the files are as they were.
-pub fn salvage(directory: &Path, clock: &Clock) -> Result<Salvage, OpenError> {
+pub fn salvage(directory: &Path, clock: &Clock, force: bool) -> Result<Salvage, OpenError> {
     let files = Files::within(directory);
     if !files.database.exists() {
         return Err(OpenError::Io {
@@ -84,6 +89,9 @@ pub fn salvage(directory: &Path, clock: &Clock) -> Result<Salvage, OpenError> {
     let stamp = stamp(clock);
     let work = Workplace::new(directory, &stamp)?;
     let (salvage, commits) = work.salvage(&files, clock)?;
+    if salvage.sound && !force {
+        return Ok(salvage);
+    }
     let set_aside = exchange(&files, &work, &stamp, commits)?;
     Ok(Salvage {
         set_aside,
@@ -133,6 +141,7 @@ impl Workplace {
                 known: schema::VERSION,
             });
         }
+        let in_order = unreadable_bytes == 0 && source.is_in_order();
         let image = File::open(&self.copy).map_err(io_failed)?;
         let target = Connection::open(&self.new.database).map_err(failed)?;
         let rebuilt = rebuild::rebuild(&source, &image, &target, synced).map_err(failed)?;
@@ -159,7 +168,8 @@ impl Workplace {
             .and_then(|file| file.sync_all())
             .map_err(io_failed)?;
         let lost_commits = rebuilt.commits.map_or(0, |known| (synced - known).max(0));
-        let salvage = Salvage {
+        let mut salvage = Salvage {
+            sound: false,
             set_aside: Vec::new(),
             queues: rebuilt.queues,
             tables: rebuilt.tables,
@@ -167,6 +177,8 @@ impl Workplace {
             unreadable_bytes,
             state_read: rebuilt.commits.is_some(),
         };
+        let all_placed = salvage.queues.iter().all(|queue| queue.found == 0);
+        salvage.sound = in_order && salvage.is_whole() && all_placed;
         Ok((salvage, commits))
     }
 }

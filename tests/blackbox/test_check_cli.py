@@ -253,6 +253,32 @@ def test_explain_prints_the_decision_and_the_exact_call_and_sends_nothing(tmp_pa
     assert fake.calls == [] and not (tmp_path / "data").exists()
 
 
+def test_explain_says_which_idempotency_key_was_found_and_never_shows_it(tmp_path):
+    url = "https://sqs.us-east-1.amazonaws.com/111122223333/orders"
+    send = {"SQS-SendMessage": {"QueueUrl": url, "MessageBody": "$context.idempotencyId"}}
+    key = {"key": "$request.header.idempotency-key"}
+    path = write_config(tmp_path, config({
+        "POST /orders": {"integration": send, "idempotency": {**key, "ttl": "1h"}},
+        "POST /strict": {"integration": send, "idempotency": {**key, "required": True}},
+    }, aws={"region": "us-east-1"}))
+
+    def explain(route, *arguments):
+        ran = penstock("explain", path, "POST", route, *arguments, "--json", cwd=tmp_path)
+        assert "hush-hush" not in ran.stdout + ran.stderr
+        said = json.loads(ran.stdout)
+        return ran.returncode, said, [one["detail"] for one in said["phases"] if one["phase"] == "verify"][-1]
+
+    code, said, detail = explain("/orders", "-H", "idempotency-key: hush-hush")
+    body = said["call"]["SQS-SendMessage"]["MessageBody"]
+    assert code == 0 and re.fullmatch("[0-9a-f]{64}", body), said
+    assert f"idempotency key from $request.header.idempotency-key, id {body}, kept for 1h" in detail
+    assert explain("/orders", "-H", 'idempotency-key: "hush-hush"')[2] == detail, "a structured string is what it quotes"
+    code, said, detail = explain("/strict", "-H", "idempotency-key: " + "x" * 256)
+    assert code == 1 and said["status"] == 400 and "longer than 255 bytes" in detail
+    code, said, detail = explain("/strict")
+    assert code == 1 and said["status"] == 400 and "needs an idempotency key" in detail
+
+
 def test_explain_says_why_a_request_would_be_refused(tmp_path):
     path = write_config(tmp_path, GOOD)
     for arguments, word in ((("GET", "/nowhere"), "404"), (("PUT", "/orders/1"), "405"), (("GET", "/orders/next"), "403")):

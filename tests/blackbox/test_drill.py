@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -103,16 +104,32 @@ def test_a_promised_fault_that_cannot_happen_fails_the_drill(tmp_path):
 
 
 def test_a_promised_fault_that_nobody_felt_fails_the_drill(tmp_path):
-    # Every request is refused for want of a key, so nothing reaches the target that could be throttled.
+    # Every request is refused by the route's own bucket, so nothing reaches the target that could be throttled.
     path = write_config(tmp_path, {
-        "api_keys": {"one": {"hash": "sha256:" + "0" * 64}},
-        "routes": {"POST /orders": {"authorizer": "api_key", "integration": {"SQS-SendMessage": {
+        "routes": {"POST /orders": {"throttle": {"rate": 0}, "integration": {"SQS-SendMessage": {
             "QueueUrl": "https://sqs.us-east-1.amazonaws.com/000000000000/orders", "MessageBody": "$request.body"}}}},
     })
     code, report, text = drill(path, "--seed", 1, "--seconds", 3, "--faults", "throttle")
     assert code == 1, text
     assert any("throttle was promised, and nobody felt it" in one for one in report["failures"])
-    assert any("nothing was acknowledged" in one and "api_key_refused" in one for one in report["failures"])
+    assert any("nothing was acknowledged" in one and "throttled" in one for one in report["failures"])
+
+
+@pytest.mark.parametrize("given", [[], ["-H", "x-api-key: wrong"]])
+def test_routes_that_all_want_credentials_end_the_drill_before_it_begins(tmp_path, given):
+    route = {"authorizer": "api_key", **EMBEDDED["routes"]["POST /jobs"]}
+    path = write_config(tmp_path, {
+        **EMBEDDED, "api_keys": {"one": {"hash": "sha256:" + "0" * 64}},
+        "routes": {"POST /jobs": route, "PUT /jobs/{id}": route},
+    })
+    began = time.monotonic()
+    done = penstock("drill", path, "--seed", 1, "--seconds", 60, "--faults", "kill", *given)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert time.monotonic() - began < 20
+    assert "every route refuses the first request" in done.stderr and "-H" in done.stderr, done.stderr
+    refusals = ", ".join(f"{route}: 403 api_key_refused" for route in ("POST /jobs", "PUT /jobs/{id}"))
+    assert refusals in done.stderr, done.stderr
+    assert done.stdout == "" and leftovers() == []
 
 
 def test_credentials_are_sent_and_what_mappings_ask_for_is_there():

@@ -190,6 +190,26 @@ def test_redrive_brings_dead_letters_back(reach):
     assert "no queue's dead letters" in reach("redrive", "orders", code=1).stderr
 
 
+def test_a_redrive_that_runs_is_cancelled_and_what_was_moved_stays_moved(gateway):
+    one = gateway(config(ROUTES, queues=QUEUES))
+    for number in range(20):
+        assert one.request("POST", "/orders", str(number)).status == 202
+    reach = Reach(one, False)
+    for _ in range(2):
+        reach("receive", "orders", "-n", "20", "--visibility-timeout", "0s")
+    assert reach.queue("orders-dead")["visible"] == 20
+    assert "no such task" in reach("redrive", "orders-dead", "--cancel", code=1).stderr
+    slow = subprocess.Popen(
+        [BINARY, "queue", "redrive", "orders-dead", "--rate", "1", *map(str, reach.arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: reach.queue("orders")["visible"] > 0, 20, "a first message")
+    assert "it was cancelled" in reach("redrive", "orders-dead", "--cancel").stdout
+    _, said = slow.communicate(timeout=20)
+    assert slow.returncode == 1 and "it was cancelled" in said, said
+    queues = {queue["name"]: queue["visible"] for queue in reach.json("ls")["queues"]}
+    assert 0 < queues["orders"] < 20 and queues["orders"] + queues["orders-dead"] == 20
+
+
 # ---- spools ----
 
 def test_a_spool_and_its_dead_letters_running_and_stopped(gateway, fake):
@@ -213,11 +233,15 @@ def test_a_spool_and_its_dead_letters_running_and_stopped(gateway, fake):
     text = reach("peek", "dead:invoices", "--body").stdout
     assert "InvalidMessageContents" in text and sent.json()["requestId"] in text and "bad" in text
     assert "queue peek" in reach("receive", "spool:invoices", code=1).stderr
-    assert "may be any of 2" in reach("peek", "invoices", code=1).stderr
+    spooled = reach("peek", "invoices").stdout
+    assert "\n    kept\n" in spooled and " bytes" in spooled and "receivedAt 20" in spooled, spooled
+    eventually(lambda: "  attempts   " in reach("peek", "invoices").stdout, 20, "an attempt")
+    assert "received " not in reach("peek", "invoices").stdout
+    assert "may be any of 2" in reach("purge", "invoices", "--yes", code=1).stderr
     assert one.stop(30) in (0, 4)
     reach = Reach(one, True)
     assert reach.json("peek", "dead:invoices")["messages"][0]["death"] == letter["death"]
-    assert reach.json("redrive", "dead:invoices")["moved"] == 1
+    assert reach.json("redrive", "invoices")["moved"] == 1
     lines = [json.loads(line) for line in reach("export", "spool:invoices").stdout.splitlines()]
     assert sorted(word for line in lines for word in ("bad", "kept") if word in line["body"]) == ["bad", "kept"]
     fake.always("SQS-SendMessage", fake_aws.Usual())

@@ -101,6 +101,12 @@ impl Redrive {
             return Err(Failure::new(format!("{} holds no dead letters", source.name))
                 .help("its records are forwarded by the gateway; those that were refused are in dead:…"));
         }
+        if self.cancel {
+            let ended = reach.cancel(&source.name).await?;
+            let task = followed(reach, &source.name, &ended.handle).await?;
+            let destination = task.destination.clone().unwrap_or(destination);
+            return shown(&task, &destination, json).map(|()| Exit::Ok);
+        }
         if self.dry_run {
             return self.say(source, &destination, json);
         }
@@ -115,11 +121,7 @@ impl Redrive {
             )
             .await?;
         let task = followed(reach, &source.name, &begun.handle).await?;
-        if json {
-            print(&as_json(&task)?);
-        } else {
-            print(&format!("{}\n", text::moved(&task, &destination)));
-        }
+        shown(&task, &destination, json)?;
         if task.state == "completed" {
             return Ok(Exit::Ok);
         }
@@ -149,6 +151,16 @@ impl Redrive {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// How a task has ended.
+fn shown(task: &MoveView, destination: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        print(&as_json(task)?);
+    } else {
+        print(&format!("{}\n", text::moved(task, destination)));
+    }
+    Ok(())
 }
 
 /// Where dead letters come from.

@@ -110,6 +110,16 @@ impl Reach {
         }
     }
 
+    pub async fn cancel(&self, queue: &str) -> Result<Begun, Failure> {
+        match self {
+            Reach::Running(client) => {
+                let nothing = serde_json::Map::new();
+                client.post(&below(queue, "cancel"), &nothing).await
+            }
+            Reach::Stopped(queues, _) => Ok(queues.cancel(queue).await?),
+        }
+    }
+
     pub async fn moves(&self, queue: &str) -> Result<Moves, Failure> {
         match self {
             Reach::Running(client) => client.get(&below(queue, "moves")).await,

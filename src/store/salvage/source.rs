@@ -45,6 +45,8 @@ pub(super) fn copy(from: &Path, to: &Path) -> io::Result<u64> {
 /// A database to read from, as far as it can be read.
 pub(super) struct Source {
     pub connection: Connection,
+    /// Whether its first page is not its own.
+    grafted: bool,
 }
 
 /// How a table was read.
@@ -70,7 +72,10 @@ impl Source {
             None => {
                 graft(path, fresh)
                     .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-                Source::try_open(path)?
+                Source {
+                    grafted: true,
+                    ..Source::try_open(path)?
+                }
             }
         };
         // Into the database with what the log holds, so that its pages can be looked at one by one. Where that cannot be
@@ -96,7 +101,20 @@ impl Source {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
             row.get::<_, i64>(0)
         })?;
-        Ok(Source { connection })
+        Ok(Source {
+            connection,
+            grafted: false,
+        })
+    }
+
+    /// Whether it is a store of ours, and SQLite finds every page, row and index as it should be.
+    pub fn is_in_order(&self) -> bool {
+        let found: rusqlite::Result<String> =
+            self.connection
+                .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
+        !self.grafted
+            && self.version().is_some_and(|version| version >= 1)
+            && found.is_ok_and(|found| found == "ok")
     }
 
     /// Whether the tables that matter most are there by name.

@@ -73,7 +73,12 @@ async fn store(messages: usize) -> tempfile::TempDir {
 }
 
 fn salvaged(directory: &Path) -> Salvage {
-    salvage(directory, &Clock::manual(START)).unwrap()
+    salvage(directory, &Clock::manual(START), false).unwrap()
+}
+
+/// Of a store that may be sound.
+fn rewritten(directory: &Path) -> Salvage {
+    salvage(directory, &Clock::manual(START), true).unwrap()
 }
 
 fn overwrite(directory: &Path, at: u64, bytes: &[u8]) {
@@ -151,14 +156,22 @@ fn depth(stats: &StoreStats, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_sound_store_comes_back_whole_and_as_it_was() {
+async fn a_sound_store_is_left_alone_and_comes_back_as_it_was_if_that_is_wanted() {
     let directory = store(60).await;
     let before = {
         let (store, stats) = reopened(directory.path());
         store.close().await;
         stats
     };
-    let salvage = salvaged(directory.path());
+    let image = fs::read(directory.path().join("store.db")).unwrap();
+    let untouched = salvaged(directory.path());
+    assert!(
+        untouched.sound && untouched.set_aside.is_empty(),
+        "{untouched:?}"
+    );
+    assert_eq!(queue(&untouched, "g.fifo").saved, 60);
+    assert_eq!(fs::read(directory.path().join("store.db")).unwrap(), image);
+    let salvage = rewritten(directory.path());
     assert!(salvage.is_whole(), "{salvage:?}");
     assert_eq!(salvage.set_aside.len(), 1);
     assert!(salvage.set_aside[0].exists());
@@ -188,7 +201,7 @@ async fn a_sound_store_comes_back_whole_and_as_it_was() {
 async fn a_store_that_a_process_has_is_left_alone() {
     let directory = store(1).await;
     let held = Store::open(options(directory.path())).unwrap();
-    let refused = salvage(directory.path(), &Clock::manual(START));
+    let refused = salvage(directory.path(), &Clock::manual(START), false);
     assert!(
         matches!(refused, Err(OpenError::Locked { holder: Some(pid), .. }) if pid == std::process::id()),
         "{refused:?}"
@@ -379,7 +392,7 @@ async fn what_is_still_in_the_log_is_saved_and_a_log_cut_short_is_said() {
     for file in ["store.db", "store.db-wal", "commits"] {
         fs::copy(copy.path().join(file), cut.path().join(file)).unwrap();
     }
-    let salvage = salvaged(copy.path());
+    let salvage = rewritten(copy.path());
     assert!(salvage.is_whole(), "{salvage:?}");
     assert_eq!(queue(&salvage, "standard").saved, 20);
     assert_eq!(salvage.set_aside.len(), 2);
@@ -412,7 +425,7 @@ async fn a_store_of_a_later_version_is_left_alone() {
     file.pragma_update(None, "user_version", schema::VERSION + 1)
         .unwrap();
     drop(file);
-    let refused = salvage(directory.path(), &Clock::manual(START));
+    let refused = salvage(directory.path(), &Clock::manual(START), false);
     assert!(
         matches!(refused, Err(OpenError::NewerVersion { .. })),
         "{refused:?}"
@@ -428,13 +441,13 @@ async fn a_store_of_a_later_version_is_left_alone() {
 #[test]
 fn a_folder_without_a_store_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let refused = salvage(directory.path(), &Clock::manual(START)).unwrap_err();
+    let refused = salvage(directory.path(), &Clock::manual(START), false).unwrap_err();
     assert!(
         refused.to_string().contains("there is no store.db"),
         "{refused}"
     );
     fs::write(directory.path().join("store.db.corrupt-1"), "").unwrap();
-    let refused = salvage(directory.path(), &Clock::manual(START)).unwrap_err();
+    let refused = salvage(directory.path(), &Clock::manual(START), false).unwrap_err();
     assert!(
         refused.to_string().contains("rename store.db.corrupt-1"),
         "{refused}"
