@@ -137,6 +137,9 @@ pub struct TargetView {
     pub depth: u64,
     pub bytes: u64,
     pub dead_letters: u64,
+    /// Records that the target refuses and that keep their place (`on_poison: stop`), as far as they have been tried
+    /// since the start.
+    pub stuck: u64,
     /// Of the oldest record that waits.
     pub oldest_age: Option<Duration>,
 }
@@ -149,6 +152,8 @@ pub struct Forward {
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
     /// Targets that routes name: metrics tell them apart.
     named: Mutex<HashSet<String>>,
+    /// A route whose requests name its target says `on_poison: stop`.
+    any_stops: AtomicBool,
     /// By the record's id: who waits to hear that its target has it.
     watchers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
     tasks: TaskTracker,
@@ -172,6 +177,7 @@ impl Forward {
             metrics: metrics.forwarding,
             lanes: Mutex::default(),
             named: Mutex::default(),
+            any_stops: AtomicBool::new(false),
             watchers: Mutex::default(),
             tasks: TaskTracker::new(),
             started: AtomicBool::new(false),
@@ -189,13 +195,24 @@ impl Forward {
         self.settings.store(Arc::new(settings));
     }
 
-    /// Says that a route leads to this target, whatever its requests say: it is a label of metrics from now on. With
-    /// `spools` those of its spool begin at zero, so that no increase is missed.
-    pub fn expect(&self, target: TargetName, spools: bool) {
+    /// Says that a route leads to this target, whatever its requests say: it is a label of metrics from now on. If the
+    /// route spools, those of its spool begin at zero, so that no increase is missed. With `on_poison: stop` records that
+    /// were spooled under it keep their places; under a configuration that does not say so any more they do not.
+    pub fn expect(&self, target: TargetName, ack: &AckPlan) {
         locked(&self.named).insert(target.as_str().to_owned());
         let lane = self.lane(target);
-        if spools {
+        if ack.mode != AckMode::Target {
             lane.begin_at_zero();
+        }
+        if ack.on_poison == OnPoison::Stop {
+            lane.stops();
+        }
+    }
+
+    /// Says that the requests of a route name its target.
+    pub fn expect_any(&self, ack: &AckPlan) {
+        if ack.on_poison == OnPoison::Stop {
+            self.any_stops.store(true, Ordering::Relaxed);
         }
     }
 
@@ -273,10 +290,14 @@ impl Forward {
             self.clear_out(lanes);
         }
         let label = self.label_of(&name);
+        let label_is_dynamic = label == DYNAMIC;
         let settings = self.settings.load().of(name.plain()).clone();
         let text = name.as_str().to_owned();
         let (metrics, cut) = (self.metrics.clone(), self.cut.child_token());
         let lane = Lane::new(name, Name(label.into()), settings, metrics, cut);
+        if label_is_dynamic && self.any_stops.load(Ordering::Relaxed) {
+            lane.stops();
+        }
         let lane = Arc::new(lane);
         lanes.insert(text, lane.clone());
         lane
@@ -325,6 +346,7 @@ impl Forward {
                     depth: depth.depth,
                     bytes: depth.bytes,
                     dead_letters: depth.dead_letters,
+                    stuck: lane.stuck(),
                     oldest_age: age.copied().flatten(),
                 })
             })
