@@ -79,6 +79,36 @@ pub struct Parcel {
 pub struct Delivered {
     pub answer: Answer,
     pub durability: Durability,
+    /// Why it is not with the target; for the log.
+    pub spooled: Option<SpooledFor>,
+}
+
+/// Why a record was spooled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpooledFor {
+    /// As `penstock_spooled_records_total` has it: `mode`, `breaker`, `order`, `budget`, `failed`, `setup`.
+    pub why: &'static str,
+    /// How the target's own call went wrong, where one was made and has ended.
+    pub error: Option<TargetError>,
+}
+
+impl Delivered {
+    /// The target has it.
+    pub fn to_target(answer: Answer) -> Delivered {
+        Delivered {
+            answer,
+            durability: Durability::Target,
+            spooled: None,
+        }
+    }
+
+    fn to_spool(answer: Answer, why: &'static str, error: Option<TargetError>) -> Delivered {
+        Delivered {
+            answer,
+            durability: Durability::Spooled,
+            spooled: Some(SpooledFor { why, error }),
+        }
+    }
 }
 
 /// Who has the record.
