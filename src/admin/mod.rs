@@ -161,6 +161,7 @@ fn targets_json(plan: &Plan) -> Vec<Value> {
             "spooledBytes": view.bytes,
             "oldestAgeSeconds": view.oldest_age.map(|age| age.as_secs_f64()),
             "deadLetters": view.dead_letters,
+            "stuck": view.stuck,
         })
     };
     plan.forward.targets().into_iter().map(view).collect()

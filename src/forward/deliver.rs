@@ -12,7 +12,7 @@ use super::breaker::{Caller, Standing};
 use super::lane::{Lane, Trip, locked};
 use super::settings::{AckMode, OnPoison};
 use super::spooling::{Record, ToSpool, order_key, refused};
-use super::{AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
+use super::{AckPlan, Delivered, Forward, Parcel, Undelivered};
 use crate::integration::{Answer, Class, Request, Service, TargetError};
 use crate::store::Settlement;
 
@@ -78,8 +78,7 @@ impl Forward {
                         let calling = self.call_target(request, ack, route, parcel.deadline);
                         let called = calling.await;
                         let answer = called.map_err(Undelivered::Target)?;
-                        let durability = Durability::Target;
-                        Ok(Delivered { answer, durability })
+                        Ok(Delivered::to_target(answer))
                     }
                     _ => Box::pin(self.target_or_spool(request, parcel)).await,
                 }
@@ -196,14 +195,11 @@ impl Forward {
         let direct = hold.map(|_| lane.calls_directly(id.to_string()));
         let spooling = self.spool(vec![copy], vec![id], context, parcel.idempotency);
         match (spooling.await, failed) {
-            (Ok(spooled), Some(_)) => {
+            (Ok(spooled), Some(failed)) => {
                 if may_be_there && hold.is_none() {
                     lane.count_possible_duplicate();
                 }
-                Ok(Delivered {
-                    answer: spooled.answer,
-                    durability: Durability::Spooled,
-                })
+                Ok(Delivered::to_spool(spooled.answer, why, Some(failed)))
             }
             (Ok(spooled), None) => {
                 let settling = self.clone();
@@ -221,13 +217,9 @@ impl Forward {
                     && let Ok(Ok(answer)) = told.await
                     && answer.failure().is_none()
                 {
-                    let durability = Durability::Target;
-                    return Ok(Delivered { answer, durability });
+                    return Ok(Delivered::to_target(answer));
                 }
-                Ok(Delivered {
-                    answer: spooled.answer,
-                    durability: Durability::Spooled,
-                })
+                Ok(Delivered::to_spool(spooled.answer, why, None))
             }
             (Err(Undelivered::Known(known)), _) => Err(Undelivered::Known(known)),
             (Err(Undelivered::Target(unspooled)), Some(failed)) => {
@@ -253,10 +245,7 @@ impl Forward {
         let context = (parcel.context)();
         let spooling = self.spool(copies, ids, context, parcel.idempotency);
         let spooled = spooling.await?;
-        Ok(Delivered {
-            answer: spooled.answer,
-            durability: Durability::Spooled,
-        })
+        Ok(Delivered::to_spool(spooled.answer, why, None))
     }
 
     /// Spools everything, and waits within the budget for all targets to have it. What a target has is never sent to it
@@ -273,14 +262,8 @@ impl Forward {
         let spooled = spooling.await?;
         let answer = timeout_at(patience, watching.all()).await;
         Ok(match answer.ok().flatten() {
-            Some(answer) => Delivered {
-                answer,
-                durability: Durability::Target,
-            },
-            None => Delivered {
-                answer: spooled.answer,
-                durability: Durability::Spooled,
-            },
+            Some(answer) => Delivered::to_target(answer),
+            None => Delivered::to_spool(spooled.answer, "mode", None),
         })
     }
 
@@ -421,9 +404,8 @@ fn unless_it_can_wait(called: Called) -> Result<Result<Delivered, Undelivered>, 
     if let Some(error) = failure.filter(|error| !error.blames_record()) {
         return Err(error.clone());
     }
-    let durability = Durability::Target;
     Ok(called
-        .map(|answer| Delivered { answer, durability })
+        .map(Delivered::to_target)
         .map_err(Undelivered::Target))
 }
 

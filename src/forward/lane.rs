@@ -44,6 +44,8 @@ pub(super) struct Lane {
     direct: Mutex<HashSet<String>>,
     /// By id: records that are refused and keep their place.
     stuck: Mutex<HashSet<String>>,
+    /// A route to it says `on_poison: stop`.
+    stops: AtomicBool,
     outlook: Arc<Outlook>,
     /// The spool's calls that are under way are given up.
     pub(super) cut: CancellationToken,
@@ -89,6 +91,7 @@ impl Lane {
             tried: Mutex::default(),
             direct: Mutex::default(),
             stuck: Mutex::default(),
+            stops: AtomicBool::new(false),
             outlook: Arc::default(),
             cut,
         };
@@ -297,6 +300,7 @@ impl Lane {
             drop(counter.get_or_create(&by_target));
         }
         drop(metrics.possible_duplicates.get_or_create(&self.doubled()));
+        drop(metrics.stuck.get_or_create(&by_target));
     }
 
     fn doubled(&self) -> Doubled {
@@ -405,17 +409,51 @@ impl Lane {
         }
     }
 
+    /// Records that are refused may keep their places from now on.
+    pub(super) fn stops(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether records that are refused may keep their places.
+    pub(super) fn may_stop(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
+    }
+
+    /// Records that are refused and keep their place.
+    pub(super) fn stuck(&self) -> u64 {
+        locked(&self.stuck).len() as u64
+    }
+
+    /// The spool is empty: what was stuck has been purged.
+    pub(super) fn holds_nothing(&self) {
+        let mut stuck = locked(&self.stuck);
+        if !stuck.is_empty() {
+            stuck.clear();
+            self.show_stuck(&stuck);
+        }
+    }
+
+    fn show_stuck(&self, stuck: &HashSet<String>) {
+        let level = self.metrics.stuck.get_or_create(&self.by_target());
+        level.set(i64::try_from(stuck.len()).unwrap_or(i64::MAX));
+    }
+
     /// A record is refused and keeps its place: said aloud once.
     pub(super) fn is_stuck(&self, id: &str, error: &TargetError) {
         let mut stuck = locked(&self.stuck);
         if stuck.len() < REMEMBERED && stuck.insert(id.to_owned()) {
+            self.show_stuck(&stuck);
             let target = &self.name;
             tracing::error!(%target, id, %error, "A target refuses a record for what it is: those behind it wait until it is taken or purged");
         }
     }
 
     pub(super) fn forget(&self, id: &str) {
-        locked(&self.stuck).remove(id);
+        let mut stuck = locked(&self.stuck);
+        if stuck.remove(id) {
+            self.show_stuck(&stuck);
+        }
+        drop(stuck);
         if self.name.service() == Service::StepFunctions {
             locked(&self.tried).remove(id);
         }

@@ -79,6 +79,36 @@ pub struct Parcel {
 pub struct Delivered {
     pub answer: Answer,
     pub durability: Durability,
+    /// Why it is not with the target; for the log.
+    pub spooled: Option<SpooledFor>,
+}
+
+/// Why a record was spooled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpooledFor {
+    /// As `penstock_spooled_records_total` has it: `mode`, `breaker`, `order`, `budget`, `failed`, `setup`.
+    pub why: &'static str,
+    /// How the target's own call went wrong, where one was made and has ended.
+    pub error: Option<TargetError>,
+}
+
+impl Delivered {
+    /// The target has it.
+    pub fn to_target(answer: Answer) -> Delivered {
+        Delivered {
+            answer,
+            durability: Durability::Target,
+            spooled: None,
+        }
+    }
+
+    fn to_spool(answer: Answer, why: &'static str, error: Option<TargetError>) -> Delivered {
+        Delivered {
+            answer,
+            durability: Durability::Spooled,
+            spooled: Some(SpooledFor { why, error }),
+        }
+    }
 }
 
 /// Who has the record.
@@ -137,6 +167,9 @@ pub struct TargetView {
     pub depth: u64,
     pub bytes: u64,
     pub dead_letters: u64,
+    /// Records that the target refuses and that keep their place (`on_poison: stop`), as far as they have been tried
+    /// since the start.
+    pub stuck: u64,
     /// Of the oldest record that waits.
     pub oldest_age: Option<Duration>,
 }
@@ -149,6 +182,8 @@ pub struct Forward {
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
     /// Targets that routes name: metrics tell them apart.
     named: Mutex<HashSet<String>>,
+    /// A route whose requests name its target says `on_poison: stop`.
+    any_stops: AtomicBool,
     /// By the record's id: who waits to hear that its target has it.
     watchers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
     tasks: TaskTracker,
@@ -172,6 +207,7 @@ impl Forward {
             metrics: metrics.forwarding,
             lanes: Mutex::default(),
             named: Mutex::default(),
+            any_stops: AtomicBool::new(false),
             watchers: Mutex::default(),
             tasks: TaskTracker::new(),
             started: AtomicBool::new(false),
@@ -189,13 +225,24 @@ impl Forward {
         self.settings.store(Arc::new(settings));
     }
 
-    /// Says that a route leads to this target, whatever its requests say: it is a label of metrics from now on. With
-    /// `spools` those of its spool begin at zero, so that no increase is missed.
-    pub fn expect(&self, target: TargetName, spools: bool) {
+    /// Says that a route leads to this target, whatever its requests say: it is a label of metrics from now on. If the
+    /// route spools, those of its spool begin at zero, so that no increase is missed. With `on_poison: stop` records that
+    /// were spooled under it keep their places; under a configuration that does not say so any more they do not.
+    pub fn expect(&self, target: TargetName, ack: &AckPlan) {
         locked(&self.named).insert(target.as_str().to_owned());
         let lane = self.lane(target);
-        if spools {
+        if ack.mode != AckMode::Target {
             lane.begin_at_zero();
+        }
+        if ack.on_poison == OnPoison::Stop {
+            lane.stops();
+        }
+    }
+
+    /// Says that the requests of a route name its target.
+    pub fn expect_any(&self, ack: &AckPlan) {
+        if ack.on_poison == OnPoison::Stop {
+            self.any_stops.store(true, Ordering::Relaxed);
         }
     }
 
@@ -273,10 +320,14 @@ impl Forward {
             self.clear_out(lanes);
         }
         let label = self.label_of(&name);
+        let label_is_dynamic = label == DYNAMIC;
         let settings = self.settings.load().of(name.plain()).clone();
         let text = name.as_str().to_owned();
         let (metrics, cut) = (self.metrics.clone(), self.cut.child_token());
         let lane = Lane::new(name, Name(label.into()), settings, metrics, cut);
+        if label_is_dynamic && self.any_stops.load(Ordering::Relaxed) {
+            lane.stops();
+        }
         let lane = Arc::new(lane);
         lanes.insert(text, lane.clone());
         lane
@@ -325,6 +376,7 @@ impl Forward {
                     depth: depth.depth,
                     bytes: depth.bytes,
                     dead_letters: depth.dead_letters,
+                    stuck: lane.stuck(),
                     oldest_age: age.copied().flatten(),
                 })
             })

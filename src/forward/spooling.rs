@@ -72,7 +72,7 @@ pub(super) fn refused(
     attempts: u32,
     error: &TargetError,
 ) -> Settlement {
-    if record.keeps_place {
+    if record.keeps_place && lane.may_stop() {
         lane.is_stuck(&record.id, error);
         let settings = lane.settings();
         let (base, max) = (settings.backoff_base, settings.backoff_max);

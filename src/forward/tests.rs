@@ -68,8 +68,10 @@ impl Bench {
         let targets = Arc::new(Targets::new(aws::Clients::for_tests(&fake.address), store));
         let metrics = Metrics::new();
         let forward = Forward::new(targets.clone(), settings, metrics.clone());
+        let mut ack = parcel(Spool, &[], "").ack;
+        ack.on_poison = OnPoison::Stop;
         for target in [QUEUE, LEDGER, "kinesis:s"] {
-            forward.expect(TargetName::read(target).unwrap(), true);
+            forward.expect(TargetName::read(target).unwrap(), &ack);
         }
         forward.start();
         Bench {

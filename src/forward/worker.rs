@@ -152,7 +152,10 @@ impl Worker<'_> {
     async fn wait_for_records(&self, store: &Store) {
         let target = self.lane.name.as_str();
         let patience = match store.spool_depth(target).depth {
-            0 => IDLE,
+            0 => {
+                self.lane.holds_nothing();
+                IDLE
+            }
             _ => EXPECTANT,
         };
         tokio::select! {

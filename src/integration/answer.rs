@@ -97,7 +97,16 @@ pub struct Answer {
 impl Answer {
     /// The answer in the native dialect. One that hides a failure is not to be given: see [`Answer::failure`].
     pub fn native(&self) -> NativeAnswer {
-        self.outcome.answered().native()
+        match self.outcome.answered().native() {
+            NativeAnswer::Stored(mut members) if self.spooled => {
+                // what only the target can say; the aws dialect has to fill the places, so that SDKs can read it
+                for invented in ["sequenceNumber", "shardId", "eventId"] {
+                    members.remove(invented);
+                }
+                NativeAnswer::Stored(members)
+            }
+            answer => answer,
+        }
     }
 
     /// The answer in the aws dialect: status, content type and body of the service itself.

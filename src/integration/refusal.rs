@@ -97,6 +97,9 @@ pub(super) enum Lost {
     MayHaveHappened,
 }
 
+/// The code of [`TargetError::out_of_turn`].
+const OUT_OF_TURN: &str = "EarlierRecordsWait";
+
 impl TargetError {
     /// Of a class, without an answer of the service.
     pub(super) fn new(
@@ -250,7 +253,7 @@ impl TargetError {
         TargetError::new(
             Class::Unavailable,
             service,
-            "EarlierRecordsWait",
+            OUT_OF_TURN,
             "earlier records with the same order key are spooled and not forwarded yet",
         )
     }
@@ -400,6 +403,10 @@ impl TargetError {
                 "{service} failed ({}): the record may or may not be stored",
                 self.code
             ),
+            Class::Unavailable if self.status.is_none() && self.code == OUT_OF_TURN => {
+                "Earlier records with the same order key wait in the spool for the target; this one has to come after them. Nothing was stored."
+                    .to_owned()
+            }
             Class::Unavailable => format!("{service} is not available: {}", self.code),
             Class::OutcomeUnknown => format!(
                 "{service} has not confirmed it ({}): the record may or may not be stored",
@@ -407,9 +414,23 @@ impl TargetError {
             ),
             Class::Timeout => format!("{service} did not answer in time"),
             Class::Limit => format!("over a limit of the queue: {}", self.message),
-            Class::Overloaded => "the embedded store is overloaded".to_owned(),
-            Class::StoreFull => format!("the embedded store is full: {}", self.code),
-            Class::StoreUnavailable => "the embedded store is not available".to_owned(),
+            Class::Overloaded => {
+                "The gateway's store has more to write than its disk keeps up with. Nothing was stored."
+                    .to_owned()
+            }
+            Class::StoreFull if self.code == "QueueFull" => {
+                "The queue is full: it is as large as it may become. Nothing was stored.".to_owned()
+            }
+            Class::StoreFull => {
+                "The gateway's store is full: it takes no more until there is room. Nothing was stored."
+                    .to_owned()
+            }
+            Class::StoreUnavailable if self.may_be_stored() => {
+                "The gateway's store does not work: the record may or may not be stored.".to_owned()
+            }
+            Class::StoreUnavailable => {
+                "The gateway's store cannot be used now. This request has stored nothing.".to_owned()
+            }
         }
     }
 

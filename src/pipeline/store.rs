@@ -13,7 +13,7 @@ use super::once;
 use super::rejection::Rejection;
 use super::route::Found;
 use super::unstoppable::Unstoppable;
-use crate::forward::{AckMode, AckPlan, Durability, Forward, Parcel, Undelivered};
+use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
 use crate::integration::{Answer, Request, TargetError, Targets};
 use crate::limit::Slot;
 use crate::model::call::Call;
@@ -166,7 +166,7 @@ struct Delivery {
     deadline: Instant,
 }
 
-type Made = Result<(Answer, Durability), Undelivered>;
+type Made = Result<Delivered, Undelivered>;
 
 impl Delivery {
     async fn plain(&self, requests: Vec<Request>) -> Made {
@@ -181,7 +181,7 @@ impl Delivery {
             .forward
             .call_target(request, &self.ack, &self.route.0, self.deadline)
             .await?;
-        Ok((answer, Durability::Target))
+        Ok(Delivered::to_target(answer))
     }
 
     async fn deliver(&self, requests: Vec<Request>, idempotency: Option<NewKey>) -> Made {
@@ -193,8 +193,7 @@ impl Delivery {
             idempotency,
             deadline: self.deadline,
         };
-        let delivered = self.forward.deliver(parcel).await?;
-        Ok((delivered.answer, delivered.durability))
+        self.forward.deliver(parcel).await
     }
 
     /// Once for each key; with the key for which the answer is kept.
@@ -230,7 +229,7 @@ impl Delivery {
             };
             let sent = self.targets.send_once(request, key, self.deadline).await;
             return match sent? {
-                Once::New(answer) => Ok((answer, Durability::Target)),
+                Once::New(answer) => Ok(Delivered::to_target(answer)),
                 Once::Known(known) => Err(Undelivered::Known(known)),
             };
         }
@@ -249,11 +248,18 @@ impl Delivery {
             self.plain(requests).await
         };
         match &made {
-            Ok((answer, Durability::Target)) if answer.failure().is_none() => {
+            Ok(Delivered {
+                answer,
+                durability: Durability::Target,
+                ..
+            }) if answer.failure().is_none() => {
                 self.keep(store, reservation, ttl, answer).await;
             }
             // The spool's transaction has completed the key.
-            Ok((_, Durability::Spooled)) => {}
+            Ok(Delivered {
+                durability: Durability::Spooled,
+                ..
+            }) => {}
             Ok(_) | Err(_) => self.free(store, reservation).await,
         }
         made
@@ -331,8 +337,8 @@ impl Making {
         latency: Duration,
     ) -> Result<Stored, Box<Failed>> {
         let (outcome, called) = match &made {
-            Ok((_, Durability::Spooled)) => ("spooled", false),
-            Ok((answer, Durability::Target)) => match answer.failure() {
+            Ok(delivered) if delivered.durability == Durability::Spooled => ("spooled", false),
+            Ok(delivered) => match delivered.answer.failure() {
                 Some(failure) => (failure.reason().name(), true),
                 None => ("ok", true),
             },
@@ -355,14 +361,20 @@ impl Making {
                 .observe(latency.as_secs_f64());
         }
         match made {
-            Ok((answer, durability)) => {
+            Ok(Delivered {
+                answer,
+                durability,
+                spooled: waits,
+            }) => {
+                let failed = waits.as_ref().and_then(|waits| waits.error.as_ref());
                 let failure = answer.failure();
                 let spooled = durability == Durability::Spooled;
                 let facts = TargetFacts {
                     status: (!spooled).then(|| answer.service_status()),
                     latency,
                     request_id: answer.service_request_id().map(str::to_owned),
-                    error: failure.map(TargetError::to_string),
+                    error: failure.or(failed).map(TargetError::to_string),
+                    why: waits.as_ref().map(|waits| waits.why),
                     message_id: answer.message_id().map(str::to_owned),
                     durability: Some(if self.stores && failure.is_none() {
                         durability.name()
@@ -386,6 +398,7 @@ impl Making {
                     error: Some(error.to_string()),
                     message_id: None,
                     durability: Some("none"),
+                    why: None,
                 };
                 Err(Box::new(Failed { error, facts }))
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::authn::api_key::ApiKeys;
 use crate::config::{Dialect, TrailingSlash};
-use crate::forward::{AckMode, Forward};
+use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::{Bucket, Slots};
 use crate::telemetry::Metrics;
@@ -37,9 +37,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
     let mut routes = Vec::new();
     for route in &blueprint.routes {
         for integration in std::iter::once(&route.integration).chain(&route.copies) {
-            if let Some(target) = integration.target() {
-                let spools = route.ack.mode != AckMode::Target;
-                shared.forward.expect(target, spools);
+            match integration.target() {
+                Some(target) => shared.forward.expect(target, &route.ack),
+                None => shared.forward.expect_any(&route.ack),
             }
         }
         let key = Name(route.key.to_string().into());

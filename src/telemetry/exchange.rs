@@ -47,6 +47,8 @@ pub struct TargetFacts {
     pub message_id: Option<String>,
     /// `target`, `spooled` or `none`.
     pub durability: Option<&'static str>,
+    /// Why it is spooled: as `penstock_spooled_records_total` has it. `error` then says how the target's own call failed.
+    pub why: Option<&'static str>,
 }
 
 /// How a refusal is written down. The caller's public text is not part of it.

@@ -56,6 +56,7 @@ pub struct Forwarding {
     pub dead_letters: Family<ByTarget, Counter>,
     pub possible_duplicates: Family<Doubled, Counter>,
     pub order_gaps: Family<ByTarget, Counter>,
+    pub stuck: Family<ByTarget, Level>,
     pub breaker_state: Family<BreakerState, Level>,
     pub breaker_transitions: Family<BreakerState, Counter>,
 }
@@ -71,6 +72,7 @@ impl Default for Forwarding {
             dead_letters: Family::default(),
             possible_duplicates: Family::default(),
             order_gaps: Family::default(),
+            stuck: Family::default(),
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
         }
@@ -113,6 +115,11 @@ impl Forwarding {
             "order_gaps",
             "Records with an order key that became dead letters: their group goes on without them",
             self.order_gaps.clone(),
+        );
+        registry.register(
+            "stuck_records",
+            "Records that their target refuses and that keep their place: those behind them wait",
+            self.stuck.clone(),
         );
         registry.register(
             "breaker_state",

@@ -132,11 +132,33 @@ async fn a_poison_record_that_stops_its_group_keeps_its_place() {
     let before = bench.fake.heard().len();
     bench.fake.until(|heard| heard.len() > before + 2).await;
     assert_eq!(bench.store().spool_depth(LEDGER).dead_letters, 0);
-    assert_eq!(bench.forward.targets()[0].breaker, "closed");
+    let view = &bench.forward.targets()[0];
+    assert_eq!((view.breaker, view.stuck), ("closed", 1));
+    let gauge = format!(r#"penstock_stuck_records{{target="{LEDGER}"}}"#);
+    assert_eq!(bench.metric(&gauge), 1);
     // somebody changes what the target takes
     bench.fake.now(ok);
     bench.empty(LEDGER).await;
     assert_eq!(bench.fake.bodies().last().unwrap(), "behind");
+    assert_eq!(bench.metric(&gauge), 0);
+}
+
+#[tokio::test]
+async fn a_record_keeps_its_place_only_while_the_configuration_says_so() {
+    let bench = Bench::new(|_: &Heard| error(400, "InvalidMessageContents")).await;
+    let mut parcel = parcel(Spool, &[FIFO], "poison");
+    parcel.ack.on_poison = OnPoison::Stop;
+    assert_eq!(said(bench.forward.deliver(parcel).await), "spooled");
+    until(|| async { bench.forward.targets()[0].stuck == 1 }).await;
+    bench.forward.drain(Instant::now()).await;
+    bench.store().close().await;
+    bench.targets.set_store(StoreState::Absent);
+    let store = open(&bench.directory);
+    bench.targets.set_store(StoreState::Open(store));
+    let forward = Forward::new(bench.targets.clone(), settings(), Metrics::new());
+    forward.start();
+    bench.empty(LEDGER).await;
+    assert_eq!(bench.store().spool_depth(LEDGER).dead_letters, 1);
 }
 
 #[tokio::test]

@@ -153,3 +153,25 @@ async fn a_call_within_its_budget_that_the_end_cuts_off_is_counted_by_the_next_s
     let doubled = r#"penstock_possible_duplicates_total{target="sqs:q",cause="unknown"}"#;
     assert_eq!(bench.metric(doubled), 0);
 }
+
+#[tokio::test]
+async fn a_spooled_record_says_why_and_how_its_own_call_failed() {
+    let mut settings = settings();
+    settings.default.open_after = 1;
+    settings.default.probe_every = Duration::from_secs(500);
+    let bench = Bench::with(settings, |_: &Heard| error(500, "InternalError")).await;
+    let mut said = Vec::new();
+    for mode in [TargetOrSpool, TargetOrSpool, Spool] {
+        let spooled = bench.deliver(mode, SEND, "a").await.unwrap().spooled;
+        let spooled = spooled.unwrap();
+        said.push((spooled.why, spooled.error.map(|error| error.code)));
+    }
+    let failed = Some("InternalError".to_owned());
+    assert_eq!(
+        said,
+        [("failed", failed), ("breaker", None), ("mode", None)]
+    );
+    bench.fake.now(ok);
+    let delivered = bench.deliver(Target, SEND, "a").await.unwrap();
+    assert_eq!(delivered.spooled, None);
+}

@@ -1,9 +1,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::tests::{compile, map};
 use super::*;
+use crate::integration::NativeAnswer;
 use crate::model::request_id::RequestId;
 
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/1/orders";
@@ -169,8 +170,14 @@ fn a_spooled_record_s_answer_says_what_is_known() {
         put.aws(&id).body,
         Bytes::from_static(br#"{"SequenceNumber":"id-1","ShardId":"spooled"}"#)
     );
+    let told = |answer: &Answer| match answer.native() {
+        NativeAnswer::Stored(members) => Value::Object(members),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(&put), json!({ "messageId": "id-1" }));
     let event = of(r#"{"EventBridge-PutEvents":{"Detail":"{}","DetailType":"t","Source":"s"}}"#);
     assert_eq!(event.field("eventId").as_deref(), Some("id-1"));
+    assert_eq!(told(&event), json!({ "messageId": "id-1" }));
     let start =
         json!({ "StepFunctions-StartExecution": { "StateMachineArn": MACHINE, "Name": "n-1" } });
     assert_eq!(

@@ -321,6 +321,33 @@ fn a_fault_of_the_service_leaves_the_outcome_of_a_store_open_and_that_of_a_read_
 }
 
 #[test]
+fn what_the_gateway_itself_refuses_is_said_in_sentences() {
+    let errors = [
+        TargetError::out_of_turn(Service::Sqs),
+        TargetError::no_store("no embedded store is configured"),
+        TargetError::of_spool(StoreError::Overloaded),
+        TargetError::of_spool(StoreError::QueueFull { max_size: 1 }),
+        TargetError::of_spool(StoreError::Closed),
+        TargetError::of_spool(StoreError::Unavailable {
+            reason: "/secret/path".to_owned(),
+        }),
+    ];
+    for error in errors {
+        let detail = error.detail();
+        assert!(
+            detail.ends_with('.') && !detail.contains(&error.code),
+            "{detail}"
+        );
+        assert!(!detail.contains("not available"), "{detail}");
+        assert_eq!(
+            error.may_be_stored(),
+            detail.contains("may or may not"),
+            "{detail}"
+        );
+    }
+}
+
+#[test]
 fn the_caller_reads_the_code_but_not_what_the_service_says_about_us() {
     let denied = refused(
         Service::Sqs,

@@ -124,8 +124,10 @@ fn queue<'a>(salvage: &'a Salvage, name: &str) -> &'a QueueSalvage {
 /// Opens what was salvaged; the ledger of every queue balances.
 fn reopened(directory: &Path) -> (Store, StoreStats) {
     let store = Store::open(options(directory)).unwrap();
-    let stats = store.stats();
-    for queue in &stats.queues {
+    let mut stats = store.stats();
+    for queue in &mut stats.queues {
+        // measured once a second, not kept
+        queue.oldest_age = None;
         assert_eq!(queue.ledger.balance(), queue.depth(), "{queue:?}");
     }
     assert_eq!(stats.lost_commits, 0);

@@ -137,6 +137,9 @@ impl Ending<'_> {
             if let Some(durability) = target.durability {
                 json.text("durability", durability);
             }
+            if let Some(why) = target.why {
+                json.text("why", why);
+            }
             json.end();
         }
         json.object("phases");
