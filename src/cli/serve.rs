@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
@@ -42,9 +42,9 @@ pub struct Serve {
     log_format: LogFormat,
     #[command(flatten)]
     overrides: Overrides,
-    /// End, as by kill -9, when the process that started this one ends
-    #[arg(long, hide_short_help = true)]
-    end_with_parent: bool,
+    /// End, as by kill -9, when the process that started this one ends, whose number this is
+    #[arg(long, hide_short_help = true, value_name = "PID")]
+    end_with_parent: Option<i32>,
 }
 
 impl Serve {
@@ -53,11 +53,18 @@ impl Serve {
             eprintln!("error: {refusal}");
             return Exit::Usage;
         }
-        if self.end_with_parent
-            && let Err(error) = set_parent_process_death_signal(Some(Signal::KILL))
-        {
-            eprintln!("error: --end-with-parent: {error}");
-            return Exit::CannotStart;
+        if let Some(parent) = self.end_with_parent {
+            if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+                eprintln!("error: --end-with-parent: {error}");
+                return Exit::CannotStart;
+            }
+            // The signal is sent only for an end that comes after this.
+            if getppid().map(Pid::as_raw_pid) != Some(parent) {
+                eprintln!(
+                    "error: --end-with-parent: the process {parent} has ended, or did not start this one"
+                );
+                return Exit::CannotStart;
+            }
         }
         let Some(mut blueprint) = compiled(&self.files).blueprint_or_problems() else {
             return Exit::Problems;

@@ -86,7 +86,8 @@ impl Gateway {
         let start = &self.start;
         let mut command = Command::new(&start.program);
         command.arg("serve").args(&start.files);
-        command.args(["--end-with-parent", "--log-format", "text"]);
+        let this = std::process::id().to_string();
+        command.args(["--end-with-parent", &this, "--log-format", "text"]);
         command.args(["--override-bind", "127.0.0.1:0"]);
         command.args(["--override-admin", "127.0.0.1:0"]);
         command.args(["--override-access-log", "none"]);
