@@ -283,27 +283,31 @@ def fate_before(report):
 
 @pytest.mark.parametrize("how", ["cut", "flipped"])
 def test_a_damaged_log_is_said_and_delivers_nothing_false(gateway, how):
-    one = gateway(document())
-    acknowledged = send(one, range(60))
-    one.kill()
-    store = Store(one)
-    size = store.log.stat().st_size
-    assert size > 10 * PAGE
-    if how == "cut":
-        os.truncate(store.log, size - size // 3)
-    else:
-        # A page of a frame in the middle: 32 bytes of header, then frames of 24 bytes and a page each.
-        frames = (size - 32) // (24 + PAGE)
-        store.flip(32 + frames // 2 * (24 + PAGE) + 24 + 2000, store.log)
-    one.start()
-    lost = one.metrics().value("penstock_store_lost_commits_total")
-    assert lost > 0
+    for _ in range(6):
+        one = gateway(document())
+        acknowledged = send(one, range(30))
+        one.kill()
+        store = Store(one)
+        size = store.log.stat().st_size
+        if how == "cut":
+            os.truncate(store.log, size // 4)
+        else:
+            # A page of an early frame: 32 bytes of header, then frames of 24 bytes and a page each.
+            frames = (size - 32) // (24 + PAGE)
+            store.flip(32 + frames // 4 * (24 + PAGE) + 24 + 2000, store.log)
+        one.start()
+        lost = one.metrics().value("penstock_store_lost_commits_total")
+        found = read_all(one)
+        assert set(found) <= set(acknowledged)
+        assert len(found) + lost >= 30, "every commit that is missing is counted"
+        if lost > 0:
+            break
+        # The log had been moved into the database just before the kill; what was damaged was of no use any more.
+        one.stop()
+    assert lost > 0, "the damage never hit"
     assert re.search(r"ERROR.*synced are missing", one.logs())
     ready = one.admin("/readyz").json()
     assert any("missing" in remark for remark in ready["remarks"])
-    found = read_all(one)
-    assert set(found) < set(acknowledged)
-    assert len(found) + lost >= 60, "every commit that is missing is counted"
     assert send(one, [999]) == [body(999)]
     one.stop()
     assert Store(one).recover(0)["whole"]
@@ -319,9 +323,12 @@ def test_a_log_whose_header_is_damaged_is_said(gateway):
     eventually(lambda: one.child.poll() is not None or one.attach(), 40, "an exit or a start")
     assert one.running
     assert "ERROR" in one.logs()
-    if one.request("GET", "/next").status == 200:
-        assert one.metrics().value("penstock_store_lost_commits_total") >= 30
-        assert set(read_all(one)) <= set(acknowledged)
+    first = one.request("GET", "/next")
+    if first.status == 200:
+        found = [message["Body"] for message in first.json()["Messages"]] + read_all(one)
+        assert set(found) <= set(acknowledged)
+        # What had been moved into the database before the kill is there.
+        assert len(found) + one.metrics().value("penstock_store_lost_commits_total") >= 30
     else:
         assert not is_ready(one)
 
