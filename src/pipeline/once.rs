@@ -25,7 +25,7 @@ use crate::model::call::Call;
 use crate::model::request_id::RequestId;
 use crate::model::value::Span;
 use crate::plan::{IdempotencyPlan, Plan};
-use crate::store::{Kept, Known, NewKey, Store};
+use crate::store::{Kept, Known, NewKey};
 use crate::telemetry::Exchange;
 use crate::telemetry::metrics::{KeyUse, Metrics, Name};
 
@@ -74,7 +74,7 @@ pub(super) async fn entry(
     let Some(new) = brought(once, found, call, payload, principal, x)? else {
         return Ok(Entry::Go(None));
     };
-    let store = store(plan)?;
+    let store = plan.targets.open_store()?;
     let looking = timeout(found.route.limits.timeout, store.known(&new)).await;
     let known = looking.map_err(|_| TargetError::no_store(SLOW))?;
     let known = known.map_err(TargetError::of_spool)?;
@@ -181,15 +181,6 @@ pub(super) fn known_answer(
             count(&metrics, route, "mismatch_refused");
             Err(KeyError::Mismatch.into())
         }
-    }
-}
-
-/// The embedded store, which keeps the keys.
-pub(super) fn store(plan: &Plan) -> Result<Store, TargetError> {
-    match plan.targets.store_state() {
-        StoreState::Open(store) => Ok(store),
-        StoreState::Absent => Err(TargetError::no_store("no embedded store is configured")),
-        StoreState::Unavailable(reason) => Err(TargetError::no_store(reason)),
     }
 }
 

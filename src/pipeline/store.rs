@@ -87,7 +87,7 @@ pub(super) async fn receipt(
         deadline,
     };
     let store = match &key {
-        Some(_) => Some(once::store(plan)?),
+        Some(_) => Some(plan.targets.open_store()?),
         None => None,
     };
     let made = async move {

@@ -260,12 +260,17 @@ def test_an_empty_queue_answers_without_messages(sqs):
     assert time.monotonic() - begun >= 0.9
 
 
+def connections(one):
+    return one.metrics().value("penstock_connections_open", listener="sqs")
+
+
 def test_a_long_poll_wakes_when_a_message_comes_and_the_queue_s_own_wait_counts(sqs, one):
     made = queue(sqs, ReceiveMessageWaitTimeSeconds="20")
     found = []
+    before = connections(one)
     waiting = threading.Thread(target=lambda: found.extend(receive(client(one), made)))
     waiting.start()
-    time.sleep(0.3)
+    eventually(lambda: connections(one) > before, what="the poll")
     assert waiting.is_alive()
     sqs.send_message(QueueUrl=made, MessageBody="at last")
     waiting.join(10)
