@@ -23,6 +23,7 @@ use crate::integration::{StoreState, Targets};
 use crate::listen::{
     BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
 };
+use crate::outbound;
 use crate::pipeline::Gateway;
 use crate::plan::blueprint::{SqsBlueprint, StoreBlueprint};
 use crate::plan::{Blueprint, Current, build};
@@ -120,7 +121,7 @@ pub async fn serve(
     } else {
         StoreState::Absent
     };
-    let targets = Arc::new(Targets::new(clients, before_opening));
+    let targets = Arc::new(Targets::new(clients.clone(), before_opening));
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
     let shared = crate::plan::build::Shared {
@@ -128,6 +129,8 @@ pub async fn serve(
         targets: targets.clone(),
         forward: forward.clone(),
         keys: keys.clone(),
+        outbound: outbound::Client::default(),
+        aws: clients,
     };
     let gateway = Arc::new(Gateway::new(
         Current::new(build(&blueprint, &shared)),

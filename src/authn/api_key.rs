@@ -11,7 +11,9 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::{AuthnError, Caller, Kind};
 use crate::model::call::Call;
+use crate::model::identity::Presented;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 
@@ -65,6 +67,20 @@ pub enum Refused {
     Unknown,
     #[error("the API key {0} is disabled")]
     Disabled(Arc<str>),
+}
+
+impl From<Refused> for AuthnError {
+    fn from(refused: Refused) -> AuthnError {
+        let cause = refused.to_string();
+        match refused {
+            Refused::Missing => {
+                AuthnError::new(Kind::ApiKey, "This route needs an API key.", cause)
+            }
+            Refused::Unknown | Refused::Disabled(_) => {
+                AuthnError::new(Kind::ApiKey, "The API key is not accepted.", cause).wrong()
+            }
+        }
+    }
 }
 
 impl FromStr for KeySource {
@@ -206,9 +222,22 @@ impl ApiKeyAuthenticator {
         ApiKeyAuthenticator { spec, keys }
     }
 
+    /// Adds to the caller the key that the call brings.
+    pub(super) fn authenticate(
+        &self,
+        presented: &Presented<'_>,
+        caller: &mut Caller,
+    ) -> Result<(), AuthnError> {
+        let key = self.find(presented.call)?;
+        let identity = &mut caller.identity;
+        identity.principal.get_or_insert_with(|| key.clone());
+        identity.api_key.get_or_insert(key);
+        Ok(())
+    }
+
     /// The id of the key that the call brings. The first place that holds a key decides. A header sent twice is not
     /// one key.
-    pub fn authenticate(&self, call: &Call) -> Result<Arc<str>, Refused> {
+    fn find(&self, call: &Call) -> Result<Arc<str>, Refused> {
         for source in &self.spec.from {
             match source {
                 KeySource::Header(name) => {
@@ -263,29 +292,20 @@ mod tests {
     #[test]
     fn a_key_is_found_by_its_hash_and_refused_by_what_is_wrong_with_it() {
         let header = ApiKeyAuthenticator::new(Spec::default(), keys());
+        assert_eq!(header.find(&call("/", &["good"])).as_deref(), Ok("acme"));
+        assert_eq!(header.find(&call("/", &[])), Err(Refused::Missing));
+        assert_eq!(header.find(&call("/", &[""])), Err(Refused::Missing));
+        assert_eq!(header.find(&call("/", &["bad"])), Err(Refused::Unknown));
         assert_eq!(
-            header.authenticate(&call("/", &["good"])).as_deref(),
-            Ok("acme")
-        );
-        assert_eq!(header.authenticate(&call("/", &[])), Err(Refused::Missing));
-        assert_eq!(
-            header.authenticate(&call("/", &[""])),
-            Err(Refused::Missing)
-        );
-        assert_eq!(
-            header.authenticate(&call("/", &["bad"])),
-            Err(Refused::Unknown)
-        );
-        assert_eq!(
-            header.authenticate(&call("/", &["old"])),
+            header.find(&call("/", &["old"])),
             Err(Refused::Disabled("former".into()))
         );
         assert_eq!(
-            header.authenticate(&call("/", &["good", "good"])),
+            header.find(&call("/", &["good", "good"])),
             Err(Refused::Unknown)
         );
         assert_eq!(
-            header.authenticate(&call("/?apiKey=good", &[])),
+            header.find(&call("/?apiKey=good", &[])),
             Err(Refused::Missing)
         );
     }
@@ -300,11 +320,11 @@ mod tests {
         assert_eq!((problems.errors(), problems.0.len()), (0, 1));
         let both = ApiKeyAuthenticator::new(spec, keys());
         assert_eq!(
-            both.authenticate(&call("/?apiKey=good", &[])).as_deref(),
+            both.find(&call("/?apiKey=good", &[])).as_deref(),
             Ok("acme")
         );
         assert_eq!(
-            both.authenticate(&call("/?apiKey=good", &["bad"])),
+            both.find(&call("/?apiKey=good", &["bad"])),
             Err(Refused::Unknown)
         );
         assert_eq!(both.keys.from_query(), 1);

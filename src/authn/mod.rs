@@ -1,16 +1,31 @@
-//! Credentials to a caller. One file a kind; `AuthorizerConfig` is the register.
+//! Credentials to a caller. One folder or file a kind; `AuthorizerConfig` is the register.
+//!
+//! A kind looks at the head first ([`Authenticator::authenticate`]); what it can only know with the body it says after
+//! that has been received ([`Authenticator::verify`]). What a proven caller may do is `Authenticator::authorize`'s.
 
 pub mod api_key;
+pub mod error;
+pub mod jwt;
+pub mod lambda;
+pub mod mtls;
+pub mod policy;
 pub mod sigv4;
+pub mod webhook;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::Response;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::model::call::Call;
+use crate::aws;
+use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
+use crate::outbound;
+
+pub use error::{AuthnError, Kind};
 
 /// An authorizer: exactly one kind, by its name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -18,40 +33,95 @@ pub enum AuthorizerConfig {
     /// An API key of `api_keys`, in a header or in the query.
     #[serde(rename = "api_key")]
     ApiKey(api_key::Config),
+    /// A JSON Web Token, signed by an issuer whose keys are fetched.
+    #[serde(rename = "jwt")]
+    Jwt(jwt::Config),
+    /// A service that decides (the Lambda-authorizer contract).
+    #[serde(rename = "lambda", alias = "request")]
+    Lambda(lambda::Config),
+    /// A certificate that the client has shown in the TLS handshake.
+    #[serde(rename = "mtls")]
+    Mtls(mtls::Config),
+    /// A request signed with AWS Signature Version 4.
+    #[serde(rename = "sigv4")]
+    SigV4(sigv4::authorizer::Config),
+    /// A delivery signed by a webhook's sender.
+    #[serde(rename = "webhook")]
+    Webhook(Box<webhook::Config>),
 }
 
 /// A compiled authorizer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Spec {
     ApiKey(api_key::Spec),
+    Jwt(jwt::Spec),
+    Lambda(lambda::Spec),
+    Mtls(mtls::Spec),
+    SigV4(sigv4::authorizer::Spec),
+    Webhook(Arc<webhook::Spec>),
 }
 
-/// An authorizer that requests meet.
+/// An authorizer that requests meet. One for each declared name, shared by all routes that name it.
 #[derive(Debug)]
 pub enum Authenticator {
     ApiKey(api_key::ApiKeyAuthenticator),
+    Jwt(jwt::JwtAuthenticator),
+    Lambda(lambda::LambdaAuthenticator),
+    Mtls(mtls::MtlsAuthenticator),
+    SigV4(sigv4::authorizer::SigV4Authenticator),
+    Webhook(webhook::WebhookAuthenticator),
+}
+
+/// What live authorizers are made with.
+pub struct Shared<'a> {
+    pub keys: &'a Arc<api_key::ApiKeys>,
+    pub outbound: &'a outbound::Client,
+    pub aws: &'a aws::Clients,
 }
 
 /// Who the caller is. Its fields are private: what takes a caller has been through authentication.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
-    api_key: Option<Arc<str>>,
+    identity: Identity,
+    /// The scopes that were granted: `scope` or `scp` of a token.
+    scopes: Option<Arc<[String]>>,
+    /// What the authorizers' policies say of single requests, all of which must allow.
+    policies: Vec<Arc<policy::Document>>,
+    /// The signature that waits for the body.
+    claim: Option<Arc<sigv4::Claim>>,
 }
 
-/// Why a caller was not let in. The public text names what is asked for, the private one what was wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthnError {
-    #[error("{0}")]
-    ApiKey(#[from] api_key::Refused),
+/// What has become of a request once its body was looked at.
+#[derive(Debug)]
+pub enum Verified {
+    /// It may be stored.
+    Passed,
+    /// It is no delivery but a question of the sender's, and this is the answer. Nothing is stored.
+    Answered(Response<Bytes>),
 }
 
 impl AuthorizerConfig {
-    /// Checks what was written.
-    pub fn compile(&self, at: &ConfigPath, problems: &mut Problems) -> Option<Spec> {
+    /// Checks what was written. `name`: as declared.
+    pub fn compile(&self, name: &str, at: &ConfigPath, problems: &mut Problems) -> Option<Spec> {
         match self {
             AuthorizerConfig::ApiKey(config) => config
                 .compile(&at.key("api_key"), problems)
                 .map(Spec::ApiKey),
+            AuthorizerConfig::Jwt(config) => {
+                config.compile(&at.key("jwt"), problems).map(Spec::Jwt)
+            }
+            AuthorizerConfig::Lambda(config) => config
+                .compile(&at.key("lambda"), problems)
+                .map(Spec::Lambda),
+            AuthorizerConfig::Mtls(config) => {
+                config.compile(&at.key("mtls"), problems).map(Spec::Mtls)
+            }
+            AuthorizerConfig::SigV4(config) => {
+                config.compile(&at.key("sigv4"), problems).map(Spec::SigV4)
+            }
+            AuthorizerConfig::Webhook(config) => config
+                .compile(name, &at.key("webhook"), problems)
+                .map(|spec| Spec::Webhook(Arc::new(spec))),
         }
     }
 }
@@ -66,30 +136,80 @@ impl Spec {
     pub fn describe(&self) -> String {
         match self {
             Spec::ApiKey(spec) => format!("api_key ({})", spec.describe()),
+            Spec::Jwt(spec) => format!("jwt ({})", spec.describe()),
+            Spec::Lambda(spec) => format!("lambda ({})", spec.describe()),
+            Spec::Mtls(spec) => format!("mtls ({})", spec.describe()),
+            Spec::SigV4(spec) => format!("sigv4 ({})", spec.describe()),
+            Spec::Webhook(spec) => format!("webhook ({})", spec.describe()),
         }
     }
 
-    /// The live authorizer over the configured keys.
-    pub fn build(&self, keys: &Arc<api_key::ApiKeys>) -> Authenticator {
+    /// The live authorizer. Opens nothing and waits for nothing; may begin to fetch keys in the background, for which
+    /// a Tokio runtime is needed.
+    pub fn build(&self, shared: &Shared<'_>) -> Authenticator {
         match self {
             Spec::ApiKey(spec) => Authenticator::ApiKey(api_key::ApiKeyAuthenticator::new(
                 spec.clone(),
-                keys.clone(),
+                shared.keys.clone(),
+            )),
+            Spec::Jwt(spec) => {
+                Authenticator::Jwt(jwt::JwtAuthenticator::new(spec.clone(), shared.outbound))
+            }
+            Spec::Lambda(spec) => Authenticator::Lambda(lambda::LambdaAuthenticator::new(
+                spec.clone(),
+                shared.outbound,
+                shared.aws,
+            )),
+            Spec::Mtls(spec) => Authenticator::Mtls(mtls::MtlsAuthenticator::new(spec.clone())),
+            Spec::SigV4(spec) => {
+                Authenticator::SigV4(sigv4::authorizer::SigV4Authenticator::new(spec.clone()))
+            }
+            Spec::Webhook(spec) => Authenticator::Webhook(webhook::WebhookAuthenticator::new(
+                spec.clone(),
+                shared.outbound,
             )),
         }
     }
 }
 
 impl Authenticator {
-    /// Adds to the caller what this authorizer proves. Of several that each prove a key, the first gives the principal.
-    pub fn authenticate(&self, call: &Call, caller: &mut Caller) -> Result<(), AuthnError> {
+    /// Adds to the caller what the head proves.
+    pub async fn authenticate(
+        &self,
+        presented: &Presented<'_>,
+        caller: &mut Caller,
+    ) -> Result<(), AuthnError> {
         match self {
-            Authenticator::ApiKey(keys) => {
-                let key = keys.authenticate(call)?;
-                caller.api_key.get_or_insert(key);
-            }
+            Authenticator::ApiKey(kind) => kind.authenticate(presented, caller),
+            Authenticator::Jwt(kind) => kind.authenticate(presented, caller).await,
+            Authenticator::Lambda(kind) => kind.authenticate(presented, caller).await,
+            Authenticator::Mtls(kind) => kind.authenticate(presented, caller),
+            Authenticator::SigV4(kind) => kind.authenticate(presented, caller),
+            // Nothing of a delivery is known before its body; `verify` proves it.
+            Authenticator::Webhook(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether the caller is proven only once the body is there: until then the source address is charged for it.
+    pub fn needs_body(&self) -> bool {
+        matches!(self, Authenticator::Webhook(_) | Authenticator::SigV4(_))
+    }
+
+    /// Adds to the caller what the body proves.
+    pub async fn verify(
+        &self,
+        presented: &Presented<'_>,
+        body: &Bytes,
+        caller: &mut Caller,
+    ) -> Result<Verified, AuthnError> {
+        match self {
+            Authenticator::SigV4(kind) => kind.verify(presented, body, caller),
+            Authenticator::Webhook(kind) => kind.verify(presented, body, caller).await,
+            Authenticator::ApiKey(_)
+            | Authenticator::Jwt(_)
+            | Authenticator::Lambda(_)
+            | Authenticator::Mtls(_) => Ok(Verified::Passed),
+        }
     }
 }
 
@@ -101,6 +221,21 @@ impl Caller {
 
     /// The id of the API key that was proven.
     pub fn api_key_id(&self) -> Option<&str> {
-        self.api_key.as_deref()
+        self.identity.api_key.as_deref()
+    }
+
+    /// Everything that is known of the caller.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The scopes that a token grants; `None` where no token was asked for.
+    pub fn scopes(&self) -> Option<&[String]> {
+        self.scopes.as_deref()
+    }
+
+    /// The policies that came with the credentials: every one of them must allow the request.
+    pub fn policies(&self) -> &[Arc<policy::Document>] {
+        &self.policies
     }
 }

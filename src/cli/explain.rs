@@ -16,6 +16,7 @@ use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
 use crate::model::call::Call;
 use crate::model::peer::Peer;
+use crate::outbound;
 use crate::pipeline::{self, Explanation};
 use crate::plan::build::Shared;
 use crate::plan::{Blueprint, build};
@@ -57,7 +58,13 @@ impl Explain {
                 return Exit::Usage;
             }
         };
-        let explanation = match explained(&blueprint, request, &body) {
+        // Keys of issuers are fetched as a gateway would fetch them.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let explanation = match runtime
+            .and_then(|runtime| runtime.block_on(explained(&blueprint, request, &body)))
+        {
             Ok(explanation) => explanation,
             Err(error) => {
                 eprintln!("error: {error}");
@@ -124,14 +131,15 @@ impl Explain {
     }
 }
 
-fn explained(
+async fn explained(
     blueprint: &Blueprint,
     request: http::Request<()>,
     body: &Bytes,
 ) -> std::io::Result<Explanation> {
     let metrics = Metrics::new();
     let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
-    let targets = Targets::new(Clients::new(blueprint.aws.clone()), StoreState::Absent);
+    let clients = Clients::new(blueprint.aws.clone());
+    let targets = Targets::new(clients.clone(), StoreState::Absent);
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
     let targets = Arc::new(targets);
     let plan = build(
@@ -141,6 +149,8 @@ fn explained(
             forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
             targets,
             keys,
+            outbound: outbound::Client::default(),
+            aws: clients,
         },
     );
     let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -156,7 +166,7 @@ fn explained(
         plan.api.clone(),
         plan.stage.clone(),
     );
-    Ok(pipeline::explain(&plan, &call, body, exchange))
+    Ok(pipeline::explain(&plan, &call, body, exchange).await)
 }
 
 fn shown(explanation: &Explanation) -> String {

@@ -2,14 +2,14 @@
 
 use super::rejection::Rejection;
 use crate::authn::Caller;
-use crate::model::call::Call;
+use crate::model::identity::Presented;
 use crate::plan::Route;
 
-/// Who calls.
-pub(super) fn caller(route: &Route, call: &Call) -> Result<Caller, Rejection> {
+/// Who calls, as far as the head says.
+pub(super) async fn caller(route: &Route, presented: &Presented<'_>) -> Result<Caller, Rejection> {
     let mut caller = Caller::anyone();
     for authenticator in &route.authenticators {
-        authenticator.authenticate(call, &mut caller)?;
+        authenticator.authenticate(presented, &mut caller).await?;
     }
     Ok(caller)
 }

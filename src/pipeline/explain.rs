@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::rejection::Rejection;
 use super::route::RouteError;
+use super::verify::Outcome;
 use super::{admit, authenticate, authorize, cors, map, once, receive, route, verify};
 use crate::forward::AckMode;
 use crate::integration::Integration;
@@ -42,9 +43,14 @@ pub struct Explanation {
 }
 
 /// Follows a request up to the call that it would make. The exchange gives `$context` its values; it is not written down.
-pub fn explain(plan: &Plan, call: &Call, body: &Bytes, mut exchange: Exchange) -> Explanation {
+pub async fn explain(
+    plan: &Plan,
+    call: &Call,
+    body: &Bytes,
+    mut exchange: Exchange,
+) -> Explanation {
     let mut explanation = Explanation::default();
-    if let Err(rejection) = follow(plan, call, body, &mut exchange, &mut explanation) {
+    if let Err(rejection) = follow(plan, call, body, &mut exchange, &mut explanation).await {
         let verdict = rejection.verdict(call).refusal();
         explanation.status = Some(verdict.status);
         explanation.code = Some(verdict.code.name());
@@ -57,7 +63,7 @@ pub fn explain(plan: &Plan, call: &Call, body: &Bytes, mut exchange: Exchange) -
     explanation
 }
 
-fn follow(
+async fn follow(
     plan: &Plan,
     call: &Call,
     body: &Bytes,
@@ -107,13 +113,15 @@ fn follow(
             None => "none".to_owned(),
         },
     );
-    let caller = authenticate::caller(route, call)?;
-    let who = caller.api_key_id().map_or_else(
-        || "anyone may come in".to_owned(),
-        |id| format!("API key {id}"),
-    );
+    let presented = found.presented(plan, call);
+    let mut caller = authenticate::caller(route, &presented).await?;
+    let who = match &caller.identity().principal {
+        _ if route.authenticators.is_empty() => "anyone may come in".to_owned(),
+        Some(principal) => principal.to_string(),
+        None => "known once the body is verified".to_owned(),
+    };
     x.decide(Phase::Authenticate, true, who);
-    exchange.identified(caller.api_key_id().map(Into::into));
+    exchange.identified(caller.identity());
     let permit = authorize::permit(&caller)?;
     x.decide(Phase::Authorize, true, "no policy is asked".to_owned());
     receive::check_size(route, body.len() as u64)?;
@@ -122,9 +130,23 @@ fn follow(
         true,
         format!("{} bytes of at most {}", body.len(), route.limits.body),
     );
-    let payload = verify::payload(permit, body.clone());
-    x.decide(Phase::Verify, true, "no signature is asked for".to_owned());
-    let principal = caller.api_key_id();
+    let payload =
+        match verify::payload(route, &presented, permit, &mut caller, body.clone()).await? {
+            Outcome::Payload(payload) => payload,
+            Outcome::Answered(answer) => {
+                x.status = Some(answer.status().as_u16());
+                let said = format!("{}: a handshake, answered by the gateway", answer.status());
+                x.decide(Phase::Verify, true, said);
+                return Ok(());
+            }
+        };
+    exchange.identified(caller.identity());
+    let proven = match &caller.identity().principal {
+        Some(principal) if route.proven_by_body => principal.to_string(),
+        _ => "no signature is asked for".to_owned(),
+    };
+    x.decide(Phase::Verify, true, proven);
+    let principal = caller.identity().principal.as_deref();
     if let Some(said) = once::explained(&found, call, &payload, principal, exchange)? {
         x.decide(Phase::Verify, true, said);
     }

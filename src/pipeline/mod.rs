@@ -39,6 +39,7 @@ pub use rejection::Rejection;
 
 use once::Entry;
 use store::{Record, Stored};
+use verify::Outcome;
 
 /// What a request needs of the process.
 pub struct Gateway {
@@ -138,8 +139,9 @@ async fn life(
     if route.throttle.is_some() {
         x.passed(Phase::Throttle);
     }
-    let caller = authenticate::caller(route, call)?;
-    x.identified(caller.api_key_id().map(Arc::from));
+    let presented = found.presented(plan, call);
+    let mut caller = authenticate::caller(route, &presented).await?;
+    x.identified(caller.identity());
     if !route.authenticators.is_empty() {
         x.passed(Phase::Authenticate);
     }
@@ -147,8 +149,19 @@ async fn life(
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
-    let payload = verify::payload(permit, body);
-    let key = match once::entry(plan, &found, call, &payload, caller.api_key_id(), x).await? {
+    let payload = match verify::payload(route, &presented, permit, &mut caller, body).await? {
+        Outcome::Payload(payload) => payload,
+        Outcome::Answered(answer) => {
+            x.passed(Phase::Verify);
+            return Ok(answer.map(Full::new));
+        }
+    };
+    if route.proven_by_body {
+        x.identified(caller.identity());
+        x.passed(Phase::Verify);
+    }
+    let principal = caller.identity().principal.as_deref();
+    let key = match once::entry(plan, &found, call, &payload, principal, x).await? {
         Entry::Go(key) => key,
         Entry::Replay(answer) => return Ok(answer),
     };

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
 
@@ -14,8 +14,7 @@ use super::admit::AdmitError;
 use super::once::KeyError;
 use super::receive::BodyError;
 use super::route::RouteError;
-use crate::authn::AuthnError;
-use crate::authn::api_key::Refused;
+use crate::authn::{AuthnError, Kind};
 use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
 use crate::limit::Empty;
@@ -148,6 +147,10 @@ impl Rejection {
                     &policy,
                 );
             }
+            Rejection::Authn(AuthnError {
+                challenge: Some(challenge),
+                ..
+            }) => put(&mut headers, WWW_AUTHENTICATE, challenge),
             Rejection::Route(RouteError::Method { allow }) => {
                 let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
                 put(&mut headers, ALLOW, &allow.join(", "));
@@ -231,14 +234,21 @@ impl Rejection {
                     Message(status, "Too Many Requests"),
                 )
             }
-            Rejection::Authn(AuthnError::ApiKey(_)) => {
-                let status = StatusCode::FORBIDDEN;
-                (
-                    Phase::Authenticate,
-                    Code::ApiKeyRefused,
-                    status,
-                    Message(status, "Forbidden"),
-                )
+            Rejection::Authn(error) => {
+                let (code, status) = authn_place(error.kind);
+                let phase = match error.kind {
+                    // Signatures are computed over the body, and nothing of a delivery is known before.
+                    Kind::Webhook(_) => Phase::Verify,
+                    _ => Phase::Authenticate,
+                };
+                let aws = match status {
+                    StatusCode::UNAUTHORIZED => Message(status, "Unauthorized"),
+                    StatusCode::FORBIDDEN => Message(status, "Forbidden"),
+                    StatusCode::BAD_REQUEST => bad_request(),
+                    StatusCode::SERVICE_UNAVAILABLE => unavailable(),
+                    _ => Message(status, "Internal Server Error"),
+                };
+                (phase, code, status, aws)
             }
             Rejection::Body(BodyError::TooLarge { .. }) => {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
@@ -326,12 +336,7 @@ impl Rejection {
                 ),
                 None => "This route takes no requests at present.".to_owned(),
             },
-            Rejection::Authn(AuthnError::ApiKey(Refused::Missing)) => {
-                "This route needs an API key.".to_owned()
-            }
-            Rejection::Authn(AuthnError::ApiKey(Refused::Unknown | Refused::Disabled(_))) => {
-                "The API key is not accepted.".to_owned()
-            }
+            Rejection::Authn(error) => error.public.clone().into_owned(),
             Rejection::Target(error) => error.detail(),
             Rejection::CallEnded(_) => {
                 "The target did not answer: the record may or may not be stored.".to_owned()
@@ -345,6 +350,22 @@ impl Rejection {
             | Rejection::Key(_)
             | Rejection::Map(_) => sentence(&self.to_string()),
         }
+    }
+}
+
+/// Code and status of what authentication refused.
+fn authn_place(kind: Kind) -> (Code, StatusCode) {
+    match kind {
+        Kind::Unauthorized => (Code::Unauthorized, StatusCode::UNAUTHORIZED),
+        Kind::Forbidden => (Code::Forbidden, StatusCode::FORBIDDEN),
+        Kind::ApiKey => (Code::ApiKeyRefused, StatusCode::FORBIDDEN),
+        Kind::Signature => (Code::SignatureRefused, StatusCode::FORBIDDEN),
+        Kind::Webhook(status) => (
+            Code::WebhookRefused,
+            StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED),
+        ),
+        Kind::AuthorizerFailed => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
+        Kind::Unavailable => (Code::Internal, StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 

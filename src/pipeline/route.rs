@@ -10,6 +10,7 @@ use super::Answer;
 use super::rejection::Rejection;
 use crate::config::TrailingSlash;
 use crate::model::call::Call;
+use crate::model::identity::Presented;
 use crate::plan::{Miss, Plan, Route, Variables};
 
 /// The route that a request goes by, with what its path says.
@@ -18,6 +19,23 @@ pub struct Found<'c> {
     pub variables: Variables,
     /// The path as received, below the stage.
     pub path: &'c str,
+}
+
+impl Found<'_> {
+    /// The request as authorizers see it.
+    pub(super) fn presented<'p>(&'p self, plan: &'p Plan, call: &'p Call) -> Presented<'p> {
+        let facts = &self.route.facts;
+        Presented {
+            call,
+            api: &facts.api,
+            stage: &facts.stage,
+            route_key: &facts.key.0,
+            path: self.path,
+            path_variables: &self.variables,
+            stage_variables: &plan.stage_variables,
+            now: time::OffsetDateTime::from(call.arrived_at).unix_timestamp(),
+        }
+    }
 }
 
 /// Why there is no route.

@@ -1,9 +1,14 @@
-//! What needs the body before it may be stored: signatures, payload hashes. No kind of verification is configured yet;
-//! a payload can be made all the same only here, and only with a permit.
+//! What needs the body before it may be stored: signatures, payload hashes. A payload can be made only here, and only
+//! with a permit and the caller it was given to.
 
 use bytes::Bytes;
+use http::Response;
 
 use super::authorize::Permit;
+use super::rejection::Rejection;
+use crate::authn::{Caller, Verified};
+use crate::model::identity::Presented;
+use crate::plan::Route;
 
 /// A body that may be stored.
 pub struct Payload(Bytes);
@@ -15,7 +20,27 @@ impl Payload {
     }
 }
 
+/// What has become of a permitted request's body.
+pub(super) enum Outcome {
+    /// It may be stored.
+    Payload(Payload),
+    /// It was a sender's question, and this is the answer.
+    Answered(Response<Bytes>),
+}
+
 /// The body of a permitted request.
-pub(super) fn payload(_permit: Permit, body: Bytes) -> Payload {
-    Payload(body)
+pub(super) async fn payload(
+    route: &Route,
+    presented: &Presented<'_>,
+    _permit: Permit,
+    caller: &mut Caller,
+    body: Bytes,
+) -> Result<Outcome, Rejection> {
+    for authenticator in route.authenticators.iter().filter(|kind| kind.needs_body()) {
+        match authenticator.verify(presented, &body, caller).await? {
+            Verified::Passed => {}
+            Verified::Answered(answer) => return Ok(Outcome::Answered(answer)),
+        }
+    }
+    Ok(Outcome::Payload(Payload(body)))
 }

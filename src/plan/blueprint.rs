@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use crate::authn;
 use crate::authn::api_key::KeyEntry;
 use crate::aws;
@@ -28,6 +30,7 @@ use super::response::ResponsePlan;
 pub struct Blueprint {
     pub api: Arc<str>,
     pub stage: StageName,
+    pub stage_variables: Arc<IndexMap<String, String>>,
     pub dialect: Dialect,
     pub trailing_slash: TrailingSlash,
     pub listeners: Vec<ListenerBlueprint>,

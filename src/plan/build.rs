@@ -1,12 +1,16 @@
 //! From a blueprint to a plan: puts live things where the blueprint has descriptions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::authn::api_key::ApiKeys;
+use crate::authn::{self, Authenticator};
+use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::{Bucket, Slots};
+use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
 use crate::telemetry::metrics::Name;
@@ -21,6 +25,8 @@ pub struct Shared<'a> {
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
+    pub outbound: outbound::Client,
+    pub aws: aws::Clients,
 }
 
 /// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`.
@@ -33,6 +39,12 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
     } else {
         format!("/{stage}")
     };
+    let authorizers = authn::Shared {
+        keys: &shared.keys,
+        outbound: &shared.outbound,
+        aws: &shared.aws,
+    };
+    let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
     let mut matcher = Matcher::default();
     let mut routes = Vec::new();
     for route in &blueprint.routes {
@@ -53,15 +65,22 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
             key,
             integration: route.integration.kind(),
         };
+        let authenticators: Vec<_> = route
+            .authorizers
+            .iter()
+            .map(|(name, spec)| {
+                named
+                    .entry(name)
+                    .or_insert_with(|| Arc::new(spec.build(&authorizers)))
+                    .clone()
+            })
+            .collect();
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
             throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
-            authenticators: route
-                .authorizers
-                .iter()
-                .map(|(_, spec)| Arc::new(spec.build(&shared.keys)))
-                .collect(),
+            proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
+            authenticators,
             limits: route.limits,
             integration: route.integration.clone(),
             copies: route.copies.clone(),
@@ -77,6 +96,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
     Plan {
         api: blueprint.api.clone(),
         stage,
+        stage_variables: blueprint.stage_variables.clone(),
         prefix,
         dialect,
         trailing_slash,

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -86,6 +87,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     Some(Blueprint {
         api: at_file.into(),
         stage: config.stage.clone().unwrap_or_default(),
+        stage_variables: Arc::new(stage_variables),
         dialect,
         trailing_slash: config.trailing_slash.unwrap_or_default(),
         listeners,

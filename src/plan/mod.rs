@@ -16,6 +16,8 @@ mod sqs;
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use crate::authn::Authenticator;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
@@ -40,6 +42,8 @@ pub struct Route {
     pub throttle: Option<Arc<Bucket>>,
     /// All must let the caller pass, in order.
     pub authenticators: Vec<Arc<Authenticator>>,
+    /// Whether some authorizer knows the caller only once it has seen the body.
+    pub proven_by_body: bool,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.
@@ -55,6 +59,7 @@ pub struct Plan {
     pub stage: Arc<str>,
     /// `/prod` for a named stage, empty for `$default`.
     pub prefix: String,
+    pub stage_variables: Arc<IndexMap<String, String>>,
     pub dialect: Dialect,
     pub trailing_slash: TrailingSlash,
     pub cors: Option<CorsPolicy>,

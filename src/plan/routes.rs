@@ -85,7 +85,7 @@ fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, auth
                 .help("choose another name");
             continue;
         }
-        if let Some(spec) = authorizer.compile(&at.key(name), problems) {
+        if let Some(spec) = authorizer.compile(name, &at.key(name), problems) {
             specs.insert(name.clone(), spec);
         }
     }
@@ -211,7 +211,7 @@ impl Compiler<'_> {
                 authn::Spec::built_in(name).filter(|_| !self.config.authorizers.contains_key(name))
             }) {
                 Some(spec) => {
-                    if self.config.api_keys.is_empty() {
+                    if matches!(spec, authn::Spec::ApiKey(_)) && self.config.api_keys.is_empty() {
                         problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`");
                     }
                     specs.push((name.clone(), spec));

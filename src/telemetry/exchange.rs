@@ -17,6 +17,7 @@ use super::metrics::{Ended, Metrics, Name, Outcome, RouteMeters};
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::context::{ContextSource, ContextVariable, PhaseFact, Plain};
+use crate::model::identity::Identity;
 use crate::model::peer::Peer;
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
@@ -90,7 +91,7 @@ struct Facts {
     api: Arc<str>,
     stage: Arc<str>,
     /// The path that the API is seen under, before the route's own.
-    api_key_id: Option<Arc<str>>,
+    identity: Identity,
     request_bytes: u64,
     response_bytes: u64,
     status: Option<u16>,
@@ -178,7 +179,7 @@ impl Exchange {
             route: None,
             api,
             stage,
-            api_key_id: None,
+            identity: Identity::default(),
             request_bytes: 0,
             response_bytes: 0,
             status: None,
@@ -209,9 +210,9 @@ impl Exchange {
         self.with(|facts| facts.route = Some(route));
     }
 
-    /// The caller has proven to hold this API key.
-    pub fn identified(&mut self, api_key_id: Option<Arc<str>>) {
-        self.with(|facts| facts.api_key_id = api_key_id);
+    /// What authentication has found out about the caller. Said again when the body has told more.
+    pub fn identified(&mut self, identity: &Identity) {
+        self.with(|facts| facts.identity = identity.clone());
     }
 
     /// The body has arrived.
@@ -247,7 +248,7 @@ impl Exchange {
 
     /// Who has proven to be who, if anybody has.
     pub fn principal(&self) -> Option<Arc<str>> {
-        self.facts.as_ref()?.api_key_id.clone()
+        self.facts.as_ref()?.identity.api_key.clone()
     }
 
     /// The metrics that the request counts on; fresh ones after its end.
@@ -498,7 +499,8 @@ impl Facts {
             Plain::RequestTimeEpoch => shown(epoch_millis(self.opened_at).to_string()),
             Plain::SourceIp => shown(self.source_ip().to_string()),
             Plain::UserAgent => self.user_agent(),
-            Plain::ApiKeyId | Plain::PrincipalId => self.api_key_id.as_deref().map(Cow::Borrowed),
+            Plain::ApiKeyId => self.identity.api_key.as_deref().map(Cow::Borrowed),
+            Plain::PrincipalId => self.identity.principal.as_deref().map(Cow::Borrowed),
             Plain::Listener => Some(Cow::Borrowed(&self.peer().listener)),
             _ => None,
         }
@@ -549,9 +551,15 @@ impl ContextSource for Exchange {
                 .map(Cow::Borrowed),
             ContextVariable::Plain(plain) => facts.early(*plain),
             ContextVariable::Phase(phase, fact) => facts.phase(*phase, *fact),
-            ContextVariable::Claim(_)
-            | ContextVariable::Authorizer(_)
-            | ContextVariable::Vacant(_) => None,
+            ContextVariable::Claim(name) => {
+                let claims = facts.identity.claims.as_deref()?;
+                claims.get(name).map(|value| Cow::Borrowed(&**value))
+            }
+            ContextVariable::Authorizer(name) => {
+                let values = facts.identity.values.as_deref()?;
+                values.get(name).map(|value| Cow::Borrowed(&**value))
+            }
+            ContextVariable::Vacant(_) => None,
         }
     }
 }

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in order: each may use those before it, and itself.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "model",
     "mapping",
     "telemetry",
     "store",
     "limit",
     "aws",
+    "outbound",
     "listen",
     "authn",
     "integration",
@@ -29,12 +30,14 @@ const ORDER: [&str; 19] = [
 
 /// Arrows that the order would allow and that must not be: the store, the connection plane and AWS know nothing of
 /// what is counted or logged about requests, nor of each other.
-const FORBIDDEN: [(&str, &str); 8] = [
+const FORBIDDEN: [(&str, &str); 10] = [
     ("store", "telemetry"),
     ("store", "mapping"),
     ("listen", "telemetry"),
     ("listen", "store"),
     ("listen", "aws"),
+    ("listen", "outbound"),
+    ("outbound", "telemetry"),
     ("aws", "telemetry"),
     ("aws", "store"),
     ("integration", "telemetry"),

@@ -5,6 +5,7 @@
 //! query form are served; not the asymmetric variant, nor chunked payload signatures. Rules: "Create a signed AWS API
 //! request", IAM user guide; the canonical request is in `canonical.rs`, the reading of both forms in `form.rs`.
 
+pub mod authorizer;
 mod canonical;
 mod form;
 mod users;

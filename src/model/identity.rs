@@ -1,0 +1,70 @@
+//! What authentication has found out about a caller: for `$context`, the access log, buckets and idempotency scopes.
+//! Plain facts; the evidence that they were proven is `authn::Caller`.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::call::Call;
+
+/// The facts about a caller, collected over all authorizers of the route.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// `$context.authorizer.principalId`, and the scope of idempotency keys: the id of the API key, the `sub` of the
+    /// token, the user who signed, the subject of the certificate, the source of the webhook. The first authorizer gives it.
+    pub principal: Option<Arc<str>>,
+    /// `$context.identity.apiKeyId`: the id of the API key that was proven.
+    pub api_key: Option<Arc<str>>,
+    /// The usage plan that the key belongs to.
+    pub usage_plan: Option<Arc<str>>,
+    /// `$context.authorizer.claims.NAME`: claims as text, flattened as the reference (4.5) says.
+    pub claims: Option<Arc<IndexMap<String, String>>>,
+    /// `$context.authorizer.NAME`: what else authorizers said (a request authorizer's context, `claims_json`, `iam.…`).
+    pub values: Option<Arc<IndexMap<String, String>>>,
+    /// `$webhook.NAME`: what was verified about a delivery. Known after `verify`.
+    pub delivery: Option<Arc<Delivery>>,
+}
+
+/// A webhook delivery that was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The authorizer's name: `$webhook.source`.
+    pub source: Arc<str>,
+    /// `$webhook.preset`; `None` where the scheme was written out.
+    pub preset: Option<Arc<str>>,
+    /// `$webhook.id`: the sender's id of the delivery, where the request has one single id.
+    pub id: Option<String>,
+    /// `$webhook.type`.
+    pub kind: Option<String>,
+    /// `$webhook.key`: which of the configured secrets matched, from 0.
+    pub key: usize,
+    /// `$webhook.attestation`: who verified what and when, signed where a key for that is configured.
+    pub attestation: Option<String>,
+}
+
+/// A request at the door, with what routing has found out about it. What authorizers see.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    pub call: &'a Call,
+    pub api: &'a str,
+    pub stage: &'a str,
+    /// The route key, as written.
+    pub route_key: &'a str,
+    /// The path below the stage, as received.
+    pub path: &'a str,
+    /// The path's variables, decoded.
+    pub path_variables: &'a [(Box<str>, String)],
+    pub stage_variables: &'a IndexMap<String, String>,
+    /// Seconds since 1970, by the wall clock.
+    pub now: i64,
+}
+
+impl Identity {
+    /// Adds a value that `$context.authorizer.NAME` gives. What an earlier authorizer said under the name stays.
+    pub fn add_value(&mut self, name: &str, value: String) {
+        let values = self.values.get_or_insert_default();
+        Arc::make_mut(values)
+            .entry(name.to_owned())
+            .or_insert(value);
+    }
+}
