@@ -43,7 +43,7 @@ class Background:
         self.thread.start()
 
     def join(self):
-        self.thread.join(30)
+        self.thread.join(240)
         assert not self.thread.is_alive()
         return self.answer
 
@@ -53,7 +53,7 @@ def test_what_is_in_flight_is_finished_and_the_exit_code_is_0(gateway, fake, num
     fake.always("SQS-SendMessage", Usual(after=1.5))
     one = serving(gateway, fake)
     slow = [Background(one, "POST", "/sqs", b"x") for _ in range(5)]
-    eventually(lambda: len(fake.calls) == 5, 5, "the calls under way")
+    eventually(lambda: len(fake.calls) == 5, what="the calls under way")
     one.signal(number)
     assert [each.join().status for each in slow] == [202] * 5
     assert one.wait() == 0
@@ -86,9 +86,9 @@ def test_while_it_drains_it_is_alive_but_not_ready_and_takes_nothing_new(gateway
     kept = http.client.HTTPConnection(*one.address)
     assert http1.exchange(kept, "GET", "/mock").status == 200
     slow = Background(one, "POST", "/sqs", b"x")
-    eventually(lambda: fake.calls, 5, "the call under way")
+    eventually(lambda: fake.calls, what="the call under way")
     one.signal(signal.SIGTERM)
-    eventually(lambda: one.admin("/readyz").status == 503, 2, "not ready")
+    eventually(lambda: one.admin("/readyz").status == 503, what="not ready")
     assert one.admin("/livez").status == 200
     try:
         answer = one.request("GET", "/mock", timeout=1.0)
@@ -109,7 +109,7 @@ def test_at_the_deadline_requests_are_cut_off_and_the_exit_code_is_4(gateway, fa
     fake.always("SQS-SendMessage", Hang())
     one = serving(gateway, fake, timeout="30s", drain="1s")
     slow = Background(one, "POST", "/sqs", b"x")
-    eventually(lambda: fake.calls, 5, "the call under way")
+    eventually(lambda: fake.calls, what="the call under way")
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     assert one.wait() == 4
@@ -122,7 +122,7 @@ def test_a_second_signal_ends_it_at_once(gateway, fake):
     fake.always("SQS-SendMessage", Hang())
     one = serving(gateway, fake, timeout="30s", drain="30s")
     Background(one, "POST", "/sqs", b"x")
-    eventually(lambda: fake.calls, 5, "the call under way")
+    eventually(lambda: fake.calls, what="the call under way")
     one.signal(signal.SIGTERM)
     time.sleep(0.5)
     assert one.running
@@ -135,7 +135,7 @@ def test_a_second_signal_ends_it_at_once(gateway, fake):
 def test_a_long_poll_ends_at_once_with_an_empty_answer(gateway, fake):
     one = serving(gateway, fake)
     poll = Background(one, "GET", "/wait")
-    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, 5, "the poll in flight")
+    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, what="the poll in flight")
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     answer = poll.join()
@@ -148,7 +148,7 @@ def test_a_half_sent_body_does_not_hold_the_drain_beyond_its_deadline(gateway, f
     one = serving(gateway, fake, drain="1s")
     with one.raw() as raw:
         raw.send("POST /messages HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
-        eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, 5, "the request in flight")
+        eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, what="the request in flight")
         begun = time.monotonic()
         one.signal(signal.SIGTERM)
         assert one.wait() in (0, 4)
@@ -177,7 +177,7 @@ def test_every_accepted_message_survives_a_drain_under_load(gateway, fake):
     assert one.wait() == 0
     stop.set()
     for worker in workers:
-        worker.join(10)
+        worker.join(240)
     one.start()
     found = set()
     while messages := one.request("GET", "/next").json()["Messages"]:

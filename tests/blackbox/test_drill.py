@@ -180,10 +180,10 @@ def test_a_killed_drill_takes_its_gateway_along(tmp_path):
     child = subprocess.Popen(
         [BINARY, "drill", path, "--seconds", "60", "--faults", "reload"], env=home,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    gateways = eventually(lambda: children(child.pid), 20, "the gateway as a child")
+    gateways = eventually(lambda: children(child.pid), what="the gateway as a child")
     child.kill()
     child.wait()
-    eventually(lambda: not any(alive(pid) for pid in gateways), 20, "the end of the gateway")
+    eventually(lambda: not any(alive(pid) for pid in gateways), what="the end of the gateway")
 
 
 def children(pid):

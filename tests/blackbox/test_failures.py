@@ -204,7 +204,7 @@ def test_a_target_that_comes_back_is_used_again(native, fake):
     fake.stop()
     assert post(native, "SQS-SendMessage").status == 503
     fake.start()
-    eventually(lambda: post(native, "SQS-SendMessage").status == 202, 5, "a success after the target came back")
+    eventually(lambda: post(native, "SQS-SendMessage").status == 202, what="a success after the target came back")
 
 
 @pytest.mark.parametrize("operation", INTEGRATIONS)

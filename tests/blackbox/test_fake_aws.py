@@ -122,7 +122,7 @@ def test_its_moods(target):
         send(target)
     assert target.duplicates() == 0
     target.up()
-    eventually(lambda: target.duplicates() == 1, 5, "the frozen call's work")
+    eventually(lambda: target.duplicates() == 1, what="the frozen call's work")
     target.down()
     with pytest.raises(EndpointConnectionError):
         send(target)

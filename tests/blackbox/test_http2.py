@@ -121,7 +121,7 @@ def test_a_stream_reset_by_the_client_stores_nothing(server, reason, pause):
         two.flush()
         assert two.request("GET", "/mock").body == b"fine"
     assert stored(server) == []
-    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, 5, "nothing in flight")
+    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, what="nothing in flight")
 
 
 def test_a_body_shorter_or_longer_than_declared_stores_nothing(server):
@@ -218,7 +218,7 @@ def test_rapid_resets_do_not_hurt_others(server):
     begun = time.monotonic()
     assert_well(server)
     assert time.monotonic() - begun < 5
-    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, 10, "nothing in flight")
+    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, what="nothing in flight")
 
 
 def test_a_drain_says_goaway_and_finishes_the_streams(gateway, fake):
@@ -229,7 +229,7 @@ def test_a_drain_says_goaway_and_finishes_the_streams(gateway, fake):
     with Http2(one.address) as two:
         stream = two.begin("POST", "/sqs", end=False)
         two.data(stream, b"x")
-        eventually(lambda: fake.calls, 5, "the call under way")
+        eventually(lambda: fake.calls, what="the call under way")
         one.signal(signal.SIGTERM)
         answer = two.response(stream)
         assert answer is not None and answer.status == 202

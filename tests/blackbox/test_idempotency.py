@@ -156,7 +156,7 @@ def test_an_answer_expires(gateway):
     shop = gateway(config({"POST /orders": embedded(ttl="1s"), **READ}, queues={"orders": {}}))
     first = post(shop)
     again = eventually(
-        lambda: next((a for a in [post(shop)] if "idempotency-replayed" not in a.headers), None), 10, "the key to expire")
+        lambda: next((a for a in [post(shop)] if "idempotency-replayed" not in a.headers), None), what="the key to expire")
     assert again.status == 202 and again.json()["messageId"] != first.json()["messageId"]
 
 
@@ -178,7 +178,7 @@ def test_while_the_first_is_in_flight_others_are_told_to_come_again(gateway, fak
     fake.answer("SQS-SendMessage", Hang())
     first = threading.Thread(target=post, args=(shop,))
     first.start()
-    eventually(lambda: fake.calls_of("SQS-SendMessage"), 5, "the first call")
+    eventually(lambda: fake.calls_of("SQS-SendMessage"), what="the first call")
     busy = post(shop)
     assert busy.status == 409 and busy.json()["code"] == "idempotency_in_flight"
     assert int(busy.headers["retry-after"]) >= 1
@@ -200,11 +200,11 @@ def test_a_request_that_was_in_flight_at_kill_9_is_let_in_again_after_its_fence(
                           aws={"region": "us-east-1", "endpoint": fake.url}))
     fake.answer("SQS-SendMessage", Hang())
     threading.Thread(target=lambda: _ignored(post, shop), daemon=True).start()
-    eventually(lambda: fake.calls_of("SQS-SendMessage"), 5, "the first call")
+    eventually(lambda: fake.calls_of("SQS-SendMessage"), what="the first call")
     shop.kill()
     shop.start()
     assert post(shop).status == 409
-    stored = eventually(lambda: next((a for a in [post(shop)] if a.status == 202), None), 10, "the fence to end")
+    stored = eventually(lambda: next((a for a in [post(shop)] if a.status == 202), None), what="the fence to end")
     assert "idempotency-replayed" not in stored.headers
     assert shop.metrics().value("penstock_idempotency_keys_total", result="taken_over") == 1
 

@@ -71,13 +71,13 @@ def test_every_202_is_found_after_kill_9(gateway, long_run):
         time.sleep(dice.uniform(0.15, 0.9))
         one.kill()
         for thread in threads:
-            thread.join(30)
+            thread.join(240)
         assert not errors, errors
         assert acknowledged, "the load never got through"
         one.start()
         threads, errors = together(CONSUMERS, consume, lambda n: (one.address, found, deleted))
         for thread in threads:
-            thread.join(120)
+            thread.join(240)
         assert not errors, errors
         missing = set(acknowledged) - set(found)
         assert not missing, f"kill {kill}: {len(missing)} of {len(acknowledged)} acknowledged messages are lost, such as {sorted(missing)[:3]}"
@@ -114,7 +114,7 @@ def test_a_kill_while_consumers_work_loses_nothing_undeleted(gateway):
     time.sleep(0.1)
     one.kill()
     for thread in threads:
-        thread.join(30)
+        thread.join(240)
     one.start()
     before, received, rest = set(deleted), set(found), []
     # a deletion may have been committed and its answer lost: one for each consumer at most, and only of what was received

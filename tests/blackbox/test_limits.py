@@ -212,7 +212,7 @@ def test_a_client_that_does_not_read_its_answer_holds_nothing_for_ever(gateway):
                 break
         time.sleep(0.5)
     assert_well(one)
-    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 0, 15, "no request in flight")
+    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 0, what="no request in flight")
 
 
 # ---- number ----
@@ -225,7 +225,7 @@ def test_requests_over_the_limit_in_flight_are_503_until_one_ends(gateway, fake)
     threads = [threading.Thread(target=lambda: slow.append(one.request("POST", "/sqs", b"x").status)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(fake.calls) == 2, 5, "both calls under way")
+    eventually(lambda: len(fake.calls) == 2, what="both calls under way")
     refused = one.request("GET", "/mock")
     assert refused.status == 503 and refused.code == "overloaded"
     assert int(refused.headers["retry-after"]) >= 1
@@ -253,7 +253,7 @@ def test_connections_over_the_limit_are_turned_away_until_one_closes(gateway):
             return one.request("GET", "/mock").status == 200
         except OSError:
             return False
-    eventually(served, 5, "an answer after the others closed")
+    eventually(served, what="an answer after the others closed")
 
 
 def test_a_burst_is_let_through_and_the_rate_after_it(gateway):

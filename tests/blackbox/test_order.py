@@ -23,15 +23,15 @@ def one_route(integration, ack, **more):
     return {"POST /r": {"integration": integration, "ack": ack, **more}}
 
 
-def settled(one, within=20.0):
-    eventually(lambda: one.depth() == 0, within, f"an empty spool ({one.depth()} are left)")
+def settled(one):
+    eventually(lambda: one.depth() == 0, what=f"an empty spool ({one.depth()} are left)")
 
 
 def progress(clients, more, how=None):
     """Waits until so many more records are acknowledged (in that way), or all clients are done."""
     count = lambda: len(clients.by_durability(how)) if how else len(clients.acknowledged)
     wanted = count() + more
-    eventually(lambda: count() >= wanted or not any(c.is_alive() for c in clients.all), 20, f"{more} more records {how or ''}")
+    eventually(lambda: count() >= wanted or not any(c.is_alive() for c in clients.all), what=f"{more} more records {how or ''}")
 
 
 @pytest.mark.parametrize("trouble", ["down", "freeze", "throttle", "lose_answers", "fail", "limp", "flap"])
@@ -70,7 +70,7 @@ def test_traffic_goes_direct_again_once_the_backlog_is_gone(gateway, target, wha
     target.up()
     target.wait_for(25)
     settled(one)
-    eventually(lambda: next(iter(one.targets().values()))["breaker"] == "closed", 5, "a closed breaker")
+    eventually(lambda: next(iter(one.targets().values()))["breaker"] == "closed", what="a closed breaker")
     send(5, "target")
     assert target.bodies() == bodies
     assert target.duplicates() == 0
@@ -164,7 +164,7 @@ def test_unordered_records_do_not_wait_for_each_other(gateway, target):
     for number in range(20):
         accepted(post(one, "/r", f"r:{number}"))
     assert b"r:0" not in target.wait_for(19)
-    eventually(lambda: one.depth() == 1, 5, "one record in the spool")
+    eventually(lambda: one.depth() == 1, what="one record in the spool")
     target.refuse = None
     target.wait_for(20)
     settled(one)

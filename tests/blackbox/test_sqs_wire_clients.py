@@ -93,7 +93,7 @@ def test_celery_s_workers_take_their_tasks(one, tmp_path):
             assert worker.poll() is None, (tmp_path / "worker.log").read_text()
             return len(list(notes.iterdir())) == 20
 
-        eventually(done, 60, "all tasks done")
+        eventually(done, what="all tasks done")
         assert (notes / "3").read_text() == "1" and (notes / "2").read_text() == "0"
         sqs = client(one)
         made = sqs.get_queue_url(QueueName="celery-jobs")["QueueUrl"]
@@ -102,7 +102,7 @@ def test_celery_s_workers_take_their_tasks(one, tmp_path):
             shown = attributes(sqs, made)
             return shown["ApproximateNumberOfMessages"] == shown["ApproximateNumberOfMessagesNotVisible"] == "0"
 
-        eventually(empty, 20, "every task acknowledged")
+        eventually(empty, what="every task acknowledged")
     finally:
         end(worker, 10)
 

@@ -65,7 +65,7 @@ class Faults:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def __enter__(self):
-        eventually(lambda: self.attached() or self.tracer.poll() is not None, 15, "strace to attach")
+        eventually(lambda: self.attached() or self.tracer.poll() is not None, what="strace to attach")
         if self.tracer.poll() is not None:
             pytest.skip(f"strace cannot attach: {self.tracer.stderr.read().decode()[:200]}")
 
@@ -95,10 +95,10 @@ def test_writes_that_fail_are_refused_loudly_and_pass_by_themselves(gateway, cal
             assert answer.status == 503 and answer.code in ("store_unavailable", "store_full"), answer
             assert "retry-after" in answer.headers
         assert one.request("GET", "/mock").status == 200, "other routes go on"
-        eventually(lambda: not is_ready(one), 10, "/readyz to say so")
+        eventually(lambda: not is_ready(one), what="/readyz to say so")
         assert one.metrics().value("penstock_store_healthy") == 0
         assert "ERROR" in one.logs()
-    eventually(lambda: is_ready(one), 30, "the store by itself")
+    eventually(lambda: is_ready(one), what="the store by itself")
     acknowledged += send(one, range(30, 40))
     assert len(acknowledged) == 30
     found = read_all(one)
@@ -116,9 +116,9 @@ def test_reads_that_fail_are_refused_loudly_and_pass_by_themselves(gateway):
     with Faults(one.child.pid, "pread64", "EIO"):
         answer = one.request("GET", "/next")
         assert answer.status == 503 and answer.code == "store_unavailable", answer
-        eventually(lambda: not is_ready(one), 10, "/readyz to say so")
+        eventually(lambda: not is_ready(one), what="/readyz to say so")
         assert "ERROR" in one.logs()
-    eventually(lambda: is_ready(one), 30, "the store by itself")
+    eventually(lambda: is_ready(one), what="the store by itself")
     found = read_all(one)
     assert set(found) == set(acknowledged)
 
@@ -150,8 +150,8 @@ def test_a_file_system_that_turns_read_only_in_mid_run(gateway, ext4):
     acknowledged = send(one, range(20))
     with open(trigger, "w") as file:
         file.write("a test's fault")
-    eventually(lambda: one.request("POST", "/messages", body(99)).status == 503, 10, "a refusal")
-    eventually(lambda: not is_ready(one), 10, "/readyz to say so")
+    eventually(lambda: one.request("POST", "/messages", body(99)).status == 503, what="a refusal")
+    eventually(lambda: not is_ready(one), what="/readyz to say so")
     assert one.request("GET", "/mock").status == 200 and "ERROR" in one.logs()
     one.kill()
     subprocess.run(["umount", str(place)], check=True)
@@ -320,7 +320,7 @@ def test_a_log_whose_header_is_damaged_is_said(gateway):
     store = Store(one)
     store.flip(9, store.log)
     one.launch()
-    eventually(lambda: one.child.poll() is not None or one.attach(), 40, "an exit or a start")
+    eventually(lambda: one.child.poll() is not None or one.attach(), what="an exit or a start")
     assert one.running
     assert "ERROR" in one.logs()
     first = one.request("GET", "/next")
@@ -347,7 +347,7 @@ def test_a_store_of_a_later_version_is_refused_and_left_alone(gateway):
         file.write(struct.pack(">I", version + 1))
     before = store.database.read_bytes()
     one.launch()
-    assert one.wait(40) == 3
+    assert one.wait() == 3
     assert f"format {version + 1}" in one.logs()
     for arguments in (["store", "recover", store.directory], ["queue", "ls", "--store", store.directory]):
         ran = penstock(*arguments)

@@ -22,8 +22,8 @@ def why(one, reason):
     return one.metrics().value("penstock_spooled_records_total", why=reason)
 
 
-def settled(one, depth=0, within=20.0):
-    eventually(lambda: one.depth() == depth, within, f"{depth} records in the spool (there are {one.depth()})")
+def settled(one, depth=0):
+    eventually(lambda: one.depth() == depth, what=f"{depth} records in the spool (there are {one.depth()})")
 
 
 @pytest.mark.parametrize("operation", STORING)
@@ -105,7 +105,7 @@ def test_a_late_refusal_of_a_spooled_record_makes_it_a_dead_letter_and_not_nothi
     accepted(post(one, "/SQS-SendMessage", b"a"), "spooled")
     target.refuse = lambda record: Refusal("InvalidMessageContents")
     target.up()
-    eventually(lambda: one.depth("dead-letters") == 1, 10, "a dead letter")
+    eventually(lambda: one.depth("dead-letters") == 1, what="a dead letter")
     assert one.depth() == 0
 
 
@@ -115,7 +115,7 @@ def test_kill_9_while_a_call_is_under_way_leaves_the_copy_and_counts_it(gateway,
     accepted(post(one, "/SQS-SendMessage", b"a"), "spooled")
     one.kill()
     target.up()  # does what was asked of it before
-    eventually(lambda: target.bodies() == [b"a"], 5, "the frozen call's record")
+    eventually(lambda: target.bodies() == [b"a"], what="the frozen call's record")
     one.start()
     settled(one)
     assert target.bodies() == [b"a"] and target.duplicates() == 1
@@ -163,7 +163,7 @@ def test_an_execution_is_started_again_under_the_same_name_and_that_it_exists_is
     target.lose_answers()
     answer = post(one, "/s", b"{}", name="mine")
     accepted(answer, "spooled")
-    eventually(lambda: target.bodies(), 10, "the execution")
+    eventually(lambda: target.bodies(), what="the execution")
     target.up()
     settled(one)
     tries = target.attempts_for(b"{}")
@@ -212,9 +212,9 @@ def test_answers_lost_in_mid_load_are_counted_for_every_duplicate(gateway, targe
         for _ in range(4):
             target.lose_answers()
             before = len(target.calls)
-            eventually(lambda: len(target.calls) > before + 3 or not any(c.is_alive() for c in clients.all), 10, "calls")
+            eventually(lambda: len(target.calls) > before + 3 or not any(c.is_alive() for c in clients.all), what="calls")
             target.up()
-            eventually(lambda: len(target.calls) > before + 10 or not any(c.is_alive() for c in clients.all), 10, "calls")
+            eventually(lambda: len(target.calls) > before + 10 or not any(c.is_alive() for c in clients.all), what="calls")
         clients.finish()
     target.up()
     assert not clients.refused, clients.refused[:3]
@@ -228,8 +228,8 @@ def test_a_client_that_goes_away_cancels_nothing(gateway, target):
     target.freeze(work=False)
     with one.raw() as connection:
         connection.send("POST /SQS-SendMessage HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\ngone")
-        eventually(lambda: target.calls, 5, "the call")
-    eventually(lambda: one.depth() == 1, 10, "the record in the spool")
+        eventually(lambda: target.calls, what="the call")
+    eventually(lambda: one.depth() == 1, what="the record in the spool")
     target.up()
     assert target.wait_for(1) == [b"gone"]
     settled(one)
@@ -274,7 +274,7 @@ def test_connections_that_nobody_takes_are_spooled_for_within_the_budget(gateway
         for each in stuffing:
             each.close()
     target.up()
-    assert len(target.wait_for(4, 30)) == 4
+    assert len(target.wait_for(4)) == 4
     settled(one)
     assert target.duplicates() <= possible_duplicates(one)
 
@@ -289,7 +289,7 @@ def test_large_records_go_alone_or_in_small_batches(gateway, target, size):
         for body in bodies:
             accepted(post(one, f"/{operation}", body[cut:]), "spooled")
     target.up()
-    target.wait_for(12, 30)
+    target.wait_for(12)
     settled(one)
     assert sorted(target.bodies("orders")) == sorted(bodies)
     assert target.duplicates() == 0 and one.depth("dead-letters") == 0
@@ -333,9 +333,9 @@ def test_a_call_that_the_drain_gave_up_on_is_counted_by_the_next_start_or_settle
     target.freeze()
     accepted(post(one, "/SQS-SendMessage", b"a"), "spooled")
     before = possible_duplicates(one)
-    one.stop(grace=10)
+    one.stop()
     target.up()  # what was asked of it is done now
-    eventually(lambda: target.bodies() == [b"a"], 5, "the frozen call's record")
+    eventually(lambda: target.bodies() == [b"a"], what="the frozen call's record")
     one.start()
     settled(one)
     assert target.duplicates() == 1

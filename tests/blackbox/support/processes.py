@@ -11,6 +11,9 @@ import urllib.request
 
 SETPRIV = shutil.which("setpriv")
 
+# Seconds to wait for what is to come about: far more than it takes, for machines are slow, and busy with other things.
+PATIENCE = 60.0
+
 
 def spawn(command, **options):
     """Starts a child that dies with this process, also when this process is killed (where setpriv exists).
@@ -40,7 +43,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def eventually(condition, within=10.0, what="the condition"):
+def eventually(condition, within=PATIENCE, what="the condition"):
     """Asks until the answer is true, and returns it; fails the test after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -54,7 +57,7 @@ def eventually(condition, within=10.0, what="the condition"):
 def answers(url):
     """Whether anything but a refused connection comes back from the URL."""
     try:
-        urllib.request.urlopen(url, timeout=2).close()
+        urllib.request.urlopen(url, timeout=20).close()
     except urllib.error.HTTPError:
         return True
     except OSError:
