@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from support.fake_aws import Hang, access_denied, server_error
+from support.fake_aws import Hang, Held, access_denied, server_error
 from support.gateway import config, penstock, receive_all, write_config
 from support.processes import eventually
 
@@ -173,9 +173,10 @@ def test_on_a_target_over_the_wire_the_record_is_sent_once(gateway, fake, ack, d
 
 
 def test_while_the_first_is_in_flight_others_are_told_to_come_again(gateway, fake):
-    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "3s"})},
+    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "60s"})},
                           aws={"region": "us-east-1", "endpoint": fake.url}))
-    fake.answer("SQS-SendMessage", Hang())
+    held = Held()
+    fake.answer("SQS-SendMessage", held)
     first = threading.Thread(target=post, args=(shop,))
     first.start()
     eventually(lambda: fake.calls_of("SQS-SendMessage"), what="the first call")
@@ -183,6 +184,7 @@ def test_while_the_first_is_in_flight_others_are_told_to_come_again(gateway, fak
     assert busy.status == 409 and busy.json()["code"] == "idempotency_in_flight"
     assert int(busy.headers["retry-after"]) >= 1
     assert post(shop, b"two").status == 422
+    held.release()
     first.join()
 
 
@@ -196,7 +198,7 @@ def test_a_refusal_frees_the_key(gateway, fake, failure):
 
 
 def test_a_request_that_was_in_flight_at_kill_9_is_let_in_again_after_its_fence(gateway, fake):
-    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "1s"})},
+    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "5s"})},
                           aws={"region": "us-east-1", "endpoint": fake.url}))
     fake.answer("SQS-SendMessage", Hang())
     threading.Thread(target=lambda: _ignored(post, shop), daemon=True).start()
