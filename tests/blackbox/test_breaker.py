@@ -39,7 +39,7 @@ def test_the_breaker_opens_after_so_many_failures_and_spares_an_ill_target(gatew
     calls = len(target.calls)
     assert calls >= 5  # one was well; four failures opened it
     for more in range(20):
-        accepted(one.request("POST", "/SQS-SendMessage", f"o{more}", timeout=20), "spooled")
+        accepted(one.request("POST", "/SQS-SendMessage", f"o{more}", timeout=40), "spooled")
     assert len(target.calls) == calls, "an open breaker makes no call"
     assert one.metrics().value("penstock_spooled_records_total", why="breaker") >= 20
     assert one.depth() == number + 20

@@ -35,7 +35,8 @@ def remote(fake, ack="target", **route):
     return {
         "integration": {"SQS-SendMessage": {"QueueUrl": f"{fake.url}/000000000000/orders", "MessageBody": "$request.body"}},
         "idempotency": ONCE,
-        "ack": ack,
+        # a budget that nothing here uses up
+        "ack": {"mode": ack, "budget": "50s"} if ack == "target-or-spool" else ack,
         **route,
     }
 

@@ -36,7 +36,7 @@ def setup(target, its_routes, haste=None, **sections):
     """A configuration whose AWS is the fake, in haste."""
     return config(
         its_routes, aws={"region": "us-east-1", "endpoint": target.url}, targets={"default": haste or HASTE},
-        **{"limits": {"timeout": "5s", "drain": "1s"}, **sections})
+        **{"limits": {"timeout": "20s", "drain": "1s"}, **sections})
 
 
 def post(one, path, body, **headers):
