@@ -32,7 +32,7 @@ def server(gateway, fake):
     return gateway(config(
         ROUTES, queues={"orders": {}, "empty": {}}, aws={"region": "us-east-1", "endpoint": fake.url},
         api_keys={"acme": {"hash": "sha256:" + "0" * 64}},
-        cors={"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}, limits={"timeout": "2s", "body": "64KiB"}))
+        cors={"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}, limits={"timeout": "5s", "body": "64KiB"}))
 
 
 def settled(server, **columns):
@@ -126,7 +126,7 @@ def test_a_half_head_and_a_silent_connection(server):
         pass
     with server.raw() as raw:
         raw.send("GET /mock HT")
-    time.sleep(0.3)
+    eventually(lambda: server.metrics().value("penstock_connections_open") == 0, what="the end of both connections")
     server.metrics().assert_balanced()
 
 

@@ -15,8 +15,10 @@ ORDERED = {
     "a FIFO queue's groups": {"SQS-SendMessage": TO_FIFO},
     "a stream's partition keys": {"Kinesis-PutRecord": KINESIS},
 }
-EITHER = {"mode": "target-or-spool", "budget": "150ms"}
-LIMITS = {"timeout": "1s", "drain": "1s"}
+EITHER = {"mode": "target-or-spool", "budget": "400ms"}
+LIMITS = {"timeout": "10s", "drain": "1s"}
+# A budget that a target in good health never uses up.
+AMPLE = {**EITHER, "budget": "50s"}
 
 
 def one_route(integration, ack, **more):
@@ -56,7 +58,7 @@ def test_each_key_keeps_its_order_through_an_outage_and_back(gateway, target, wh
 
 @pytest.mark.parametrize("what", ORDERED)
 def test_traffic_goes_direct_again_once_the_backlog_is_gone(gateway, target, what):
-    one = gateway(setup(target, one_route(ORDERED[what], EITHER), limits=LIMITS))
+    one = gateway(setup(target, one_route(ORDERED[what], AMPLE), limits={**LIMITS, "timeout": "60s"}))
     bodies = []
 
     def send(count, durability=None):
@@ -78,7 +80,7 @@ def test_traffic_goes_direct_again_once_the_backlog_is_gone(gateway, target, wha
 
 @pytest.mark.parametrize("what", ORDERED)
 def test_a_later_record_waits_behind_an_earlier_one_that_is_still_spooled(gateway, target, what):
-    one = gateway(setup(target, one_route(ORDERED[what], EITHER), {**HASTE, "breaker": {"open_after": 1000}}, limits={"timeout": "60s", "drain": "1s"}))
+    one = gateway(setup(target, one_route(ORDERED[what], {**EITHER, "budget": "3s"}), {**HASTE, "breaker": {"open_after": 1000}}, limits={"timeout": "60s", "drain": "1s"}))
     target.freeze()
     accepted(post(one, "/r", b"g:1", key="g"), "spooled")
     # the target is well for others, and the group's first record is still under way

@@ -10,8 +10,8 @@ from support.ack import (
 )
 from support.processes import eventually
 
-EITHER = {"mode": "target-or-spool", "budget": "100ms"}
-LIMITS = {"timeout": "1s", "drain": "1s"}
+EITHER = {"mode": "target-or-spool", "budget": "400ms"}
+LIMITS = {"timeout": "10s", "drain": "1s"}
 INTEGRATIONS = {
     "fifo": {"SQS-SendMessage": TO_FIFO},
     "kinesis": {"Kinesis-PutRecord": STORING["Kinesis-PutRecord"]},
@@ -133,7 +133,7 @@ def test_kills_at_any_moment_lose_nothing_and_change_no_order(gateway, target, t
 
 
 def test_a_backlog_is_sent_in_batches_and_live_traffic_is_not_starved_by_it(gateway, target):
-    one = start(gateway, target, "standard", {"mode": "target-or-spool", "budget": "2s"}, {"timeout": "5s", "drain": "1s"})
+    one = start(gateway, target, "standard", {"mode": "target-or-spool", "budget": "10s"}, {"timeout": "30s", "drain": "1s"})
     target.down()
     backlog = Clients(one, "/r", count=8, keys=1, records=150, prefix="backlog")
     with backlog:

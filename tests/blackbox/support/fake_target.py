@@ -137,7 +137,7 @@ class FakeTarget(FakeAws):
     def slow(self, seconds):
         return self.be(Usual(after=seconds))
 
-    def limp(self, about=0.1):
+    def limp(self, about=0.4):
         return self.be(Limping(about))
 
     def flap(self):

@@ -54,6 +54,13 @@ def eventually(condition, within=PATIENCE, what="the condition"):
         time.sleep(0.02)
 
 
+def connected(port):
+    """How many connections to a port of this machine their clients have not closed, dead ones included."""
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return sum(int(row[2].split(":")[1], 16) == port and row[3] in ("01", "08") for row in rows)
+
+
 def answers(url):
     """Whether anything but a refused connection comes back from the URL."""
     try:
