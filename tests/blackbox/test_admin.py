@@ -3,7 +3,7 @@
 import pytest
 
 from support.gateway import config
-from support.processes import eventually, free_port
+from support.processes import eventually, refusing_port
 
 SEND = {"integration": {"SQS-SendMessage": {"QueueUrl": "queue:orders", "MessageBody": "$request.body"}}}
 
@@ -46,7 +46,7 @@ def test_asking_it_changes_no_ledger(gateway):
 
 def test_a_target_that_is_down_is_no_reason_to_be_unready(gateway):
     one = gateway(config({"POST /k": {"integration": {"Kinesis-PutRecord": {"StreamName": "s", "Data": "$request.body", "PartitionKey": "k"}}}},
-                         aws={"region": "us-east-1", "endpoint": f"http://127.0.0.1:{free_port()}"}))
+                         aws={"region": "us-east-1", "endpoint": f"http://127.0.0.1:{refusing_port()}"}))
     assert one.request("POST", "/k", b"x").status == 503
     assert one.admin("/readyz").status == 200
 

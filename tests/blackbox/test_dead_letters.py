@@ -184,7 +184,7 @@ def test_the_rest_of_a_poisoned_group(gateway, target, on_poison):
     settled(one)
     assert target.by_key() == {"g": [b"g:1", b"g:3", b"g:4"], "h": [b"h:1", b"h:2 good", b"h:3", b"h:4"]}
     one.counted(1, "penstock_order_gaps_total")
-    assert one.depth("dead-letters") == 1
+    eventually(lambda: one.depth("dead-letters") == 1, what="one dead letter")
     assert "g:2" in one.peek(dead(one)[0])[0]["body"]
 
 
@@ -199,7 +199,7 @@ def test_a_batch_refused_as_a_whole_costs_only_the_record_at_fault(gateway, targ
     target.up()
     assert sorted(target.wait_for(12)) == sorted(bodies[:-1])
     settled(one)
-    assert one.depth("dead-letters") == 1
+    eventually(lambda: one.depth("dead-letters") == 1, what="one dead letter")
     assert target.duplicates() == 0
 
 

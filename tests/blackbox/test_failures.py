@@ -9,7 +9,7 @@ from support.fake_aws import (
     throttled, wrong_md5,
 )
 from support.gateway import config
-from support.processes import connected, eventually, free_port
+from support.processes import connected, eventually, refusing_port
 
 QUEUE = "https://sqs.us-east-1.amazonaws.com/111122223333/orders"
 MACHINE = "arn:aws:states:us-east-1:111122223333:stateMachine:ingest"
@@ -252,7 +252,7 @@ def test_reads_that_time_out_are_503(gateway, fake):
 
 
 def test_an_endpoint_that_never_listened_fails_no_start_and_no_readiness(gateway):
-    one = gateway(config(routes(), aws={"region": "us-east-1", "endpoint": f"http://127.0.0.1:{free_port()}"}))
+    one = gateway(config(routes(), aws={"region": "us-east-1", "endpoint": f"http://127.0.0.1:{refusing_port()}"}))
     assert one.admin("/readyz").status == 200
     assert post(one, "SQS-SendMessage").code == "target_unavailable"
 
@@ -304,7 +304,7 @@ def test_the_region_is_the_queue_s_else_the_parameter_s_else_the_configured_one(
 
 def test_services_can_have_endpoints_of_their_own(gateway, fake):
     one = gateway(config(routes(), aws={
-        "region": "us-east-1", "endpoint": f"http://127.0.0.1:{free_port()}", "endpoints": {"sqs": fake.url}}))
+        "region": "us-east-1", "endpoint": f"http://127.0.0.1:{refusing_port()}", "endpoints": {"sqs": fake.url}}))
     assert post(one, "SQS-SendMessage").status == 202
     assert post(one, "Kinesis-PutRecord").code == "target_unavailable"
 

@@ -128,6 +128,7 @@ def test_a_record_that_one_target_refuses_is_that_targets_dead_letter(gateway, t
     assert second.wait_for(3) == [b"m0", b"m1", b"m2"]
     settled(one)
     assert sorted(target.bodies()) == [b"m0", b"m2"]
+    eventually(lambda: one.depth("dead-letters") == 1, what="one dead letter")
     dead = [queue for queue in one.queues().values() if queue["kind"] == "dead-letters" and queue["depth"]]
     assert [(queue["name"], queue["depth"]) for queue in dead] == [(f"dead:sqs:{QUEUE}", 1)]
 

@@ -9,7 +9,7 @@ from support.ack import accepted, post
 from support.emulators import REGION, unique
 from support.gateway import config, write_config
 from support.payloads import PAYLOADS, TEXTS
-from support.processes import eventually, free_port
+from support.processes import eventually, refusing_port
 
 ROLE = "arn:aws:iam::000000000000:role/machine"
 PASS = {"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}}
@@ -20,7 +20,7 @@ def backlog(gateway, emulator, integration, requests):
     def document(url):
         return config(
             {"POST /r": {"integration": integration, "ack": "spool"}}, aws={"region": REGION, "endpoint": url}, limits={"drain": "1s"})
-    one = gateway(document(f"http://127.0.0.1:{free_port()}"))
+    one = gateway(document(f"http://127.0.0.1:{refusing_port()}"))
     for body, key in requests:
         accepted(post(one, "/r", body, key=key), "spooled")
     one.stop()

@@ -1,6 +1,7 @@
 """Child processes that cannot outlive the tests, and ports that were free a moment ago."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,6 +11,11 @@ import urllib.error
 import urllib.request
 
 SETPRIV = shutil.which("setpriv")
+
+DICE = random.SystemRandom()
+
+# What holds the ports that refuse.
+HELD = []
 
 # Seconds to wait for what is to come about: far more than it takes, for machines are slow, and busy with other things.
 PATIENCE = 60.0
@@ -37,10 +43,24 @@ def end(child, grace=2.0):
 
 
 def free_port():
-    """A port of the loopback address that nobody held a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of the loopback address that nobody held a moment ago; none of those that the system gives to others who ask
+    for any port, so that it is still free when it is used."""
+    while True:
+        port = DICE.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def refusing_port():
+    """A port of the loopback address that refuses connections for as long as the tests run: nobody else gets it."""
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    HELD.append(holder)
+    return holder.getsockname()[1]
 
 
 def eventually(condition, within=PATIENCE, what="the condition"):
