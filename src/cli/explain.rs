@@ -169,11 +169,7 @@ async fn explained(
         None,
     );
     let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let peer = Arc::new(Peer {
-        remote: here,
-        local: here,
-        listener: "explain".into(),
-    });
+    let peer = Arc::new(Peer::tcp(here, here, "explain"));
     let call = Arc::new(Call::new(request.into_parts().0, peer));
     let exchange = Exchange::open(
         Telemetry::new(metrics, log),
