@@ -81,6 +81,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
             throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
             proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
             authenticators,
+            scopes: route.scopes.clone(),
             limits: route.limits,
             integration: route.integration.clone(),
             copies: route.copies.clone(),
