@@ -43,6 +43,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         keys: &shared.keys,
         outbound: &shared.outbound,
         aws: &shared.aws,
+        metrics: shared.metrics,
     };
     let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
     let mut matcher = Matcher::default();

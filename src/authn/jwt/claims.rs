@@ -75,9 +75,7 @@ pub(super) fn check_audience(claims: &Object, accepted: &[String]) -> Result<(),
             .is_some_and(|name| accepted.iter().any(|audience| audience == name))
     };
     let fits = match claims.get("aud") {
-        Some(Value::Array(names)) => {
-            names.iter().all(Value::is_string) && names.iter().any(known)
-        }
+        Some(Value::Array(names)) => names.iter().all(Value::is_string) && names.iter().any(known),
         Some(name) => known(name),
         None => claims.get("client_id").is_some_and(known),
     };
@@ -94,11 +92,13 @@ pub(super) fn check_required(
         Value::Bool(_) | Value::Number(_) => accepted.contains(&value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     };
-    let all = required.iter().all(|(name, accepted)| match claims.get(name) {
-        Some(Value::Array(values)) => values.iter().any(|value| fits(value, accepted)),
-        Some(value) => fits(value, accepted),
-        None => false,
-    });
+    let all = required
+        .iter()
+        .all(|(name, accepted)| match claims.get(name) {
+            Some(Value::Array(values)) => values.iter().any(|value| fits(value, accepted)),
+            Some(value) => fits(value, accepted),
+            None => false,
+        });
     if all { Ok(()) } else { Err(Refusal::Claim) }
 }
 
@@ -225,7 +225,11 @@ mod tests {
             (r#"{"client_id":["shop"]}"#, false),
             (r#"{}"#, false),
         ] {
-            assert_eq!(check_audience(&claims(text), &accepted).is_ok(), fits, "{text}");
+            assert_eq!(
+                check_audience(&claims(text), &accepted).is_ok(),
+                fits,
+                "{text}"
+            );
         }
     }
 
@@ -246,7 +250,11 @@ mod tests {
             (r#"{"tier":{"gold":1},"mfa":true}"#, false),
             (r#"{"tier":null,"mfa":true}"#, false),
         ] {
-            assert_eq!(check_required(&claims(text), &required).is_ok(), fits, "{text}");
+            assert_eq!(
+                check_required(&claims(text), &required).is_ok(),
+                fits,
+                "{text}"
+            );
         }
     }
 
@@ -275,10 +283,24 @@ mod tests {
         let pairs: Vec<String> = flat.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(
             pairs,
-            ["sub=u", "n=1", "f=1.5", "b=true", "cognito:groups=[a b 1]", r#"o={"k":[1]}"#, "e=[]"]
+            [
+                "sub=u",
+                "n=1",
+                "f=1.5",
+                "b=true",
+                "cognito:groups=[a b 1]",
+                r#"o={"k":[1]}"#,
+                "e=[]"
+            ]
         );
-        assert_eq!(principal(&claims(r#"{"client_id":"c"}"#)), Ok(Some("c".into())));
-        assert_eq!(principal(&claims(r#"{"sub":1,"client_id":"c"}"#)), Err(Refusal::Malformed));
+        assert_eq!(
+            principal(&claims(r#"{"client_id":"c"}"#)),
+            Ok(Some("c".into()))
+        );
+        assert_eq!(
+            principal(&claims(r#"{"sub":1,"client_id":"c"}"#)),
+            Err(Refusal::Malformed)
+        );
         assert_eq!(principal(&claims("{}")), Ok(None));
     }
 }

@@ -124,9 +124,15 @@ mod tests {
         let rows = [
             (r#"{"alg":"RS256"}"#, Ok(())),
             (r#"{"alg":"RS256","kid":"../../etc/passwd"}"#, Ok(())),
-            (r#"{"alg":"RS256","jku":"https://evil","jwk":{},"x5u":1,"x5c":[]}"#, Ok(())),
+            (
+                r#"{"alg":"RS256","jku":"https://evil","jwk":{},"x5u":1,"x5c":[]}"#,
+                Ok(()),
+            ),
             (r#"{"alg":"RS256","typ":"at+jwt"}"#, Ok(())),
-            (r#"{"alg":"RS256","typ":"application/okta-internal-at+jwt"}"#, Ok(())),
+            (
+                r#"{"alg":"RS256","typ":"application/okta-internal-at+jwt"}"#,
+                Ok(()),
+            ),
             (r#"{"alg":"RS256","typ":"logout+jwt"}"#, Err(Refusal::Type)),
             (r#"{"alg":"RS256","typ":7}"#, Err(Refusal::Type)),
             (r#"{"alg":"RS256","kid":7}"#, Err(Refusal::Malformed)),
@@ -145,7 +151,10 @@ mod tests {
             (r#"{"alg":null}"#, Err(Refusal::Algorithm)),
             (r#"{}"#, Err(Refusal::Algorithm)),
             (r#"{"alg":"RS256","alg":"none"}"#, Err(Refusal::Malformed)),
-            (r#"{"alg":"none","\u0061lg":"RS256"}"#, Err(Refusal::Malformed)),
+            (
+                r#"{"alg":"none","\u0061lg":"RS256"}"#,
+                Err(Refusal::Malformed),
+            ),
             (r#"[]"#, Err(Refusal::Malformed)),
             (r#""RS256""#, Err(Refusal::Malformed)),
         ];
@@ -177,7 +186,10 @@ mod tests {
             (&format!("{good}, {good}"), Refusal::Segments),
             (&"x".repeat(MAX_TOKEN + 1), Refusal::TooLarge),
             (&token(r#"{"alg":"RS256"}"#, "[]"), Refusal::Malformed),
-            (&token(r#"{"alg":"RS256"}"#, r#"{"a":1,"a":1}"#), Refusal::Malformed),
+            (
+                &token(r#"{"alg":"RS256"}"#, r#"{"a":1,"a":1}"#),
+                Refusal::Malformed,
+            ),
             (&token(r#"{"alg":"RS256"}"#, ""), Refusal::Malformed),
         ];
         for (text, expected) in rows {

@@ -76,7 +76,8 @@ impl KeySet {
     /// Reads a JWK set. Keys that cannot be used here are left out: a set may hold what others need. `before`: the
     /// set that it replaces; a key that is in both stays the same [`Arc`], by which tokens remember it.
     pub(super) fn read(text: &[u8], before: Option<&KeySet>) -> Result<Read, &'static str> {
-        let document = json::object(text).ok_or("it is not a JSON object, or says something twice")?;
+        let document =
+            json::object(text).ok_or("it is not a JSON object, or says something twice")?;
         let Some(Value::Array(listed)) = document.get("keys") else {
             return Err("it has no list of `keys`");
         };
@@ -193,7 +194,9 @@ fn rsa(jwk: &Object) -> Result<Parts, &'static str> {
     let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
     let n = without_leading_zeros(&n);
     let e = without_leading_zeros(&e);
-    let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+    let bits = n
+        .first()
+        .map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
         return Err("it has not 2048 to 8192 bits");
     }
@@ -203,7 +206,11 @@ fn rsa(jwk: &Object) -> Result<Parts, &'static str> {
     }
     let material = [b"RSA", n, b"/", e].concat();
     let algorithms = AlgorithmFamily::Rsa.algorithms().to_vec();
-    Ok((algorithms, material, DecodingKey::from_rsa_raw_components(n, e)))
+    Ok((
+        algorithms,
+        material,
+        DecodingKey::from_rsa_raw_components(n, e),
+    ))
 }
 
 fn elliptic(jwk: &Object) -> Result<Parts, &'static str> {
@@ -219,7 +226,11 @@ fn elliptic(jwk: &Object) -> Result<Parts, &'static str> {
         return Err("it is no point of its curve");
     }
     let decoding = DecodingKey::from_ec_der(&point);
-    Ok((vec![algorithm], [b"EC", point.as_slice()].concat(), decoding))
+    Ok((
+        vec![algorithm],
+        [b"EC", point.as_slice()].concat(),
+        decoding,
+    ))
 }
 
 fn edwards(jwk: &Object) -> Result<Parts, &'static str> {
@@ -231,7 +242,11 @@ fn edwards(jwk: &Object) -> Result<Parts, &'static str> {
         return Err("it is no point of its curve");
     }
     let decoding = DecodingKey::from_ed_der(&x);
-    Ok((vec![Algorithm::EdDSA], [b"OKP", x.as_slice()].concat(), decoding))
+    Ok((
+        vec![Algorithm::EdDSA],
+        [b"OKP", x.as_slice()].concat(),
+        decoding,
+    ))
 }
 
 fn text<'j>(jwk: &'j Object, name: &str) -> Result<&'j str, &'static str> {

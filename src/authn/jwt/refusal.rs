@@ -73,19 +73,6 @@ impl From<Refusal> for AuthnError {
     }
 }
 
-/// The refusal of a caller whose token grants none of the scopes, one of which the route asks for (RFC 6750, 3.1).
-pub fn insufficient_scope(asked: &[String]) -> AuthnError {
-    AuthnError::new(
-        Kind::Forbidden,
-        "The token grants none of the scopes that this route asks for.",
-        "the token has none of the route's scopes",
-    )
-    .challenging(format!(
-        "Bearer scope=\"{}\" error=\"insufficient_scope\"",
-        asked.join(" ")
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,13 +93,5 @@ mod tests {
         assert!(expired.wrong_credentials);
         let down = AuthnError::from(Refusal::NoKeys("no answer within 1500 ms".into()));
         assert_eq!((down.kind, down.challenge), (Kind::Unavailable, None));
-        let scope = insufficient_scope(&["a.read".into(), "b".into()]);
-        assert_eq!(
-            (scope.kind, scope.challenge.as_deref()),
-            (
-                Kind::Forbidden,
-                Some(r#"Bearer scope="a.read b" error="insufficient_scope""#)
-            )
-        );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 use indexmap::IndexMap;
-use jsonwebtoken::{Algorithm, AlgorithmFamily};
+use jsonwebtoken::Algorithm;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -136,7 +136,11 @@ pub(super) enum KeyPlace {
 
 impl Config {
     /// Checks what was written.
-    pub(in crate::authn) fn compile(&self, at: &ConfigPath, problems: &mut Problems) -> Option<Spec> {
+    pub(in crate::authn) fn compile(
+        &self,
+        at: &ConfigPath,
+        problems: &mut Problems,
+    ) -> Option<Spec> {
         let before = problems.errors();
         let written = self.issuers(at, problems);
         let chosen = self.algorithms(at, problems);
@@ -158,7 +162,10 @@ impl Config {
         }
         if chosen.contains(&Algorithm::HS256) && !written.iter().any(|(i, _)| i.secret.is_some()) {
             problems
-                .error(&at.key("algorithms"), "HS256 is for a secret, and none is written")
+                .error(
+                    &at.key("algorithms"),
+                    "HS256 is for a secret, and none is written",
+                )
                 .help("write `secret`, or leave HS256 out");
         }
         let leeway = self.leeway.map_or(Duration::ZERO, |span| span.0);
@@ -169,7 +176,10 @@ impl Config {
             );
         } else if leeway.subsec_nanos() != 0 {
             problems
-                .error(&at.key("leeway"), format!("{} is not whole seconds", Span(leeway)))
+                .error(
+                    &at.key("leeway"),
+                    format!("{} is not whole seconds", Span(leeway)),
+                )
                 .help("times in tokens count seconds");
         }
         let source = self.source(at, problems);
@@ -197,7 +207,10 @@ impl Config {
                 .map(|(name, values)| (name.clone(), values.0.clone()))
                 .collect(),
             cache_size: self.cache.size.map_or(16 << 20, |size| size.0),
-            stale: self.cache.stale.map_or(Duration::from_secs(86_400), |s| s.0),
+            stale: self
+                .cache
+                .stale
+                .map_or(Duration::from_secs(86_400), |s| s.0),
         })
     }
 
@@ -308,12 +321,18 @@ impl Issuer {
         let before = problems.errors();
         if self.audience.0.is_empty() {
             problems
-                .error(&at.key("audience"), "no audience is written, so tokens for others would do")
+                .error(
+                    &at.key("audience"),
+                    "no audience is written, so tokens for others would do",
+                )
                 .help("write who you are to the issuer: `audience: [shop]`");
         } else if self.audience.0.len() > MAX_AUDIENCES {
             problems.error(
                 &at.key("audience"),
-                format!("{} audiences; allowed: up to {MAX_AUDIENCES}", self.audience.0.len()),
+                format!(
+                    "{} audiences; allowed: up to {MAX_AUDIENCES}",
+                    self.audience.0.len()
+                ),
             );
         } else if self.audience.0.iter().any(String::is_empty) {
             problems.error(&at.key("audience"), "an audience is empty");
@@ -330,9 +349,17 @@ impl Issuer {
             .collect();
         if algorithms.is_empty() && !chosen.is_empty() {
             let (place, message, help) = if self.secret.is_some() {
-                ("secret", "a secret is for HS256, which `algorithms` does not accept", "leave `algorithms` out, or the secret")
+                (
+                    "secret",
+                    "a secret is for HS256, which `algorithms` does not accept",
+                    "leave `algorithms` out, or the secret",
+                )
             } else {
-                ("issuer", "its keys are public, and `algorithms` accepts HS256 alone", "name an algorithm for public keys too")
+                (
+                    "issuer",
+                    "its keys are public, and `algorithms` accepts HS256 alone",
+                    "name an algorithm for public keys too",
+                )
             };
             problems.error(&at.key(place), message).help(help);
         }
@@ -363,7 +390,14 @@ impl Issuer {
         let discovered = written.is_empty();
         // Where keys are written down, the issuer is a name; where it is asked for them, it has to be an address too.
         let issuer = if discovered || self.issuer.contains("://") || self.issuer.is_empty() {
-            endpoint(&self.issuer, Use::Issuer { fetched: discovered }, &at.key("issuer"), problems)
+            endpoint(
+                &self.issuer,
+                Use::Issuer {
+                    fetched: discovered,
+                },
+                &at.key("issuer"),
+                problems,
+            )
         } else {
             None
         };
@@ -421,14 +455,5 @@ impl Spec {
             .map(|issuer| &*issuer.issuer)
             .collect::<Vec<_>>()
             .join(", ")
-    }
-}
-
-impl IssuerSpec {
-    /// Whether its tokens are signed with a secret.
-    pub(super) fn shares_a_secret(&self) -> bool {
-        self.algorithms
-            .iter()
-            .any(|algorithm| algorithm.family() == AlgorithmFamily::Hmac)
     }
 }

@@ -129,10 +129,18 @@ mod tests {
         let source: TokenSource = "$request.querystring.token".parse().unwrap();
         let found = call("/?token=a.b.c", &["x.y.z"]);
         assert_eq!(source.find(&found).as_deref(), Ok(&b"a.b.c"[..]));
-        assert_eq!(source.find(&call("/?t=a", &["x.y.z"])), Err(Refusal::Missing));
+        assert_eq!(
+            source.find(&call("/?t=a", &["x.y.z"])),
+            Err(Refusal::Missing)
+        );
         let twice = call("/?token=a.b.c&token=d.e.f", &[]);
         assert_eq!(source.find(&twice).as_deref(), Ok(&b"a.b.c,d.e.f"[..]));
-        for wrong in ["authorization", "$request.header.", "$request.querystring.", "$request.body.t"] {
+        for wrong in [
+            "authorization",
+            "$request.header.",
+            "$request.querystring.",
+            "$request.body.t",
+        ] {
             assert!(wrong.parse::<TokenSource>().is_err(), "{wrong}");
         }
     }
