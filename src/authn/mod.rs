@@ -24,6 +24,7 @@ use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::outbound;
+use crate::telemetry::Metrics;
 
 pub use error::{AuthnError, Kind};
 
@@ -77,6 +78,7 @@ pub struct Shared<'a> {
     pub keys: &'a Arc<api_key::ApiKeys>,
     pub outbound: &'a outbound::Client,
     pub aws: &'a aws::Clients,
+    pub metrics: &'a Metrics,
 }
 
 /// Who the caller is. Its fields are private: what takes a caller has been through authentication.
@@ -152,9 +154,11 @@ impl Spec {
                 spec.clone(),
                 shared.keys.clone(),
             )),
-            Spec::Jwt(spec) => {
-                Authenticator::Jwt(jwt::JwtAuthenticator::new(spec.clone(), shared.outbound))
-            }
+            Spec::Jwt(spec) => Authenticator::Jwt(jwt::JwtAuthenticator::new(
+                spec.clone(),
+                shared.outbound,
+                &shared.metrics.tokens,
+            )),
             Spec::Lambda(spec) => Authenticator::Lambda(lambda::LambdaAuthenticator::new(
                 spec.clone(),
                 shared.outbound,

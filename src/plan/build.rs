@@ -44,6 +44,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         keys: &shared.keys,
         outbound: &shared.outbound,
         aws: &shared.aws,
+        metrics: shared.metrics,
     };
     let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
     let mut matcher = Matcher::default();

@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::forwarding::Forwarding;
 use super::renewal::Renewal;
+use super::tokens::Tokens;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -179,6 +180,7 @@ pub struct Metrics {
     pub log_lines: Counter,
     pub forwarding: Forwarding,
     pub renewal: Renewal,
+    pub tokens: Tokens,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -218,6 +220,7 @@ impl Default for Metrics {
             log_lines: Counter::default(),
             forwarding: Forwarding::default(),
             renewal: Renewal::default(),
+            tokens: Tokens::default(),
         }
     }
 }
@@ -347,6 +350,7 @@ impl Metrics {
         );
         self.forwarding.register(registry);
         self.renewal.register(registry);
+        self.tokens.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

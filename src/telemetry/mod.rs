@@ -6,6 +6,7 @@ pub mod forwarding;
 pub mod log_format;
 pub mod metrics;
 pub mod renewal;
+pub mod tokens;
 
 use std::sync::Arc;
 
