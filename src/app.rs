@@ -130,6 +130,7 @@ pub async fn serve(
         forward: forward.clone(),
         keys: keys.clone(),
         outbound: outbound::Client::default(),
+        rehearses: false,
         aws: clients,
     };
     let gateway = Arc::new(Gateway::new(

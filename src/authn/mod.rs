@@ -24,6 +24,7 @@ use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::outbound;
+use crate::telemetry::Metrics;
 
 pub use error::{AuthnError, Kind};
 
@@ -77,6 +78,9 @@ pub struct Shared<'a> {
     pub keys: &'a Arc<api_key::ApiKeys>,
     pub outbound: &'a outbound::Client,
     pub aws: &'a aws::Clients,
+    pub metrics: &'a Metrics,
+    /// Whether somebody only asks what would become of a request: nothing is changed or confirmed then.
+    pub rehearses: bool,
 }
 
 /// Who the caller is. Its fields are private: what takes a caller has been through authentication.
@@ -167,6 +171,8 @@ impl Spec {
             Spec::Webhook(spec) => Authenticator::Webhook(webhook::WebhookAuthenticator::new(
                 spec.clone(),
                 shared.outbound,
+                &shared.metrics.webhooks,
+                shared.rehearses,
             )),
         }
     }
@@ -209,6 +215,18 @@ impl Authenticator {
             | Authenticator::Jwt(_)
             | Authenticator::Lambda(_)
             | Authenticator::Mtls(_) => Ok(Verified::Passed),
+        }
+    }
+
+    /// The answer to a question that a webhook's sender asks with a method of its own; `None` where the request is none.
+    pub async fn answer_question(
+        &self,
+        presented: &Presented<'_>,
+        body: &Bytes,
+    ) -> Result<Option<Response<Bytes>>, AuthnError> {
+        match self {
+            Authenticator::Webhook(kind) => kind.answer_question(presented, body).await,
+            _ => Ok(None),
         }
     }
 }

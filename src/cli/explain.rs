@@ -150,6 +150,7 @@ async fn explained(
             targets,
             keys,
             outbound: outbound::Client::default(),
+            rehearses: true,
             aws: clients,
         },
     );

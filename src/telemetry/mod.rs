@@ -5,12 +5,14 @@ pub mod exchange;
 pub mod forwarding;
 pub mod log_format;
 pub mod metrics;
+mod webhooks;
 
 use std::sync::Arc;
 
 pub use access_log::AccessLog;
 pub use exchange::Exchange;
 pub use metrics::Metrics;
+pub use webhooks::Webhooks;
 
 /// Where exchanges end: one for the process.
 #[derive(Debug)]
