@@ -139,6 +139,7 @@ pub async fn serve(
         keys: keys.clone(),
         outbound: outbound.clone(),
         aws: clients.clone(),
+        rehearses: false,
     };
     let gateway = Arc::new(Gateway::new(
         Current::new(build(&blueprint, &shared, None)),

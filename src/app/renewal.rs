@@ -149,6 +149,7 @@ impl Renewal {
             forward: self.forward.clone(),
             keys: Arc::new(ApiKeys::new(blueprint.keys.iter().cloned())),
             outbound: self.outbound.clone(),
+            rehearses: false,
             aws: self.aws.clone(),
         };
         let before = self.gateway.current.load();

@@ -79,6 +79,8 @@ pub struct Shared<'a> {
     pub outbound: &'a outbound::Client,
     pub aws: &'a aws::Clients,
     pub metrics: &'a Metrics,
+    /// Whether somebody only asks what would become of a request: nothing is changed or confirmed then.
+    pub rehearses: bool,
 }
 
 /// Who the caller is. Its fields are private: what takes a caller has been through authentication.
@@ -171,6 +173,8 @@ impl Spec {
             Spec::Webhook(spec) => Authenticator::Webhook(webhook::WebhookAuthenticator::new(
                 spec.clone(),
                 shared.outbound,
+                &shared.metrics.webhooks,
+                shared.rehearses,
             )),
         }
     }
@@ -213,6 +217,18 @@ impl Authenticator {
             | Authenticator::Jwt(_)
             | Authenticator::Lambda(_)
             | Authenticator::Mtls(_) => Ok(Verified::Passed),
+        }
+    }
+
+    /// The answer to a question that a webhook's sender asks with a method of its own; `None` where the request is none.
+    pub async fn answer_question(
+        &self,
+        presented: &Presented<'_>,
+        body: &Bytes,
+    ) -> Result<Option<Response<Bytes>>, AuthnError> {
+        match self {
+            Authenticator::Webhook(kind) => kind.answer_question(presented, body).await,
+            _ => Ok(None),
         }
     }
 }

@@ -164,6 +164,7 @@ async fn explained(
             targets,
             keys,
             outbound: outbound::Client::new(blueprint.egress.clone()),
+            rehearses: true,
             aws: clients,
         },
         None,

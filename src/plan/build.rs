@@ -27,6 +27,8 @@ pub struct Shared<'a> {
     pub keys: Arc<ApiKeys>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
+    /// Whether the plan only tells what would become of requests.
+    pub rehearses: bool,
 }
 
 /// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
@@ -45,6 +47,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         outbound: &shared.outbound,
         aws: &shared.aws,
         metrics: shared.metrics,
+        rehearses: shared.rehearses,
     };
     let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
     let mut matcher = Matcher::default();

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::forwarding::Forwarding;
 use super::renewal::Renewal;
 use super::tokens::Tokens;
+use super::webhooks::Webhooks;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -181,6 +182,7 @@ pub struct Metrics {
     pub forwarding: Forwarding,
     pub renewal: Renewal,
     pub tokens: Tokens,
+    pub webhooks: Webhooks,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -221,6 +223,7 @@ impl Default for Metrics {
             forwarding: Forwarding::default(),
             renewal: Renewal::default(),
             tokens: Tokens::default(),
+            webhooks: Webhooks::default(),
         }
     }
 }
@@ -351,6 +354,7 @@ impl Metrics {
         self.forwarding.register(registry);
         self.renewal.register(registry);
         self.tokens.register(registry);
+        self.webhooks.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

@@ -7,12 +7,14 @@ pub mod log_format;
 pub mod metrics;
 pub mod renewal;
 pub mod tokens;
+mod webhooks;
 
 use std::sync::Arc;
 
 pub use access_log::AccessLog;
 pub use exchange::Exchange;
 pub use metrics::Metrics;
+pub use webhooks::Webhooks;
 
 /// Where exchanges end: one for the process.
 #[derive(Debug)]
