@@ -98,9 +98,10 @@ impl SqsApi {
             Access::Anonymous => None,
             Access::Signed { users, region } => {
                 let scope = Scope {
-                    service: "sqs",
+                    service: "sqs".to_owned(),
                     region,
                     skew: SKEW,
+                    unsigned_payload: false,
                 };
                 Some(Verifier::new(users, scope))
             }
