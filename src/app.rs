@@ -129,7 +129,7 @@ pub async fn serve(
         targets: targets.clone(),
         forward: forward.clone(),
         keys: keys.clone(),
-        outbound: outbound::Client::default(),
+        outbound: outbound::Client::new(blueprint.egress.clone()),
         aws: clients,
     };
     let gateway = Arc::new(Gateway::new(

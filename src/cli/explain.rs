@@ -149,7 +149,7 @@ async fn explained(
             forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
             targets,
             keys,
-            outbound: outbound::Client::default(),
+            outbound: outbound::Client::new(blueprint.egress.clone()),
             aws: clients,
         },
     );

@@ -21,6 +21,7 @@ use crate::authn::AuthorizerConfig;
 use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
+use crate::outbound;
 use crate::sqs_api;
 
 use off::OrOff;
@@ -59,6 +60,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// How AWS is reached.
     pub aws: Option<aws::Settings>,
+    /// How the gateway's own requests go out: for issuers' keys, request authorizers, webhook certificates.
+    pub egress: outbound::Settings,
     /// The embedded durable store.
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.

@@ -18,6 +18,10 @@ use crate::model::value::{ByteSize, Span};
 pub struct Route {
     /// Who may come in: one authorizer, or a list that must all let the caller pass, in order. Default: anyone.
     pub authorizer: Option<OneOrMany>,
+    /// Scopes of which the caller's token needs at least one (`scope` or `scp`), at most 10. Needs a `jwt` authorizer.
+    #[serde(default)]
+    #[schemars(length(max = 10))]
+    pub scopes: Vec<String>,
     /// The route's own token bucket, in place of the default one; `false` or `none` for no bucket.
     #[serde(default, deserialize_with = "off::or_off")]
     #[schemars(with = "Option<OrOff<Throttle>>")]

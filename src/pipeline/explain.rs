@@ -122,8 +122,12 @@ async fn follow(
     };
     x.decide(Phase::Authenticate, true, who);
     exchange.identified(caller.identity());
-    let permit = authorize::permit(&caller)?;
-    x.decide(Phase::Authorize, true, "no policy is asked".to_owned());
+    let permit = authorize::permit(route, &caller)?;
+    let asked = match route.scopes.as_slice() {
+        [] => "no scope is asked for".to_owned(),
+        scopes => format!("one of the scopes {}", scopes.join(", ")),
+    };
+    x.decide(Phase::Authorize, true, asked);
     receive::check_size(route, body.len() as u64)?;
     x.decide(
         Phase::Receive,

@@ -145,7 +145,7 @@ async fn life(
     if !route.authenticators.is_empty() {
         x.passed(Phase::Authenticate);
     }
-    let permit = authorize::permit(&caller)?;
+    let permit = authorize::permit(route, &caller)?;
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);

@@ -11,6 +11,7 @@ use http_body_util::Full;
 
 use super::Answer;
 use super::admit::AdmitError;
+use super::authorize::Forbidden;
 use super::once::KeyError;
 use super::receive::BodyError;
 use super::route::RouteError;
@@ -35,6 +36,8 @@ pub enum Rejection {
     Throttled(Empty),
     #[error(transparent)]
     Authn(#[from] AuthnError),
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     #[error(transparent)]
     Body(BodyError),
     #[error(transparent)]
@@ -139,7 +142,9 @@ impl Rejection {
         }
         match self {
             Rejection::Throttled(empty) => {
-                let (limit, policy) = empty.headers();
+                let limit = format!("\"route\";r=0;t={}", empty.retry_after());
+                let (burst, window) = (empty.spec.burst, empty.spec.window());
+                let policy = format!("\"route\";q={burst};w={window}");
                 put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
                 put(
                     &mut headers,
@@ -151,6 +156,12 @@ impl Rejection {
                 challenge: Some(challenge),
                 ..
             }) => put(&mut headers, WWW_AUTHENTICATE, challenge),
+            // RFC 6750, 3.1
+            Rejection::Forbidden(Forbidden::Scope(scopes)) => {
+                let scopes = scopes.join(" ");
+                let challenge = format!("Bearer scope=\"{scopes}\" error=\"insufficient_scope\"");
+                put(&mut headers, WWW_AUTHENTICATE, &challenge);
+            }
             Rejection::Route(RouteError::Method { allow }) => {
                 let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
                 put(&mut headers, ALLOW, &allow.join(", "));
@@ -250,6 +261,15 @@ impl Rejection {
                 };
                 (phase, code, status, aws)
             }
+            Rejection::Forbidden(_) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Authorize,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
             Rejection::Body(BodyError::TooLarge { .. }) => {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
                 (
@@ -337,6 +357,9 @@ impl Rejection {
                 None => "This route takes no requests at present.".to_owned(),
             },
             Rejection::Authn(error) => error.public.clone().into_owned(),
+            Rejection::Forbidden(Forbidden::Scope(scopes)) => {
+                format!("The token needs one of the scopes {}.", scopes.join(", "))
+            }
             Rejection::Target(error) => error.detail(),
             Rejection::CallEnded(_) => {
                 "The target did not answer: the record may or may not be stored.".to_owned()

@@ -16,6 +16,7 @@ use crate::limit::BucketSpec;
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
 use crate::model::value::StageName;
+use crate::outbound;
 use crate::sqs_api;
 use crate::store::QueueSpec;
 use crate::telemetry::access_log::Destination;
@@ -39,6 +40,7 @@ pub struct Blueprint {
     /// What those who see and change messages through the admin listener bring.
     pub admin_token: Option<Secret<String>>,
     pub aws: aws::Settings,
+    pub egress: outbound::Settings,
     pub store: StoreBlueprint,
     pub sqs: Option<SqsBlueprint>,
     pub cors: Option<CorsPolicy>,
@@ -108,6 +110,8 @@ pub struct RouteBlueprint {
     pub key: RouteKey,
     /// By name, in the order in which they are asked.
     pub authorizers: Vec<(String, authn::Spec)>,
+    /// Of which a caller's token needs one; none are asked for where there are none.
+    pub scopes: Vec<String>,
     pub throttle: Option<BucketSpec>,
     pub limits: RouteLimits,
     pub integration: Integration,

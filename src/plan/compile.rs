@@ -17,6 +17,7 @@ use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, QueueName, Span};
+use crate::outbound;
 use crate::store::{QueueSpec, Redrive};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
@@ -77,6 +78,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     }
     let aws = config.aws.clone().unwrap_or_default();
     aws::check(&aws, &root.key("aws"), problems);
+    let egress = egress(config, origin, problems);
     let store = store(config, origin, queues, &routes, problems);
     let sqs = sqs::compile(config, &listeners, &admin, problems);
     let limits = limits(config, dialect, problems);
@@ -94,6 +96,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         admin,
         admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         aws,
+        egress,
         store,
         sqs,
         cors,
@@ -104,6 +107,24 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
     })
+}
+
+/// The authorities' file is looked at here: what is wrong with it would otherwise be found by the first request.
+fn egress(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> outbound::Settings {
+    let at = ConfigPath::root().key("egress").key("ca");
+    let ca = config.egress.ca.as_ref();
+    let ca = ca.map(|file| (origin.directory)(&at).join(file));
+    if let Some(file) = &ca
+        && let Err(reason) = outbound::check_ca(file)
+    {
+        problems
+            .error(&at, reason)
+            .help("write a PEM file with one or more CERTIFICATE blocks");
+    }
+    outbound::Settings {
+        ca,
+        ..config.egress.clone()
+    }
 }
 
 /// Reference, 1.6.

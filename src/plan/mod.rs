@@ -44,6 +44,8 @@ pub struct Route {
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
     pub proven_by_body: bool,
+    /// Of which a caller's token needs one; none are asked for where there are none.
+    pub scopes: Vec<String>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.

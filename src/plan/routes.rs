@@ -152,6 +152,7 @@ impl Compiler<'_> {
             problems,
         );
         let authorizers = self.route_authorizers(route, at, problems);
+        scopes(&route.scopes, &authorizers, &at.key("scopes"), problems);
         let throttle = match &route.throttle {
             None => self.default_throttle,
             Some(None) => None,
@@ -172,6 +173,7 @@ impl Compiler<'_> {
         (problems.errors() == before).then(|| RouteBlueprint {
             key: key.clone(),
             authorizers,
+            scopes: route.scopes.clone(),
             throttle,
             limits,
             integration,
@@ -272,6 +274,37 @@ impl Compiler<'_> {
                 .unwrap_or(Span::secs(10))
                 .0,
         }
+    }
+}
+
+/// Whether a token can be asked for these scopes.
+fn scopes(
+    scopes: &[String],
+    authorizers: &[(String, authn::Spec)],
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    if scopes.len() > 10 {
+        problems.error(at, format!("{} scopes; allowed: 10", scopes.len()));
+    }
+    // A scope token of RFC 6749, 3.3.
+    let token =
+        |byte: u8| byte == b'!' || (b'#'..=b'[').contains(&byte) || (b']'..=b'~').contains(&byte);
+    for (index, scope) in scopes.iter().enumerate() {
+        if scope.is_empty() || !scope.bytes().all(token) {
+            problems
+                .error(&at.index(index), format!("{scope:?} is not a scope"))
+                .help("allowed: visible ASCII characters but `\"` and `\\`, and no space");
+        }
+    }
+    let granted = |spec: &authn::Spec| matches!(spec, authn::Spec::Jwt(_));
+    if !scopes.is_empty() && !authorizers.iter().any(|(_, spec)| granted(spec)) {
+        problems
+            .error(
+                at,
+                "no authorizer of this route grants scopes, so every request would be refused",
+            )
+            .help("name a `jwt` authorizer, or remove the scopes");
     }
 }
 

@@ -43,7 +43,7 @@ use serde_json::Value;
 
 use crate::authn::sigv4::{Head, Scope, Verifier};
 use crate::integration::{StoreState, Targets};
-use crate::listen::{Malformed, Serve};
+use crate::listen::{Leaving, Malformed, Serve};
 use crate::model::peer::Peer;
 use crate::model::request_id::RequestId;
 use crate::store::Clock;
@@ -201,10 +201,13 @@ impl SqsApi {
             base: base(head),
             region: self.0.region.clone(),
         };
+        let leaving = head.extensions.get::<Leaving>().cloned();
+        let leaving = leaving.unwrap_or_default();
         let queues = Queues {
             store: &store,
             names: &names,
             purges: &self.0.purges,
+            leaving: &leaving,
             changing: &self.0.changing,
         };
         let acting = Box::pin(action.run(&queues, input));
@@ -255,6 +258,8 @@ fn base(head: &Parts) -> String {
 
 impl Serve for SqsApi {
     type Body = Full<Bytes>;
+
+    const HEARS_OF_LEAVING: bool = true;
 
     async fn call(&self, request: Request<Incoming>, _peer: &Arc<Peer>) -> Response<Full<Bytes>> {
         self.answer(request).await
