@@ -91,9 +91,10 @@ fn verifier(access: Access) -> Option<Arc<Verifier>> {
         return None;
     };
     let scope = Scope {
-        service: "sqs",
+        service: "sqs".to_owned(),
         region,
         skew: SKEW,
+        unsigned_payload: false,
     };
     Some(Arc::new(Verifier::new(users, scope)))
 }

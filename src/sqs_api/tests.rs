@@ -139,6 +139,8 @@ async fn who_cannot_be_known_is_refused_before_the_body_is_read() {
         secret_access_key: SecretText(Secret::new("s".into())),
         session_token: None,
         enabled: true,
+        account: None,
+        policy: None,
     }];
     let access = Access::Signed {
         users,
