@@ -9,7 +9,7 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
-use crate::limit::{Bucket, Slots};
+use crate::limit::{Bucket, Clock, Slots};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
@@ -78,7 +78,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
-            throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
+            throttle: route
+                .throttle
+                .map(|spec| Arc::new(Bucket::new(spec, Clock::monotonic()))),
             proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
             authenticators,
             limits: route.limits,
