@@ -20,9 +20,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::aws;
+use crate::limit::usage::KeyUse;
 use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
+use crate::model::secret::Secret;
 use crate::outbound;
 
 pub use error::{AuthnError, Kind};
@@ -30,7 +32,7 @@ pub use error::{AuthnError, Kind};
 /// An authorizer: exactly one kind, by its name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub enum AuthorizerConfig {
-    /// An API key of `api_keys`, in a header or in the query.
+    /// An API key of `api_keys`, in a header, in the query, or named by another authorizer.
     #[serde(rename = "api_key")]
     ApiKey(api_key::Config),
     /// A JSON Web Token, signed by an issuer whose keys are fetched.
@@ -87,6 +89,10 @@ pub struct Caller {
     scopes: Option<Arc<[String]>>,
     /// What the authorizers' policies say of single requests, all of which must allow.
     policies: Vec<Arc<policy::Document>>,
+    /// The key whose usage plan is charged.
+    key_use: Option<KeyUse>,
+    /// The API key that an authorizer's answer names: `usageIdentifierKey`.
+    usage_identifier: Option<Secret<String>>,
     /// The signature that waits for the body.
     claim: Option<Arc<sigv4::Claim>>,
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::config::load::{ProcessEnvironment, load};
-use crate::config::users;
+use crate::config::{key_files, users};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problem, Problems, Severity};
 use crate::plan::Blueprint;
@@ -34,6 +34,7 @@ pub fn compiled(paths: &[PathBuf]) -> Compiled {
     let api = loaded.sources.default_api();
     let directory = |path: &_| loaded.sources.directory(path);
     users::read(&mut config, &directory, &ProcessEnvironment, &mut problems);
+    key_files::read(&mut config, &directory, &ProcessEnvironment, &mut problems);
     let blueprint = compile(
         &config,
         &Origin {

@@ -9,22 +9,22 @@
 mod guard;
 mod keeper;
 mod over;
-mod pace;
 mod shard;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::BucketSpec;
+use super::clock;
+use super::gcra::{Empty, Gcra};
 use super::period::{Day, Period, day_of, start_of};
-use crate::store::{Clock, KeyState, Store, UsageDay};
+use crate::store::Clock;
 
-pub use keeper::Keeper;
+pub use keeper::{KEPT_DAYS, Keeper, Keeping, Names};
 pub use over::{OverLimit, Policy, What};
 
 use guard::Guard;
-use pace::Pace;
 use shard::{Shard, Slot};
 
 /// Locks that the keys' slots are spread over.
@@ -70,8 +70,8 @@ pub struct KeyUse {
 
 struct Plan {
     limits: PlanLimits,
-    throttle: Option<Pace>,
-    routes: Vec<Pace>,
+    throttle: Option<Gcra>,
+    routes: Vec<Gcra>,
     throttled: AtomicU64,
     exhausted: AtomicU64,
 }
@@ -83,7 +83,7 @@ pub struct Usage {
     keys: u32,
     clock: Clock,
     guard: Guard,
-    began: Instant,
+    steady: clock::Clock,
     by_source: [AtomicU64; 3],
     /// Saves of counts that the store did not take.
     save_failures: AtomicU64,
@@ -113,10 +113,10 @@ impl std::fmt::Debug for Usage {
 
 impl Usage {
     /// Nobody has used anything. `keys`: numbers below this will be charged.
-    pub fn new(plans: Vec<PlanLimits>, keys: usize, clock: Clock) -> Usage {
+    pub fn new(plans: Vec<PlanLimits>, keys: usize, clock: Clock, steady: clock::Clock) -> Usage {
         let plan = |limits: PlanLimits| Plan {
-            throttle: limits.throttle.map(Pace::new),
-            routes: limits.routes.iter().copied().map(Pace::new).collect(),
+            throttle: limits.throttle.map(Gcra::new),
+            routes: limits.routes.iter().copied().map(Gcra::new).collect(),
             throttled: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
             limits,
@@ -129,7 +129,7 @@ impl Usage {
             keys: u32::try_from(keys).unwrap_or(u32::MAX),
             guard: Guard::new(clock.clone()),
             clock,
-            began: Instant::now(),
+            steady,
             by_source: Default::default(),
             save_failures: AtomicU64::new(0),
         }
@@ -138,20 +138,10 @@ impl Usage {
     /// Charges a request, or says which limit it would go over; then nothing is taken. `route`: the position of the
     /// route's own bucket in the plan.
     pub fn charge(&self, who: &KeyUse, route: Option<u16>) -> Result<(), Box<OverLimit>> {
-        self.charge_at(who, route, self.began.elapsed(), self.clock.wall_ms())
-    }
-
-    fn charge_at(
-        &self,
-        who: &KeyUse,
-        route: Option<u16>,
-        steady: Duration,
-        wall_ms: i64,
-    ) -> Result<(), Box<OverLimit>> {
         if who.key >= self.keys {
             return Ok(());
         }
-        let steady = u64::try_from(steady.as_nanos()).unwrap_or(u64::MAX);
+        let wall_ms = self.clock.wall_ms();
         let plan = who.plan.and_then(|at| self.plans.get(usize::from(at)));
         let mut shard = self.shard(who.key);
         let (slot, done) = shard.slot(place(who.key));
@@ -159,7 +149,7 @@ impl Usage {
         if let Some(plan) = plan {
             slot.turn_quota(plan.limits.quota);
             let route = route.map(usize::from).filter(|at| *at < plan.routes.len());
-            if let Err(over) = plan.admit(slot, route, steady, wall_ms) {
+            if let Err(over) = plan.admit(slot, route, self.steady.now(), wall_ms) {
                 let refused = match over.what {
                     What::Quota(_) => &plan.exhausted,
                     What::Route(_) | What::Plan(_) => &plan.throttled,
@@ -270,83 +260,72 @@ impl Plan {
         &self,
         slot: &mut Slot,
         route: Option<usize>,
-        steady: u64,
+        now: u64,
         wall_ms: i64,
     ) -> Result<(), Box<OverLimit>> {
+        let own = route.map(|at| (at, self.routes[at]));
+        let from_route = own.map(|(at, bucket)| bucket.take(slot.route(at), now));
+        let from_plan = self.throttle.map(|bucket| bucket.take(slot.full_at, now));
         let quota = self.limits.quota;
-        let empty = match (route, self.throttle) {
-            (Some(at), _) if self.routes[at].wait(slot.route(at), steady).is_some() => {
-                Some(What::Route(self.routes[at].spec))
-            }
-            (_, Some(pace)) if pace.wait(slot.full_at, steady).is_some() => {
-                Some(What::Plan(pace.spec))
-            }
+        let what = match (&from_route, &from_plan) {
+            (Some(Err(Empty { wait, spec })), _) => Some((What::Route(*spec), *wait)),
+            (_, Some(Err(Empty { wait, spec }))) => Some((What::Plan(*spec), *wait)),
             _ => quota
                 .filter(|quota| slot.quota_used >= quota.limit)
-                .map(What::Quota),
+                .map(|quota| (What::Quota(quota), Some(until_reset(quota, slot, wall_ms)))),
         };
-        if let Some(what) = empty {
-            return Err(Box::new(self.over(what, slot, route, steady, wall_ms)));
+        if let Some((what, wait)) = what {
+            let mut policies = Vec::new();
+            let buckets = [
+                (
+                    "plan-route",
+                    own.map(|(at, bucket)| (bucket, slot.route(at))),
+                ),
+                ("plan", self.throttle.map(|bucket| (bucket, slot.full_at))),
+            ];
+            for (name, bucket) in buckets {
+                policies.extend(bucket.map(|(bucket, full_at)| {
+                    let level = bucket.level(full_at, now);
+                    Policy {
+                        name,
+                        limit: u64::from(level.spec.burst.get()),
+                        window: level.spec.window(),
+                        remaining: u64::from(level.remaining),
+                        reset: level.reset,
+                    }
+                }));
+            }
+            policies.extend(quota.map(|quota| Policy {
+                name: "quota",
+                limit: quota.limit,
+                window: quota.period.length(slot.day).as_secs(),
+                remaining: quota.limit.saturating_sub(slot.quota_used),
+                reset: until_reset(quota, slot, wall_ms),
+            }));
+            return Err(Box::new(OverLimit {
+                plan: self.limits.name.clone(),
+                what,
+                wait,
+                policies,
+            }));
         }
-        if let Some(at) = route {
-            let full_at = self.routes[at].take(slot.route(at), steady);
+        if let (Some((at, _)), Some(Ok((full_at, _)))) = (own, from_route) {
             slot.set_route(at, full_at, self.routes.len());
         }
-        if let Some(pace) = self.throttle {
-            slot.full_at = pace.take(slot.full_at, steady);
+        if let Some(Ok((full_at, _))) = from_plan {
+            slot.full_at = full_at;
         }
         if quota.is_some() {
             slot.quota_used = slot.quota_used.saturating_add(1);
         }
         Ok(())
     }
+}
 
-    fn over(
-        &self,
-        what: What,
-        slot: &Slot,
-        route: Option<usize>,
-        steady: u64,
-        wall_ms: i64,
-    ) -> OverLimit {
-        let mut policies = Vec::new();
-        let mut wait = None;
-        if let Some(at) = route {
-            let (pace, full_at) = (self.routes[at], slot.route(at));
-            policies.push(pace.policy("plan-route", full_at, steady));
-            if matches!(what, What::Route(_)) {
-                wait = pace.wait(full_at, steady).flatten();
-            }
-        }
-        if let Some(pace) = self.throttle {
-            policies.push(pace.policy("plan", slot.full_at, steady));
-            if matches!(what, What::Plan(_)) {
-                wait = pace.wait(slot.full_at, steady).flatten();
-            }
-        }
-        if let Some(quota) = self.limits.quota {
-            let resets_at = start_of(quota.period.end(slot.day));
-            // Where the clock is in doubt the end may have passed already.
-            let left = u64::try_from(resets_at - wall_ms.div_euclid(1000)).unwrap_or(0);
-            let left = Duration::from_secs(left.max(1));
-            policies.push(Policy {
-                name: "quota",
-                limit: quota.limit,
-                window: quota.period.length(slot.day),
-                remaining: quota.limit.saturating_sub(slot.quota_used),
-                reset: left,
-            });
-            if matches!(what, What::Quota(_)) {
-                wait = Some(left);
-            }
-        }
-        OverLimit {
-            plan: self.limits.name.clone(),
-            what,
-            wait,
-            policies,
-        }
-    }
+/// Until the quota begins anew. Where the clock is in doubt that may have been already.
+fn until_reset(quota: Quota, slot: &Slot, wall_ms: i64) -> Duration {
+    let left = start_of(quota.period.end(slot.day)) - wall_ms.div_euclid(1000);
+    Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1))
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ impl Deprecation {
     ) -> Option<Deprecation> {
         let said = Deprecation {
             // A date of RFC 9651: `@` and seconds since 1970.
-            since: since.and_then(|at| HeaderValue::try_from(format!("@{}", at.unix_timestamp())).ok()),
+            since: since
+                .and_then(|at| HeaderValue::try_from(format!("@{}", at.unix_timestamp())).ok()),
             sunset: sunset.and_then(http_date),
         };
         (said.since.is_some() || said.sunset.is_some()).then_some(said)

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod code;
 pub mod context;
+pub mod deprecation;
 pub mod identity;
 pub mod message;
 pub mod path;

@@ -9,13 +9,14 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
+use crate::limit::usage::Usage;
 use crate::limit::{Bucket, Clock, Slots};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
 use crate::telemetry::metrics::Name;
 
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
 use super::matcher::Matcher;
 use super::{Plan, Route};
 
@@ -25,6 +26,7 @@ pub struct Shared<'a> {
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
+    pub usage: Arc<Usage>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
 }
@@ -83,6 +85,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
                 .map(|spec| Arc::new(Bucket::new(spec, Clock::monotonic()))),
             proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
             authenticators,
+            plan_buckets: plan_buckets(blueprint, route),
             limits: route.limits,
             integration: route.integration.clone(),
             copies: route.copies.clone(),
@@ -110,5 +113,16 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
+        keys: shared.keys.clone(),
+        usage: shared.usage.clone(),
     }
+}
+
+/// Where each usage plan has a bucket of its own for a route.
+fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u16>]> {
+    let bucket_of = |plan: &UsagePlanBlueprint| {
+        let at = plan.routes.iter().position(|key| *key == route.key)?;
+        u16::try_from(at).ok()
+    };
+    blueprint.usage_plans.iter().map(bucket_of).collect()
 }

@@ -9,19 +9,23 @@ pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod keys;
 pub mod matcher;
 mod response;
 mod routes;
 mod sqs;
+mod usage;
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::authn::Authenticator;
+use crate::authn::api_key::ApiKeys;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
+use crate::limit::usage::Usage;
 use crate::limit::{Bucket, Slots};
 use crate::telemetry::exchange::RouteFacts;
 
@@ -44,6 +48,8 @@ pub struct Route {
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
     pub proven_by_body: bool,
+    /// Where each usage plan has a bucket of its own for this route, by the plan's position.
+    pub plan_buckets: Box<[Option<u16>]>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.
@@ -71,6 +77,9 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
+    pub keys: Arc<ApiKeys>,
+    /// What keys have used.
+    pub usage: Arc<Usage>,
 }
 
 impl Plan {

@@ -91,7 +91,9 @@ impl FromStr for KeyHash {
             .ok_or(FORMS)?;
         match (bytes_of(salt), bytes_of(hash)) {
             (Some(salt), Some(hash)) => Ok(KeyHash::Salted { salt, hash }),
-            _ => Err("write `sha256-salted:`, the salt's 32 hexadecimal digits, `:` and the hash's 64"),
+            _ => Err(
+                "write `sha256-salted:`, the salt's 32 hexadecimal digits, `:` and the hash's 64",
+            ),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering as Memory};
 
 use super::hash::{Digest, KeyHash, Salt, id_in, sha256};
 use super::index::Index;
+use crate::limit::usage::Names;
 
 /// A key on its way into the table.
 #[derive(Clone, Copy, Debug)]
@@ -238,6 +239,18 @@ impl ApiKeys {
 
     pub(super) fn count_query(&self) {
         self.from_query.fetch_add(1, Memory::Relaxed);
+    }
+}
+
+impl Names for ApiKeys {
+    fn id(&self, key: u32) -> Option<&str> {
+        ApiKeys::id(self, key)
+    }
+    fn number(&self, id: &str) -> Option<u32> {
+        ApiKeys::number(self, id)
+    }
+    fn plan_of(&self, key: u32) -> Option<u16> {
+        ApiKeys::plan_of(self, key)
     }
 }
 

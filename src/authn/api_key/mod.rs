@@ -1,21 +1,32 @@
-//! API keys: known by their SHA-256, sent in a header or (deprecated) in the query.
+//! API keys: known by their hashes (`hash`), kept in one table (`keys`), taken from where the configuration says
+//! (`source`), made by `penstock keys new` (`mint`). What a key may use is its usage plan's business (`limit::usage`).
 
-use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
+mod hash;
+mod index;
+mod keys;
+mod mint;
+mod source;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::digest;
-use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::{AuthnError, Caller, Kind};
+use crate::limit::usage::{KeyUse, Source};
 use crate::model::call::Call;
 use crate::model::identity::Presented;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
+use crate::model::secret::Secret;
+
+pub use hash::{KeyHash, is_id_of_a_key};
+pub use keys::{ApiKeys, Clash, KeyEntry, MOST_PLANS, NewKey, Refused};
+pub use mint::{NoRandomness, mint, mint_salted, salt};
+pub use source::{Place, Since, Written};
+
+use source::{KeySource, Location};
 
 /// The key of `config/quickstart.yaml`. Everyone knows it, so a configuration that takes it is warned about wherever
 /// strangers can reach it.
@@ -25,48 +36,17 @@ pub const DEMO_KEY: &str = "psk_demo5f0c7d2be14a49c3a86f3d9b1e7c2a40";
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `header:NAME` or `query:NAME`, tried in order. Query strings end up in other people's logs: deprecated, a
-    /// warning. Default: `[header:x-api-key]`.
-    pub from: Option<Vec<String>>,
-}
-
-/// Where a key may stand.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum KeySource {
-    Header(HeaderName),
-    Query(String),
+    /// `header:NAME`, `query:NAME`, or `authorizer` (the `usageIdentifierKey` that an authorizer before this one has
+    /// answered); tried in order, and the first that holds a key decides. Query strings end up in other people's logs:
+    /// deprecated, a warning. `{ query: NAME, deprecated: 2026-11-01, sunset: 2027-01-01 }` tells callers so. Default:
+    /// `[header:x-api-key]`.
+    pub from: Option<Vec<Written>>,
 }
 
 /// A compiled `api_key` authorizer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     from: Vec<KeySource>,
-}
-
-/// A key as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyEntry {
-    pub id: Arc<str>,
-    pub enabled: bool,
-}
-
-/// Every configured key, by the SHA-256 of its text. One look-up a request, whatever their number.
-#[derive(Debug, Default)]
-pub struct ApiKeys {
-    by_hash: HashMap<[u8; 32], KeyEntry>,
-    /// How many requests brought their key in the query.
-    from_query: AtomicU64,
-}
-
-/// Why a key was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("no API key was sent")]
-    Missing,
-    #[error("the API key is not known")]
-    Unknown,
-    #[error("the API key {0} is disabled")]
-    Disabled(Arc<str>),
 }
 
 impl From<Refused> for AuthnError {
@@ -83,36 +63,13 @@ impl From<Refused> for AuthnError {
     }
 }
 
-impl FromStr for KeySource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("header", name)) => name
-                .parse()
-                .map(KeySource::Header)
-                .map_err(|_| format!("{name:?} is not a header name")),
-            Some(("query", name)) if !name.is_empty() => Ok(KeySource::Query(name.to_owned())),
-            _ => Err(format!(
-                "{text:?} is not a place for a key; allowed: `header:NAME`, `query:NAME`"
-            )),
-        }
-    }
-}
-
-impl fmt::Display for KeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            KeySource::Header(name) => write!(f, "header:{name}"),
-            KeySource::Query(name) => write!(f, "query:{name}"),
-        }
-    }
-}
-
 impl Default for Spec {
     fn default() -> Self {
         Spec {
-            from: vec![KeySource::Header(HeaderName::from_static("x-api-key"))],
+            from: vec![KeySource {
+                location: Location::Header(http::HeaderName::from_static("x-api-key")),
+                notice: None,
+            }],
         }
     }
 }
@@ -128,25 +85,11 @@ impl Config {
                 .error(&at, "the list is empty, so no key could ever be found")
                 .help("write [header:x-api-key]");
         }
-        let mut from = Vec::new();
-        for (index, text) in written.iter().enumerate() {
-            match text.parse::<KeySource>() {
-                Ok(source) => {
-                    if matches!(source, KeySource::Query(_)) {
-                        problems
-                            .warning(
-                                &at.index(index),
-                                "a key in the query ends up in logs, histories and referrers",
-                            )
-                            .help("move callers to a header, then remove this");
-                    }
-                    from.push(source);
-                }
-                Err(refusal) => {
-                    problems.error(&at.index(index), refusal);
-                }
-            }
-        }
+        let from: Vec<KeySource> = written
+            .iter()
+            .enumerate()
+            .filter_map(|(index, written)| written.compile(&at.index(index), problems))
+            .collect();
         (!from.is_empty()).then_some(Spec { from })
     }
 }
@@ -155,58 +98,26 @@ impl Spec {
     pub(super) fn describe(&self) -> String {
         self.from
             .iter()
-            .map(KeySource::to_string)
+            .map(|source| source.location.to_string())
             .collect::<Vec<_>>()
             .join(", ")
     }
-}
 
-/// What a key is known by.
-pub fn hash_of(key: &[u8]) -> [u8; 32] {
-    let mut hash = [0u8; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, key).as_ref());
-    hash
-}
-
-/// The digest in `sha256:<64 hexadecimal digits>`.
-pub fn parse_hash(text: &str) -> Result<[u8; 32], String> {
-    let refused =
-        || "write `sha256:` and the 64 hexadecimal digits of the key's SHA-256".to_owned();
-    let digits = text
-        .strip_prefix("sha256:")
-        .filter(|digits| digits.len() == 64 && digits.is_ascii())
-        .ok_or_else(refused)?;
-    let mut hash = [0u8; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.as_bytes().chunks(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| refused())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| refused())?;
-    }
-    Ok(hash)
-}
-
-impl ApiKeys {
-    /// The keys of a configuration.
-    pub fn new(keys: impl IntoIterator<Item = ([u8; 32], KeyEntry)>) -> ApiKeys {
-        ApiKeys {
-            by_hash: keys.into_iter().collect(),
-            from_query: AtomicU64::new(0),
-        }
+    /// Whether keys are taken from another authorizer's answer.
+    pub fn asks_an_authorizer(&self) -> bool {
+        self.from
+            .iter()
+            .any(|source| source.location == Location::Authorizer)
     }
 
-    /// How many requests brought their key in the query since the start.
-    pub fn from_query(&self) -> u64 {
-        self.from_query.load(Ordering::Relaxed)
-    }
-
-    fn find(&self, key: &[u8]) -> Result<Arc<str>, Refused> {
-        if key.is_empty() {
-            return Err(Refused::Missing);
-        }
-        match self.by_hash.get(&hash_of(key)) {
-            Some(entry) if entry.enabled => Ok(entry.id.clone()),
-            Some(entry) => Err(Refused::Disabled(entry.id.clone())),
-            None => Err(Refused::Unknown),
-        }
+    /// The query parameters that may hold a key.
+    pub fn query_names(&self) -> impl Iterator<Item = &str> {
+        self.from
+            .iter()
+            .filter_map(|source| match &source.location {
+                Location::Query(name) => Some(name.as_str()),
+                Location::Header(_) | Location::Authorizer => None,
+            })
     }
 }
 
@@ -228,122 +139,88 @@ impl ApiKeyAuthenticator {
         presented: &Presented<'_>,
         caller: &mut Caller,
     ) -> Result<(), AuthnError> {
-        let key = self.find(presented.call)?;
-        let identity = &mut caller.identity;
-        identity.principal.get_or_insert_with(|| key.clone());
-        identity.api_key.get_or_insert(key);
+        let (entry, source) = self.find(presented.call, caller.usage_identifier())?;
+        caller.add_key(&self.keys, entry, source.location.source());
+        if let Some(notice) = &source.notice {
+            caller.identity.deprecation = Some(notice.clone());
+        }
         Ok(())
     }
 
-    /// The id of the key that the call brings. The first place that holds a key decides. A header sent twice is not
-    /// one key.
-    fn find(&self, call: &Call) -> Result<Arc<str>, Refused> {
+    /// The key that the call brings. The first place that holds a key decides. A header sent twice is not one key.
+    fn find(
+        &self,
+        call: &Call,
+        identifier: Option<&Secret<String>>,
+    ) -> Result<(KeyEntry, &KeySource), Refused> {
         for source in &self.spec.from {
-            match source {
-                KeySource::Header(name) => {
+            let found = match &source.location {
+                Location::Header(name) => {
                     let mut values = call.headers.get_all(name).iter();
                     match (values.next(), values.next()) {
-                        (None, _) => {}
-                        (Some(value), None) => return self.keys.find(value.as_bytes()),
-                        (Some(_), Some(_)) => return Err(Refused::Unknown),
+                        (None, _) => continue,
+                        (Some(value), None) => self.keys.find(value.as_bytes()),
+                        (Some(_), Some(_)) => Err(Refused::Unknown),
                     }
                 }
-                KeySource::Query(name) => {
-                    if let Some(value) = call.query(name) {
-                        self.keys.from_query.fetch_add(1, Ordering::Relaxed);
-                        return self.keys.find(&value);
-                    }
+                Location::Query(name) => {
+                    let Some(value) = call.query(name).map(Zeroizing::new) else {
+                        continue;
+                    };
+                    self.keys.count_query();
+                    self.keys.find(&value)
                 }
-            }
+                Location::Authorizer => {
+                    let Some(identifier) = identifier else {
+                        continue;
+                    };
+                    self.keys.find(identifier.expose().as_bytes())
+                }
+            };
+            return found.map(|entry| (entry, source));
         }
         Err(Refused::Missing)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys() -> Arc<ApiKeys> {
-        let entry = |id: &str, enabled| KeyEntry {
-            id: id.into(),
-            enabled,
-        };
-        Arc::new(ApiKeys::new([
-            (hash_of(b"good"), entry("acme", true)),
-            (hash_of(b"old"), entry("former", false)),
-        ]))
+impl Caller {
+    /// The API key that an authorizer's answer names: `usageIdentifierKey`.
+    pub fn usage_identifier(&self) -> Option<&Secret<String>> {
+        self.usage_identifier.as_ref()
     }
 
-    fn call(uri: &str, headers: &[&str]) -> Call {
-        let mut request = http::Request::builder().uri(uri);
-        for value in headers {
-            request = request.header("x-api-key", *value);
+    /// The key whose plan is charged.
+    pub fn key_use(&self) -> Option<&KeyUse> {
+        self.key_use.as_ref()
+    }
+
+    /// Where an authorizer's answer names a key and no `api_key` authorizer has asked for one, the named key gives the
+    /// usage plan. Where no key is declared the answer means nothing here.
+    pub fn identify(&mut self, keys: &ApiKeys) -> Result<(), AuthnError> {
+        if let (Some(named), None, false) = (&self.usage_identifier, &self.key_use, keys.is_empty())
+        {
+            let entry = keys.find(named.expose().as_bytes())?;
+            self.add_key(keys, entry, Source::Authorizer);
         }
-        let any = "127.0.0.1:1".parse().unwrap();
-        let peer = crate::model::peer::Peer {
-            remote: any,
-            local: any,
-            listener: "public".into(),
-        };
-        Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer))
+        Ok(())
     }
 
-    #[test]
-    fn a_key_is_found_by_its_hash_and_refused_by_what_is_wrong_with_it() {
-        let header = ApiKeyAuthenticator::new(Spec::default(), keys());
-        assert_eq!(header.find(&call("/", &["good"])).as_deref(), Ok("acme"));
-        assert_eq!(header.find(&call("/", &[])), Err(Refused::Missing));
-        assert_eq!(header.find(&call("/", &[""])), Err(Refused::Missing));
-        assert_eq!(header.find(&call("/", &["bad"])), Err(Refused::Unknown));
-        assert_eq!(
-            header.find(&call("/", &["old"])),
-            Err(Refused::Disabled("former".into()))
-        );
-        assert_eq!(
-            header.find(&call("/", &["good", "good"])),
-            Err(Refused::Unknown)
-        );
-        assert_eq!(
-            header.find(&call("/?apiKey=good", &[])),
-            Err(Refused::Missing)
-        );
-    }
-
-    #[test]
-    fn a_key_in_the_query_is_taken_where_configured_and_counted() {
-        let mut problems = Problems::default();
-        let config = Config {
-            from: Some(vec!["header:x-api-key".into(), "query:apiKey".into()]),
-        };
-        let spec = config.compile(&ConfigPath::root(), &mut problems).unwrap();
-        assert_eq!((problems.errors(), problems.0.len()), (0, 1));
-        let both = ApiKeyAuthenticator::new(spec, keys());
-        assert_eq!(
-            both.find(&call("/?apiKey=good", &[])).as_deref(),
-            Ok("acme")
-        );
-        assert_eq!(
-            both.find(&call("/?apiKey=good", &["bad"])),
-            Err(Refused::Unknown)
-        );
-        assert_eq!(both.keys.from_query(), 1);
-    }
-
-    #[test]
-    fn a_hash_is_64_hexadecimal_digits() {
-        assert_eq!(
-            parse_hash(&format!("sha256:{}", "0F".repeat(32))),
-            Ok([15; 32])
-        );
-        for wrong in [
-            "",
-            "sha256:",
-            "md5:00",
-            &format!("sha256:{}", "g".repeat(64)),
-            &format!("sha256:{}", "é".repeat(32)),
-        ] {
-            assert!(parse_hash(wrong).is_err(), "{wrong}");
+    /// The first key counts, and the first principal.
+    fn add_key(&mut self, keys: &ApiKeys, entry: KeyEntry, source: Source) {
+        let identity = &mut self.identity;
+        identity.principal.get_or_insert_with(|| entry.id.clone());
+        if self.key_use.is_some() {
+            return;
         }
+        identity.usage_plan = entry.plan.and_then(|plan| keys.plan_name(plan)).cloned();
+        identity.api_key = Some(entry.id);
+        self.key_use = Some(KeyUse {
+            key: entry.number,
+            plan: entry.plan,
+            source,
+        });
     }
 }
+
+#[cfg(test)]
+mod tests;

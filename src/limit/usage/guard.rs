@@ -1,6 +1,6 @@
 //! Whether the wall clock is to be believed when it says that a day is over.
 
-use std::sync::{OnceLock, PoisonError, Mutex};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::store::{Clock, Store, Watch};
 

@@ -22,7 +22,8 @@ pub enum What {
 pub struct Policy {
     pub name: &'static str,
     pub limit: u64,
-    pub window: Duration,
+    /// Seconds.
+    pub window: u64,
     pub remaining: u64,
     /// Until all of it is there again.
     pub reset: Duration,
@@ -64,16 +65,14 @@ impl fmt::Display for OverLimit {
 impl OverLimit {
     /// `Retry-After`, in whole seconds: at least 1; where there is no end to the wait, an hour.
     pub fn retry_after(&self) -> u64 {
-        self.wait
-            .map_or(3600, |wait| seconds_up(wait).max(1))
+        self.wait.map_or(3600, |wait| seconds_up(wait).max(1))
     }
 
     /// What the caller is told.
     pub fn detail(&self) -> String {
         let after = self.retry_after();
         match (self.what, self.wait) {
-            (What::Quota(Quota { limit: 0, .. }), _)
-            | (What::Route(_) | What::Plan(_), None) => {
+            (What::Quota(Quota { limit: 0, .. }), _) | (What::Route(_) | What::Plan(_), None) => {
                 "Your usage plan takes no requests.".to_owned()
             }
             (What::Route(BucketSpec { rate, .. }), _) => format!(
@@ -102,7 +101,7 @@ impl OverLimit {
             }),
             joined(&|policy| {
                 let (name, limit) = (policy.name, policy.limit);
-                let window = seconds_up(policy.window).max(1);
+                let window = policy.window;
                 format!("\"{name}\";q={limit};w={window}")
             }),
         )

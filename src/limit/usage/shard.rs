@@ -19,8 +19,8 @@ pub(super) struct Slot {
     pub by_authorizer: u32,
     /// The number of the quota's kind of period; 0: none has begun.
     pub quota_period: u8,
-    /// The key is used for the first time, so the quota began with its offset.
-    pub first: bool,
+    /// What the quota began with, where this is the key's first period.
+    pub offset: u64,
     /// The counts are to be saved.
     pub dirty: bool,
     /// The first day of the quota's period.
@@ -29,7 +29,7 @@ pub(super) struct Slot {
     /// When the plan's bucket will be full, in nanoseconds of the process.
     pub full_at: u64,
     /// The same of its routes' buckets.
-    routes: Option<Box<[u64]>>,
+    pub routes: Option<Box<[u64]>>,
 }
 
 /// A day of a key that is over and was not saved yet.
@@ -121,8 +121,9 @@ impl Slot {
         if (self.quota_period, self.quota_start) == (period, start) {
             return;
         }
-        self.first = self.quota_period == 0;
-        self.quota_used = if self.first { quota.offset } else { 0 };
+        let first = self.quota_period == 0;
+        self.offset = if first { quota.offset } else { 0 };
+        self.quota_used = self.offset;
         self.quota_period = period;
         self.quota_start = start;
     }
@@ -140,7 +141,10 @@ impl Slot {
     /// When a route's bucket will be full.
     pub fn route(&self, at: usize) -> u64 {
         let routes = self.routes.as_ref();
-        routes.and_then(|routes| routes.get(at)).copied().unwrap_or_default()
+        routes
+            .and_then(|routes| routes.get(at))
+            .copied()
+            .unwrap_or_default()
     }
 
     pub fn set_route(&mut self, at: usize, full_at: u64, routes: usize) {
