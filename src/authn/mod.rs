@@ -20,9 +20,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::aws;
+use crate::limit::usage::KeyUse;
 use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
+use crate::model::secret::Secret;
 use crate::outbound;
 use crate::telemetry::Metrics;
 
@@ -31,7 +33,7 @@ pub use error::{AuthnError, Kind};
 /// An authorizer: exactly one kind, by its name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub enum AuthorizerConfig {
-    /// An API key of `api_keys`, in a header or in the query.
+    /// An API key of `api_keys`, in a header, in the query, or named by another authorizer.
     #[serde(rename = "api_key")]
     ApiKey(api_key::Config),
     /// A JSON Web Token, signed by an issuer whose keys are fetched.
@@ -106,6 +108,10 @@ pub struct Caller {
     pending: Vec<sigv4::authorizer::Pending>,
     /// Signatures that are good once.
     reservations: Vec<sigv4::replay::Reservation>,
+    /// The key whose usage plan is charged.
+    key_use: Option<KeyUse>,
+    /// The API key that an authorizer's answer names: `usageIdentifierKey`.
+    usage_identifier: Option<Secret<String>>,
 }
 
 /// What has become of a request once its body was looked at.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::rejection::Rejection;
 use super::route::RouteError;
 use super::verify::Outcome;
-use super::{admit, authenticate, authorize, cors, map, once, receive, route, verify};
+use super::{admit, authenticate, authorize, cors, map, once, receive, route, usage, verify};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
@@ -88,7 +88,9 @@ async fn follow(
     }
     if let Err(RouteError::Redirect { location }) = &found {
         x.status = Some(308);
-        x.decide(Phase::Route, true, format!("308: to {location}"));
+        // The query stays as it is, and may hold a key.
+        let path = location.split('?').next().unwrap_or_default();
+        x.decide(Phase::Route, true, format!("308: to {path}"));
         return Ok(());
     }
     let found = found?;
@@ -114,7 +116,7 @@ async fn follow(
         },
     );
     let presented = found.presented(plan, call);
-    let mut caller = authenticate::caller(route, &presented).await?;
+    let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {
         _ if route.authenticators.is_empty() => "anyone may come in".to_owned(),
         Some(principal) => principal.to_string(),
@@ -128,6 +130,9 @@ async fn follow(
         scopes => format!("one of the scopes {}", scopes.join(", ")),
     };
     x.decide(Phase::Authorize, true, asked);
+    if let Some(said) = usage::explained(plan, route, &caller) {
+        x.decide(Phase::Throttle, true, said);
+    }
     receive::check_size(route, body.len() as u64)?;
     x.decide(
         Phase::Receive,

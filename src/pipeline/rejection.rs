@@ -19,6 +19,7 @@ use crate::authn::{AuthnError, Kind};
 use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
 use crate::limit::Empty;
+use crate::limit::usage::{OverLimit, What};
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::phase::Phase;
@@ -34,6 +35,9 @@ pub enum Rejection {
     Route(RouteError),
     #[error("the route's bucket is empty")]
     Throttled(Empty),
+    /// The usage plan of the caller's key has no room.
+    #[error("{0}")]
+    OverPlan(Box<OverLimit>),
     #[error(transparent)]
     Authn(#[from] AuthnError),
     #[error(transparent)]
@@ -132,6 +136,7 @@ impl Rejection {
         let mut headers = HeaderMap::new();
         let mut retry_after = match self {
             Rejection::Throttled(empty) => Some(empty.retry_after()),
+            Rejection::OverPlan(over) => Some(over.retry_after()),
             // Most are answered long before their fence.
             Rejection::Key(KeyError::InFlight(_)) => Some(1),
             Rejection::Target(error) => error.retry_after().map(|after| after.as_secs()),
@@ -145,6 +150,15 @@ impl Rejection {
                 let limit = format!("\"route\";r=0;t={}", empty.retry_after());
                 let (burst, window) = (empty.spec.burst, empty.spec.window());
                 let policy = format!("\"route\";q={burst};w={window}");
+                put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
+                put(
+                    &mut headers,
+                    HeaderName::from_static("ratelimit-policy"),
+                    &policy,
+                );
+            }
+            Rejection::OverPlan(over) => {
+                let (limit, policy) = over.headers();
                 put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
                 put(
                     &mut headers,
@@ -244,6 +258,14 @@ impl Rejection {
                     status,
                     Message(status, "Too Many Requests"),
                 )
+            }
+            Rejection::OverPlan(over) => {
+                let (code, message) = match over.what {
+                    What::Quota(_) => (Code::QuotaExceeded, "Limit Exceeded"),
+                    What::Route(_) | What::Plan(_) => (Code::Throttled, "Too Many Requests"),
+                };
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                (Phase::Throttle, code, status, Message(status, message))
             }
             Rejection::Authn(error) => {
                 let (code, status) = authn_place(error.kind);
@@ -356,6 +378,7 @@ impl Rejection {
                 ),
                 None => "This route takes no requests at present.".to_owned(),
             },
+            Rejection::OverPlan(over) => over.detail(),
             Rejection::Authn(error) => error.public.clone().into_owned(),
             Rejection::Forbidden(Forbidden::Scope(scopes)) => {
                 format!("The token needs one of the scopes {}.", scopes.join(", "))

@@ -216,8 +216,11 @@ impl Compiler<'_> {
                 authn::Spec::built_in(name).filter(|_| !self.config.authorizers.contains_key(name))
             }) {
                 Some(spec) => {
-                    if matches!(spec, authn::Spec::ApiKey(_)) && self.config.api_keys.is_empty() {
-                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`");
+                    if matches!(spec, authn::Spec::ApiKey(_))
+                        && self.config.api_keys.is_empty()
+                        && self.config.api_key_files.is_empty()
+                    {
+                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`, or name files of them in `api_key_files`");
                     }
                     specs.push((name.clone(), spec));
                 }
