@@ -4,11 +4,14 @@
 //! flight finish, wait for the calls that store, close the store, flush the log. At the deadline what is left is cut
 //! off and counted.
 
+mod renewal;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,6 +35,10 @@ use crate::stack::Front;
 use crate::store::{Clock, DeclareError, Notice, OpenError, Options, Store};
 use crate::telemetry::metrics::Name;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
+
+use renewal::Renewal;
+
+pub use renewal::Source;
 
 /// How long past the drain deadline closing the store may take.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -79,7 +86,7 @@ pub enum Ended {
 /// Runs a gateway until it is told to stop. `announce` is called once, when it serves.
 pub async fn serve(
     blueprint: Blueprint,
-    plan_json: serde_json::Value,
+    source: Source,
     announce: impl FnOnce(&Started),
 ) -> Result<Ended, StartError> {
     let mut stop = Stop::new()?;
@@ -124,16 +131,18 @@ pub async fn serve(
     let targets = Arc::new(Targets::new(clients.clone(), before_opening));
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
+    let outbound = outbound::Client::new(blueprint.egress.clone());
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
         forward: forward.clone(),
         keys: keys.clone(),
-        outbound: outbound::Client::new(blueprint.egress.clone()),
-        aws: clients,
+        outbound: outbound.clone(),
+        aws: clients.clone(),
+        rehearses: false,
     };
     let gateway = Arc::new(Gateway::new(
-        Current::new(build(&blueprint, &shared)),
+        Current::new(build(&blueprint, &shared, None)),
         telemetry.clone(),
     ));
 
@@ -150,13 +159,15 @@ pub async fn serve(
                 .map(|bound| (Name(bound.name().clone()), sqs_stats.clone())),
         )
         .collect();
+    let guard = Guard::new(blueprint.admin_token.clone(), admin_address.ip());
+    let plan_json = Arc::new(ArcSwap::from_pointee((source.shown)(&blueprint)));
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
         exposition: Exposition::new(&metrics, named, keys),
-        plan: plan_json,
+        plan: plan_json.clone(),
         store_needed,
-        guard: Guard::new(blueprint.admin_token.clone(), admin_address.ip()),
+        guard: guard.clone(),
     }
     .start(admin_bound)?;
 
@@ -207,10 +218,27 @@ pub async fn serve(
             counted,
         ));
     }
-    if let (Some(bound), Some(sqs)) = (sqs_bound, &blueprint.sqs) {
-        let api = sqs_api(sqs, &targets, &metrics);
+    let sqs = blueprint
+        .sqs
+        .as_ref()
+        .map(|sqs| sqs_api(sqs, &targets, &metrics));
+    if let (Some(bound), Some(api)) = (sqs_bound, sqs.clone()) {
         listeners.spawn(run(bound, limits.clone(), api, drain.clone(), sqs_stats));
     }
+    let renewal = Renewal {
+        source,
+        running: blueprint.clone(),
+        gateway: gateway.clone(),
+        metrics: metrics.clone(),
+        targets: targets.clone(),
+        forward: forward.clone(),
+        outbound,
+        aws: clients,
+        guard,
+        sqs,
+        plan_json,
+    };
+    let renewal = AbortOnDropHandle::new(tokio::spawn(renewal.run()));
     announce(&started);
 
     // A listener that ends by itself has failed: its port is gone, so the gateway stops in good order.
@@ -222,7 +250,7 @@ pub async fn serve(
             Err(error) => io::Error::other(error),
         }),
     };
-    drop(reopening);
+    drop((reopening, renewal));
     if let Some(error) = &failed {
         tracing::error!(%error, "A listener has failed");
     }

@@ -14,7 +14,7 @@ use crate::authn::api_key::ApiKeys;
 use crate::integration::StoreState;
 use crate::listen::ListenStats;
 use crate::pipeline::Gateway;
-use crate::store::{Health, QueueStats, Store};
+use crate::store::{Health, QueueStats, Role, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{
     ByListener, ByQueue, Count, Level, Name, QueueFate, QueueState, write_ledger,
@@ -154,6 +154,7 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         ByQueue,
         prometheus_client::metrics::gauge::Gauge<f64, std::sync::atomic::AtomicU64>,
     > = Family::default();
+    let waiting: Family<ByQueue, Level> = Family::default();
     for queue in &stats.queues {
         let name = Name(queue.name.as_str().into());
         for (state, count) in [
@@ -176,6 +177,13 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
                 })
                 .inc_by(count);
         }
+        if queue.role == Role::Queue {
+            waiting
+                .get_or_create(&ByQueue {
+                    queue: name.clone(),
+                })
+                .set(signed(queue.receives_waiting));
+        }
         if let Some(age) = queue.oldest_age {
             oldest
                 .get_or_create(&ByQueue { queue: name })
@@ -197,6 +205,11 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         "Age of the oldest message",
         Unit::Seconds,
         oldest,
+    );
+    registry.register(
+        "queue_receives_waiting",
+        "Receives of an embedded queue that have begun and not ended: long polls",
+        waiting,
     );
     let bytes = Level::default();
     bytes.set(signed(stats.file_bytes));

@@ -281,11 +281,7 @@ mod tests {
             request = request.header("x-api-key", *value);
         }
         let any = "127.0.0.1:1".parse().unwrap();
-        let peer = crate::model::peer::Peer {
-            remote: any,
-            local: any,
-            listener: "public".into(),
-        };
+        let peer = crate::model::peer::Peer::tcp(any, any, "public");
         Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer))
     }
 

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method, Uri};
 
-use super::load::compiled;
+use super::load::{blueprint_or_problems, fetched};
 use super::{Exit, print};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
+use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
 use crate::model::call::Call;
@@ -47,10 +48,6 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = compiled(std::slice::from_ref(&self.file)).blueprint_or_problems()
-        else {
-            return Exit::Problems;
-        };
         let (request, body) = match self.request() {
             Ok(request) => request,
             Err(refusal) => {
@@ -58,13 +55,30 @@ impl Explain {
                 return Exit::Usage;
             }
         };
-        // Keys of issuers are fetched as a gateway would fetch them.
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let runtime = match tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build();
-        let explanation = match runtime
-            .and_then(|runtime| runtime.block_on(explained(&blueprint, request, &body)))
+            .build()
         {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("error: the runtime cannot be started: {error}");
+                return Exit::CannotStart;
+            }
+        };
+        let vault = Vault::default();
+        let compiled = fetched(std::slice::from_ref(&self.file), &vault);
+        let blueprint = match runtime.block_on(compiled) {
+            Ok(compiled) => blueprint_or_problems(compiled),
+            Err(refusal) => {
+                eprintln!("error: {refusal}");
+                return Exit::CannotStart;
+            }
+        };
+        let Some(blueprint) = blueprint else {
+            return Exit::Problems;
+        };
+        // Keys of issuers are fetched as a gateway would fetch them.
+        let explanation = match runtime.block_on(explained(&blueprint, request, &body)) {
             Ok(explanation) => explanation,
             Err(error) => {
                 eprintln!("error: {error}");
@@ -150,15 +164,13 @@ async fn explained(
             targets,
             keys,
             outbound: outbound::Client::new(blueprint.egress.clone()),
+            rehearses: true,
             aws: clients,
         },
+        None,
     );
     let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let peer = Arc::new(Peer {
-        remote: here,
-        local: here,
-        listener: "explain".into(),
-    });
+    let peer = Arc::new(Peer::tcp(here, here, "explain"));
     let call = Arc::new(Call::new(request.into_parts().0, peer));
     let exchange = Exchange::open(
         Telemetry::new(metrics, log),

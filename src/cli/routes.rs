@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::load::compiled;
+use super::load::{blueprint_or_problems, compiled};
 use super::table::table;
 use super::{Exit, print};
 use crate::forward::AckMode;
@@ -27,7 +27,7 @@ pub struct Routes {
 
 impl Routes {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = compiled(&self.files).blueprint_or_problems() else {
+        let Some(blueprint) = blueprint_or_problems(compiled(&self.files)) else {
             return Exit::Problems;
         };
         if self.json {

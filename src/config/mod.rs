@@ -8,6 +8,7 @@ mod off;
 pub mod reference;
 mod route;
 mod schema;
+pub mod secrets;
 mod service;
 mod stage;
 mod target;
@@ -30,6 +31,7 @@ pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
 pub use listener::{Admin, Listener};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
+pub use secrets::Secrets;
 pub use service::{Queue, Redrive, StoreConfig};
 pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
 pub use target::{Backoff, Batch, Breaker, Target};
@@ -62,6 +64,8 @@ pub struct Config {
     pub aws: Option<aws::Settings>,
     /// How the gateway's own requests go out: for issuers' keys, request authorizers, webhook certificates.
     pub egress: outbound::Settings,
+    /// How secrets from outside are kept up to date.
+    pub secrets: Secrets,
     /// The embedded durable store.
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::load::{Environment, load};
+use crate::authn::AuthorizerConfig;
 use crate::authn::sigv4::{UserList, UsersFile};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -17,11 +18,22 @@ pub fn read(
     environment: &dyn Environment,
     problems: &mut Problems,
 ) {
-    let Some(sqs) = &mut config.sqs else {
-        return;
-    };
-    let at = ConfigPath::root().key("sqs").key("credentials");
-    if let Some(list) = &mut sqs.credentials {
+    let root = ConfigPath::root();
+    let mut lists = Vec::new();
+    if let Some(list) = config
+        .sqs
+        .as_mut()
+        .and_then(|sqs| sqs.credentials.as_mut())
+    {
+        lists.push((root.key("sqs").key("credentials"), list));
+    }
+    for (name, authorizer) in &mut config.authorizers {
+        if let AuthorizerConfig::SigV4(sigv4) = authorizer {
+            let at = root.key("authorizers").key(name).key("sigv4");
+            lists.push((at.key("credentials"), &mut sigv4.credentials));
+        }
+    }
+    for (at, list) in lists {
         read_list(list, &at, directory, environment, problems);
     }
 }

@@ -67,7 +67,6 @@ impl<S: Serve> Connection<S> {
             Opening::Http1 => {
                 let wire = Wire::http1(io, seen, self.activity.clone());
                 // boxed, so that a connection which has said nothing yet costs little
-                // boxed, so that a connection which has said nothing yet costs little
                 Box::pin(self.http1(wire)).await;
             }
             Opening::Http2 => {
@@ -124,7 +123,10 @@ impl<S: Serve> Connection<S> {
             self.peer.clone(),
             self.activity.clone(),
         );
-        service_fn(move |request| {
+        service_fn(move |mut request: Request<Incoming>| {
+            if S::HEARS_OF_LEAVING {
+                request.extensions_mut().insert(activity.leaving());
+            }
             let in_flight = activity.begin();
             let (service, peer) = (service.clone(), peer.clone());
             async move {

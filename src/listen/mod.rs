@@ -21,6 +21,7 @@ mod answer;
 mod connection;
 mod http1;
 mod http2;
+mod leaving;
 mod wire;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::model::peer::Peer;
 pub use accept::run;
 pub use bind::{BindError, Bound, ListenerSpec};
 pub use drain::{Drain, DrainHandle, Drained};
+pub use leaving::Leaving;
 pub use limits::ConnectionLimits;
 pub use malformed::{Malformed, MalformedKind};
 pub use stats::ListenStats;
@@ -51,6 +53,9 @@ pub trait Serve: Clone + Send + Sync + 'static {
         + Send
         + Unpin
         + 'static;
+
+    /// Whether requests have a [`Leaving`] among their extensions.
+    const HEARS_OF_LEAVING: bool = false;
 
     /// Answers one request. The future is dropped when the client is gone (on HTTP/1 after
     /// [`ConnectionLimits::half_close`], in case only the sending half was closed) or at the drain deadline.

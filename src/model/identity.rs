@@ -38,7 +38,12 @@ pub struct Delivery {
     pub kind: Option<String>,
     /// `$webhook.key`: which of the configured secrets matched, from 0.
     pub key: usize,
-    /// `$webhook.attestation`: who verified what and when, signed where a key for that is configured.
+    /// `$webhook.dedupId`: what tells a repeated delivery. The id, where it is 1 to 255 bytes long, and what has to stand
+    /// beside it where the id alone is not enough (PayPal).
+    pub dedup_id: Option<String>,
+    /// `$webhook.receivedAt`, RFC 3339.
+    pub received_at: String,
+    /// `$webhook.attestation`: who verified what and when, signed; `None` where no key for that is configured.
     pub attestation: Option<String>,
 }
 

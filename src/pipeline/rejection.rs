@@ -142,7 +142,9 @@ impl Rejection {
         }
         match self {
             Rejection::Throttled(empty) => {
-                let (limit, policy) = empty.headers();
+                let limit = format!("\"route\";r=0;t={}", empty.retry_after());
+                let (burst, window) = (empty.spec.burst, empty.spec.window());
+                let policy = format!("\"route\";q={burst};w={window}");
                 put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
                 put(
                     &mut headers,

@@ -6,7 +6,7 @@ use crate::plan::Route;
 /// Takes a token of the route's bucket.
 pub(super) fn route(route: &Route) -> Result<(), Rejection> {
     match &route.throttle {
-        Some(bucket) => bucket.take().map_err(Rejection::Throttled),
+        Some(bucket) => bucket.take().map(drop).map_err(Rejection::Throttled),
         None => Ok(()),
     }
 }

@@ -41,6 +41,8 @@ pub struct Blueprint {
     pub admin_token: Option<Secret<String>>,
     pub aws: aws::Settings,
     pub egress: outbound::Settings,
+    /// How often secrets that AWS keeps are fetched again.
+    pub secrets_refresh: Duration,
     pub store: StoreBlueprint,
     pub sqs: Option<SqsBlueprint>,
     pub cors: Option<CorsPolicy>,

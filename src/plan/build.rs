@@ -9,7 +9,7 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
-use crate::limit::{Bucket, Slots};
+use crate::limit::{Bucket, Clock, Slots};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
@@ -27,10 +27,13 @@ pub struct Shared<'a> {
     pub keys: Arc<ApiKeys>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
+    /// Whether the plan only tells what would become of requests.
+    pub rehearses: bool,
 }
 
-/// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`.
-pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
+/// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
+/// buckets, places and authorizers that are to be as they were go on with what they hold.
+pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) -> Plan {
     let dialect: Dialect = blueprint.dialect;
     let trailing_slash: TrailingSlash = blueprint.trailing_slash;
     let stage: Arc<str> = blueprint.stage.0.as_str().into();
@@ -44,8 +47,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         outbound: &shared.outbound,
         aws: &shared.aws,
         metrics: shared.metrics,
+        rehearses: shared.rehearses,
     };
-    let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
+    let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
     let mut matcher = Matcher::default();
     let mut routes = Vec::new();
     for route in &blueprint.routes {
@@ -63,23 +67,34 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
             api: blueprint.api.clone(),
             stage: stage.clone(),
             meters: shared.metrics.route(&key),
-            key,
+            key: key.clone(),
             integration: route.integration.kind(),
         };
         let authenticators: Vec<_> = route
             .authorizers
             .iter()
             .map(|(name, spec)| {
-                named
-                    .entry(name)
-                    .or_insert_with(|| Arc::new(spec.build(&authorizers)))
-                    .clone()
+                let made = || {
+                    (
+                        spec.clone(),
+                        authenticator(name, spec, &authorizers, before),
+                    )
+                };
+                named.entry(name.clone()).or_insert_with(made).1.clone()
             })
             .collect();
+        let same_route = before.and_then(|before| {
+            let mut routes = before.routes.iter();
+            routes.find(|old| old.facts.key == key)
+        });
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
-            throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
+            throttle: route.throttle.map(|spec| {
+                let kept = same_route.and_then(|old| old.throttle.clone());
+                kept.filter(|old| old.spec() == spec)
+                    .unwrap_or_else(|| Arc::new(Bucket::new(spec, Clock::monotonic())))
+            }),
             proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
             authenticators,
             scopes: route.scopes.clone(),
@@ -105,10 +120,29 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         cors: blueprint.cors.clone(),
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
-        slots: Slots::new(blueprint.limits.in_flight),
+        slots: before
+            .map(|before| before.slots.clone())
+            .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
+            .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
         matcher,
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
+        authorizers: named,
+    }
+}
+
+/// The authorizer of that name: the one that runs, if it is to be as it is. API keys are looked up in tables that a new
+/// configuration brings along, so theirs are always made anew.
+fn authenticator(
+    name: &str,
+    spec: &authn::Spec,
+    shared: &authn::Shared<'_>,
+    before: Option<&Plan>,
+) -> Arc<Authenticator> {
+    let running = before.and_then(|before| before.authorizers.get(name));
+    match running {
+        Some((old, live)) if old == spec && !matches!(spec, authn::Spec::ApiKey(_)) => live.clone(),
+        _ => Arc::new(spec.build(shared)),
     }
 }

@@ -79,6 +79,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let aws = config.aws.clone().unwrap_or_default();
     aws::check(&aws, &root.key("aws"), problems);
     let egress = egress(config, origin, problems);
+    let secrets_refresh = secrets_refresh(config, problems);
     let store = store(config, origin, queues, &routes, problems);
     let sqs = sqs::compile(config, &listeners, &admin, problems);
     let limits = limits(config, dialect, problems);
@@ -97,6 +98,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         aws,
         egress,
+        secrets_refresh,
         store,
         sqs,
         cors,
@@ -125,6 +127,19 @@ fn egress(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> outb
         ca,
         ..config.egress.clone()
     }
+}
+
+fn secrets_refresh(config: &Config, problems: &mut Problems) -> Duration {
+    let span = config.secrets.refresh.unwrap_or(Span::secs(300));
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&span.0) {
+        problems
+            .error(
+                &ConfigPath::root().key("secrets").key("refresh"),
+                format!("{span} is out of range"),
+            )
+            .help("allowed: 1s to 24h");
+    }
+    span.0
 }
 
 /// Reference, 1.6.

@@ -13,12 +13,14 @@ pub mod matcher;
 mod response;
 mod routes;
 mod sqs;
+pub mod written;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::authn::Authenticator;
+use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
@@ -73,6 +75,9 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
+    /// By name, with what each was made of: the next plan goes on with those that stay as they are, for they know keys,
+    /// answers and signatures that it would have to learn anew.
+    authorizers: HashMap<String, (authn::Spec, Arc<Authenticator>)>,
 }
 
 impl Plan {

@@ -74,6 +74,9 @@ pub(super) fn compile(
 
 fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, authn::Spec> {
     let at = ConfigPath::root().key("authorizers");
+    let given = authn::Given {
+        region: config.aws.as_ref().and_then(|aws| aws.region.as_deref()),
+    };
     let mut specs = HashMap::new();
     for (name, authorizer) in &config.authorizers {
         if name == "none" {
@@ -85,7 +88,7 @@ fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, auth
                 .help("choose another name");
             continue;
         }
-        if let Some(spec) = authorizer.compile(name, &at.key(name), problems) {
+        if let Some(spec) = authorizer.compile(name, &given, &at.key(name), problems) {
             specs.insert(name.clone(), spec);
         }
     }

@@ -13,7 +13,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::forwarding::Forwarding;
+use super::renewal::Renewal;
 use super::tokens::Tokens;
+use super::webhooks::Webhooks;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -178,7 +180,9 @@ pub struct Metrics {
     pub log_dropped: Counter,
     pub log_lines: Counter,
     pub forwarding: Forwarding,
+    pub renewal: Renewal,
     pub tokens: Tokens,
+    pub webhooks: Webhooks,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -217,7 +221,9 @@ impl Default for Metrics {
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
             forwarding: Forwarding::default(),
+            renewal: Renewal::default(),
             tokens: Tokens::default(),
+            webhooks: Webhooks::default(),
         }
     }
 }
@@ -346,7 +352,9 @@ impl Metrics {
             self.log_dropped.clone(),
         );
         self.forwarding.register(registry);
+        self.renewal.register(registry);
         self.tokens.register(registry);
+        self.webhooks.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

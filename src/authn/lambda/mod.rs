@@ -26,7 +26,13 @@ pub struct LambdaAuthenticator {
 
 impl Config {
     /// Checks what was written.
-    pub(super) fn compile(&self, at: &ConfigPath, problems: &mut Problems) -> Option<Spec> {
+    pub(super) fn compile(
+        &self,
+        _name: &str,
+        _given: &super::Given<'_>,
+        at: &ConfigPath,
+        problems: &mut Problems,
+    ) -> Option<Spec> {
         problems.error(at, "`lambda` cannot be used yet");
         None
     }

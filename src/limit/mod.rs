@@ -1,0 +1,16 @@
+//! Limits by number: token buckets, one for all or one for each caller, and places for what is under way.
+//!
+//! Every bucket is kept as the one number that the generic cell rate algorithm needs: the moment at which the bucket is
+//! full again (`gcra`). `clock` tells the time, so that tests can.
+
+mod bucket;
+pub mod clock;
+mod gcra;
+mod keyed;
+mod slots;
+
+pub use bucket::Bucket;
+pub use clock::Clock;
+pub use gcra::{BucketSpec, Empty, Level};
+pub use keyed::{CallerTable, KeyedBuckets};
+pub use slots::{Slot, Slots};
