@@ -1,9 +1,7 @@
 """Clients that nobody here wrote, unchanged, signed: the aws CLI, Celery's workers, the JavaScript SDK and sqs-consumer."""
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 import textwrap
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from support.emulators import AWS_CLI, TOOLS
 from support.gateway import environment
+from support.npm import packages
 from support.processes import end, eventually, spawn
 from support.sqs_wire import KEY, SECRET, USERS, attributes, client, url, wire_config
 
