@@ -195,11 +195,7 @@ pub(super) async fn bring_at(
         .uri("/orders")
         .header("authorization", format!("Bearer {token}"));
     let any = "127.0.0.1:1".parse().unwrap();
-    let peer = Peer {
-        remote: any,
-        local: any,
-        listener: "public".into(),
-    };
+    let peer = Peer::tcp(any, any, "public");
     let call = Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer));
     let presented = Presented {
         call: &call,
