@@ -93,11 +93,7 @@ mod tests {
             request = request.header("authorization", *value);
         }
         let any = "127.0.0.1:1".parse().unwrap();
-        let peer = Peer {
-            remote: any,
-            local: any,
-            listener: "public".into(),
-        };
+        let peer = Peer::tcp(any, any, "public");
         Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer))
     }
 
