@@ -209,6 +209,11 @@ impl Authenticator {
         }
     }
 
+    /// Whether a service outside the gateway is asked for each request.
+    pub fn asks_a_service(&self) -> bool {
+        matches!(self, Authenticator::Lambda(_))
+    }
+
     /// Whether the caller is proven only once the body is there: until then the source address is charged for it.
     pub fn needs_body(&self) -> bool {
         matches!(self, Authenticator::Webhook(_) | Authenticator::SigV4(_))

@@ -84,6 +84,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
             proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
             authenticators,
             scopes: route.scopes.clone(),
+            policies: route.policies.clone(),
             limits: route.limits,
             integration: route.integration.clone(),
             copies: route.copies.clone(),

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::authn::Authenticator;
+use crate::authn::policy::Document;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
@@ -46,6 +47,8 @@ pub struct Route {
     pub proven_by_body: bool,
     /// Of which a caller's token needs one; none are asked for where there are none.
     pub scopes: Vec<String>,
+    /// The resource policies of the API and of the route: none denies, and one allows where no authorizer does.
+    pub policies: Vec<Arc<Document>>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.
