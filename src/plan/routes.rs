@@ -83,6 +83,7 @@ fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, auth
     let at = ConfigPath::root().key("authorizers");
     let given = authn::Given {
         region: config.aws.as_ref().and_then(|aws| aws.region.as_deref()),
+        stage_variables: &config.stage_variables,
     };
     let mut specs = HashMap::new();
     for (name, authorizer) in &config.authorizers {
