@@ -21,7 +21,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::authn::AuthorizerConfig;
+use crate::authn::{AuthorizerConfig, policy};
 use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
@@ -91,6 +91,9 @@ pub struct Config {
     pub limits: Limits,
     /// Who may come in, by name. `none` and `api_key` are built in.
     pub authorizers: IndexMap<String, AuthorizerConfig>,
+    /// Who may call, over all routes: a resource policy in the vendor's JSON, as a mapping or as text
+    /// (`${file:policy.json}`). Its resources are `execute-api:/STAGE/METHOD/path`. Default: none.
+    pub policy: Option<policy::Written>,
     /// API keys by id: what logs, mappings and reports call them. Up to 128 characters.
     pub api_keys: IndexMap<String, ApiKey>,
     /// Further keys, in files of their own: YAML (`api_keys:` as here), or the CSV of the vendor's import (a first line

@@ -124,12 +124,19 @@ async fn follow(
     };
     x.decide(Phase::Authenticate, true, who);
     exchange.identified(caller.identity());
-    let permit = authorize::permit(route, &caller)?;
+    let permit = authorize::permit(route, &presented, &caller)?;
     let asked = match route.scopes.as_slice() {
         [] => "no scope is asked for".to_owned(),
         scopes => format!("one of the scopes {}", scopes.join(", ")),
     };
     x.decide(Phase::Authorize, true, asked);
+    let was_pending = caller.is_pending();
+    if was_pending {
+        let said = "policies are asked once the body has proven who signed".to_owned();
+        x.decide(Phase::Authorize, true, said);
+    } else if let Some(by) = authorize::allowing(route, &presented, &caller)? {
+        x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
     if let Some(said) = usage::explained(plan, route, &caller) {
         x.decide(Phase::Throttle, true, said);
     }
@@ -155,6 +162,11 @@ async fn follow(
         _ => "no signature is asked for".to_owned(),
     };
     x.decide(Phase::Verify, true, proven);
+    if was_pending
+        && let Some(by) = authorize::allowing(route, &presented, &caller)?
+    {
+        x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
     let principal = caller.identity().principal.as_deref();
     if let Some(said) = once::explained(&found, call, &payload, principal, exchange)? {
         x.decide(Phase::Verify, true, said);

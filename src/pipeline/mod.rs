@@ -149,7 +149,7 @@ async fn life(
     if !route.authenticators.is_empty() {
         x.passed(Phase::Authenticate);
     }
-    let permit = authorize::permit(route, &caller)?;
+    let permit = authorize::permit(route, &presented, &caller)?;
     if !route.proven_by_body && caller.key_use().is_some() {
         usage::charge(plan, route, &caller)?;
         x.passed(Phase::Throttle);
@@ -177,12 +177,18 @@ async fn life(
     let requests = map::records(&found, call, &payload, x)?;
     x.passed(Phase::Map);
     let record = Record { requests, key };
+    caller.spend();
     let receipt = match store::receipt(gateway, plan, &found, call, record, slot, x).await {
         Ok(Stored::Receipt(receipt)) => receipt,
         Ok(Stored::Known(known)) => {
             return once::known_answer(plan, &found, call, &payload, known, x);
         }
-        Err(rejection) => return respond::refused(&found, call, &payload, rejection, x),
+        Err(rejection) => {
+            if rejection.nothing_happened() {
+                caller.unspend();
+            }
+            return respond::refused(&found, call, &payload, rejection, x);
+        }
     };
     x.passed(Phase::Store);
     let kept_for = receipt.kept_for;

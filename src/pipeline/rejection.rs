@@ -114,6 +114,14 @@ impl Rejection {
         matches!(self, Rejection::Body(BodyError::Left))
     }
 
+    /// Whether the target certainly has nothing of the request.
+    pub(super) fn nothing_happened(&self) -> bool {
+        match self {
+            Rejection::Target(error) => error.reason() != Code::OutcomeUnknown,
+            _ => false,
+        }
+    }
+
     /// The service's own status, where a service refused.
     pub(super) fn service_status(&self) -> Option<u16> {
         match self {
@@ -382,6 +390,9 @@ impl Rejection {
             Rejection::Authn(error) => error.public.clone().into_owned(),
             Rejection::Forbidden(Forbidden::Scope(scopes)) => {
                 format!("The token needs one of the scopes {}.", scopes.join(", "))
+            }
+            Rejection::Forbidden(Forbidden::Policy { .. }) => {
+                "The caller is not allowed to make this request.".to_owned()
             }
             Rejection::Target(error) => error.detail(),
             Rejection::CallEnded(_) => {

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use crate::authn;
 use crate::authn::api_key::ApiKeys;
+use crate::authn::policy::Document;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{self, AckMode, AckPlan};
@@ -125,6 +126,8 @@ pub struct RouteBlueprint {
     pub authorizers: Vec<(String, authn::Spec)>,
     /// Of which a caller's token needs one; none are asked for where there are none.
     pub scopes: Vec<String>,
+    /// The resource policies of the API and of the route.
+    pub policies: Vec<Arc<Document>>,
     pub throttle: Option<BucketSpec>,
     pub limits: RouteLimits,
     pub integration: Integration,

@@ -101,6 +101,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             authenticators,
             scopes: route.scopes.clone(),
             plan_buckets: plan_buckets(blueprint, route),
+            policies: route.policies.clone(),
             limits: route.limits,
             integration: route.integration.clone(),
             copies: route.copies.clone(),

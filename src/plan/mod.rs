@@ -22,8 +22,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::authn::{self, Authenticator};
 use crate::authn::api_key::ApiKeys;
+use crate::authn::policy::Document;
+use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
@@ -54,6 +55,8 @@ pub struct Route {
     pub scopes: Vec<String>,
     /// Where each usage plan has a bucket of its own for this route, by the plan's position.
     pub plan_buckets: Box<[Option<u16>]>,
+    /// The resource policies of the API and of the route: none denies, and one allows where no authorizer does.
+    pub policies: Vec<Arc<Document>>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.
