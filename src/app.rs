@@ -20,6 +20,8 @@ use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::shared::SharedStores;
+use crate::limit::{self, CallerTable};
 use crate::listen::{
     BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
 };
@@ -124,11 +126,18 @@ pub async fn serve(
     let targets = Arc::new(Targets::new(clients.clone(), before_opening));
     let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
+    let stores = Arc::new(SharedStores::new(metrics.throttling.shared()));
+    stores.connect();
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
         forward: forward.clone(),
         keys: keys.clone(),
+        callers: Arc::new(CallerTable::new(
+            CallerTable::ENTRIES,
+            limit::Clock::monotonic(),
+        )),
+        stores: stores.clone(),
         outbound: outbound::Client::default(),
         aws: clients,
     };

@@ -14,6 +14,8 @@ use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::shared::SharedStores;
+use crate::limit::{CallerTable, Clock};
 use crate::model::call::Call;
 use crate::model::peer::Peer;
 use crate::outbound;
@@ -149,6 +151,8 @@ async fn explained(
             forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
             targets,
             keys,
+            callers: Arc::new(CallerTable::new(CallerTable::ENTRIES, Clock::monotonic())),
+            stores: Arc::new(SharedStores::new(metrics.throttling.shared())),
             outbound: outbound::Client::default(),
             aws: clients,
         },

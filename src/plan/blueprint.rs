@@ -12,7 +12,6 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
-use crate::limit::BucketSpec;
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
 use crate::model::value::StageName;
@@ -24,6 +23,7 @@ use crate::telemetry::log_format::LogFormat;
 use super::cors::CorsPolicy;
 use super::delivery::IdempotencyPlan;
 use super::response::ResponsePlan;
+use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
 
 /// Everything that a plan is built from.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Blueprint {
     pub sqs: Option<SqsBlueprint>,
     pub cors: Option<CorsPolicy>,
     pub limits: GatewayLimits,
+    /// What an address may get wrong; `None`: anything.
+    pub auth_failures: Option<FailureSpec>,
     pub keys: Vec<([u8; 32], KeyEntry)>,
     /// How targets are treated.
     pub targets: forward::Settings,
@@ -108,7 +110,8 @@ pub struct RouteBlueprint {
     pub key: RouteKey,
     /// By name, in the order in which they are asked.
     pub authorizers: Vec<(String, authn::Spec)>,
-    pub throttle: Option<BucketSpec>,
+    pub throttles: Vec<ThrottleSpec>,
+    pub concurrency: Vec<ConcurrencySpec>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.

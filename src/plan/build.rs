@@ -9,7 +9,8 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
-use crate::limit::{Bucket, Clock, Slots};
+use crate::limit::shared::SharedStores;
+use crate::limit::{CallerTable, Clock, Slots};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
@@ -17,6 +18,7 @@ use crate::telemetry::metrics::Name;
 
 use super::blueprint::Blueprint;
 use super::matcher::Matcher;
+use super::throttle::{self, Throttles, When};
 use super::{Plan, Route};
 
 /// What plans are built with.
@@ -25,6 +27,10 @@ pub struct Shared<'a> {
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
+    /// Where the buckets of callers are kept.
+    pub callers: Arc<CallerTable>,
+    /// The Redis servers of shared buckets.
+    pub stores: Arc<SharedStores>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
 }
@@ -44,6 +50,14 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         outbound: &shared.outbound,
         aws: &shared.aws,
     };
+    let clock = Clock::monotonic();
+    let limits = throttle::Shared {
+        callers: &shared.callers,
+        stores: &shared.stores,
+        counters: &shared.metrics.throttling,
+        clock: &clock,
+    };
+    let scope = format!("{}:{stage}", blueprint.api);
     let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
     let mut matcher = Matcher::default();
     let mut routes = Vec::new();
@@ -75,13 +89,24 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
                     .clone()
             })
             .collect();
+        let proven_by_body = authenticators.iter().any(|kind| kind.needs_body());
+        let proven = match (proven_by_body, authenticators.is_empty()) {
+            (true, _) => When::Verified,
+            (false, false) => When::Authenticated,
+            (false, true) => When::Early,
+        };
+        let throttles = Throttles::build(
+            (&route.throttles, &route.concurrency),
+            blueprint.auth_failures.as_ref(),
+            proven,
+            (&scope, &facts.key),
+            &limits,
+        );
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
-            throttle: route
-                .throttle
-                .map(|spec| Arc::new(Bucket::new(spec, Clock::monotonic()))),
-            proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
+            throttles,
+            proven_by_body,
             authenticators,
             limits: route.limits,
             integration: route.integration.clone(),

@@ -13,6 +13,7 @@ pub mod matcher;
 mod response;
 mod routes;
 mod sqs;
+pub mod throttle;
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::authn::Authenticator;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
-use crate::limit::{Bucket, Slots};
+use crate::limit::Slots;
 use crate::telemetry::exchange::RouteFacts;
 
 pub use blueprint::{Blueprint, RouteLimits};
@@ -33,13 +34,15 @@ pub use current::Current;
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+pub use throttle::Throttles;
 
 /// A route that requests go by.
 #[derive(Debug)]
 pub struct Route {
     pub facts: Arc<RouteFacts>,
     pub dialect: Dialect,
-    pub throttle: Option<Arc<Bucket>>,
+    /// `None`: nothing limits the route's requests by their number.
+    pub throttles: Option<Box<Throttles>>,
     /// All must let the caller pass, in order.
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.

@@ -344,8 +344,14 @@ impl Facts {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.mark);
         self.mark = now;
-        // A phase ends once: what refused in it has the say.
-        self.phases[phase.index()].get_or_insert(PhaseNote { status, took });
+        // A phase that comes in several parts has taken the time of all; what refused in it has the say.
+        match &mut self.phases[phase.index()] {
+            Some(note) => {
+                note.took += took;
+                note.status = note.status.max(status);
+            }
+            none => *none = Some(PhaseNote { status, took }),
+        }
     }
 
     fn outcome(&self) -> Outcome {

@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::forwarding::Forwarding;
+use super::throttling::Throttling;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -177,6 +178,7 @@ pub struct Metrics {
     pub log_dropped: Counter,
     pub log_lines: Counter,
     pub forwarding: Forwarding,
+    pub throttling: Throttling,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -215,6 +217,7 @@ impl Default for Metrics {
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
             forwarding: Forwarding::default(),
+            throttling: Throttling::default(),
         }
     }
 }
@@ -343,6 +346,7 @@ impl Metrics {
             self.log_dropped.clone(),
         );
         self.forwarding.register(registry);
+        self.throttling.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

@@ -5,6 +5,7 @@ pub mod exchange;
 pub mod forwarding;
 pub mod log_format;
 pub mod metrics;
+pub mod throttling;
 
 use std::sync::Arc;
 
