@@ -22,7 +22,9 @@ use crate::admin::{Admin, Exposition, Guard};
 use crate::aws::Clients;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::shared::SharedStores;
 use crate::limit::usage::Keeper;
+use crate::limit::{self, CallerTable};
 use crate::listen::{
     BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
 };
@@ -134,12 +136,20 @@ pub async fn serve(
     let mut keeper = Keeper::new(usage.clone(), blueprint.keys.clone());
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
     let outbound = outbound::Client::new(blueprint.egress.clone());
+    let stores = Arc::new(SharedStores::new(metrics.throttling.shared()));
+    stores.connect();
+    let callers = Arc::new(CallerTable::new(
+        CallerTable::ENTRIES,
+        limit::Clock::monotonic(),
+    ));
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
         forward: forward.clone(),
         keys: blueprint.keys.clone(),
         usage: usage.clone(),
+        callers: callers.clone(),
+        stores: stores.clone(),
         outbound: outbound.clone(),
         aws: clients.clone(),
         rehearses: false,
@@ -247,6 +257,8 @@ pub async fn serve(
         forward: forward.clone(),
         outbound,
         aws: clients,
+        callers,
+        stores,
         guard,
         sqs,
         plan_json,

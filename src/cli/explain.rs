@@ -14,6 +14,8 @@ use crate::aws::Clients;
 use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::shared::SharedStores;
+use crate::limit::{CallerTable, Clock};
 use crate::model::call::Call;
 use crate::model::peer::Peer;
 use crate::outbound;
@@ -162,6 +164,8 @@ async fn explained(
             targets,
             keys: blueprint.keys.clone(),
             usage: blueprint.usage(),
+            callers: Arc::new(CallerTable::new(CallerTable::ENTRIES, Clock::monotonic())),
+            stores: Arc::new(SharedStores::new(metrics.throttling.shared())),
             outbound: outbound::Client::new(blueprint.egress.clone()),
             rehearses: true,
             aws: clients,

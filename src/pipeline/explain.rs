@@ -103,18 +103,14 @@ async fn follow(
         .map(|(name, value)| (name.to_string(), Value::from(value.as_str())))
         .collect();
     x.decide(Phase::Route, true, route.facts.key.0.to_string());
-    x.decide(
-        Phase::Throttle,
-        true,
-        match &route.throttle {
-            Some(bucket) => format!(
-                "{} a second, {} at once",
-                bucket.spec().rate,
-                bucket.spec().burst
-            ),
-            None => "none".to_owned(),
-        },
-    );
+    let throttles = route.throttles.as_ref();
+    let limits = throttles.map_or(Vec::new(), |throttles| throttles.describe());
+    if limits.is_empty() {
+        x.decide(Phase::Throttle, true, "none".to_owned());
+    }
+    for limit in limits {
+        x.decide(Phase::Throttle, true, limit);
+    }
     let presented = found.presented(plan, call);
     let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {

@@ -13,8 +13,8 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
+use crate::limit::Clock;
 use crate::limit::usage::{PlanLimits, Usage};
-use crate::limit::{BucketSpec, Clock};
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
 use crate::model::value::StageName;
@@ -27,6 +27,7 @@ use crate::telemetry::log_format::LogFormat;
 use super::cors::CorsPolicy;
 use super::delivery::IdempotencyPlan;
 use super::response::ResponsePlan;
+use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
 
 /// Everything that a plan is built from.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub struct Blueprint {
     pub sqs: Option<SqsBlueprint>,
     pub cors: Option<CorsPolicy>,
     pub limits: GatewayLimits,
+    /// What an address may get wrong; `None`: anything.
+    pub auth_failures: Option<FailureSpec>,
     pub keys: Arc<ApiKeys>,
     /// Keys name them by position.
     pub usage_plans: Vec<UsagePlanBlueprint>,
@@ -128,7 +131,8 @@ pub struct RouteBlueprint {
     pub scopes: Vec<String>,
     /// The resource policies of the API and of the route.
     pub policies: Vec<Arc<Document>>,
-    pub throttle: Option<BucketSpec>,
+    pub throttles: Vec<ThrottleSpec>,
+    pub concurrency: Vec<ConcurrencySpec>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.

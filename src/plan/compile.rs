@@ -10,8 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::aws;
-use crate::config::{Config, Dialect, Queue, Throttle};
-use crate::limit::BucketSpec;
+use crate::config::{Config, Dialect, Queue};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
@@ -23,7 +22,7 @@ use crate::telemetry::log_format::LogFormat;
 
 use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
 use super::cors::CorsPolicy;
-use super::{delivery, keys, routes, sqs, usage};
+use super::{delivery, keys, routes, sqs, throttle, usage};
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -83,6 +82,11 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let store = store(config, origin, queues, &routes, problems);
     let sqs = sqs::compile(config, &listeners, &admin, problems);
     let limits = limits(config, dialect, problems);
+    let auth_failures = throttle::failures(
+        config.auth_failures.as_ref(),
+        &root.key("auth_failures"),
+        problems,
+    );
     if problems.errors() > before {
         return None;
     }
@@ -103,6 +107,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         sqs,
         cors,
         limits,
+        auth_failures,
         keys,
         usage_plans,
         targets,
@@ -485,36 +490,4 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
         connections: written.connections.unwrap_or(16_384),
         drain: written.drain.unwrap_or(Span::secs(30)).0,
     }
-}
-
-/// A bucket, checked.
-pub(super) fn bucket(
-    throttle: &Throttle,
-    at: &ConfigPath,
-    problems: &mut Problems,
-) -> Option<BucketSpec> {
-    rate_and_burst(throttle.rate, throttle.burst, at, problems)
-}
-
-/// A bucket of this rate and size, checked.
-pub(super) fn rate_and_burst(
-    rate: f64,
-    burst: Option<u32>,
-    at: &ConfigPath,
-    problems: &mut Problems,
-) -> Option<BucketSpec> {
-    if !rate.is_finite() || rate < 0.0 {
-        problems
-            .error(&at.key("rate"), format!("{rate} is not a rate"))
-            .help("allowed: tokens a second, from 0 (refuses everything)");
-        return None;
-    }
-    let burst = burst.unwrap_or_else(|| rate.ceil().clamp(1.0, f64::from(u32::MAX)) as u32);
-    let Some(burst) = std::num::NonZeroU32::new(burst) else {
-        problems
-            .error(&at.key("burst"), "a bucket of size 0 never gives a token")
-            .help("write at least 1; `rate: 0` refuses everything");
-        return None;
-    };
-    Some(BucketSpec { rate, burst })
 }

@@ -14,8 +14,9 @@ pub mod matcher;
 mod response;
 mod routes;
 mod sqs;
-pub mod written;
+pub mod throttle;
 mod usage;
+pub mod written;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
+use crate::limit::Slots;
 use crate::limit::usage::Usage;
-use crate::limit::{Bucket, Slots};
 use crate::telemetry::exchange::RouteFacts;
 
 pub use blueprint::{Blueprint, RouteLimits};
@@ -40,13 +41,17 @@ pub use current::Current;
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+pub use throttle::Throttles;
 
 /// A route that requests go by.
 #[derive(Debug)]
 pub struct Route {
     pub facts: Arc<RouteFacts>,
     pub dialect: Dialect,
-    pub throttle: Option<Arc<Bucket>>,
+    /// `None`: nothing limits the route's requests by their number.
+    pub throttles: Option<Arc<Throttles>>,
+    /// What the limits were made of: the next plan goes on with those that stay as they are.
+    limited_by: LimitedBy,
     /// All must let the caller pass, in order.
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
@@ -64,6 +69,15 @@ pub struct Route {
     pub ack: AckPlan,
     pub idempotency: Option<IdempotencyPlan>,
     pub response: ResponsePlan,
+}
+
+/// What a route's limits of number were made of.
+#[derive(Clone, Debug, PartialEq)]
+struct LimitedBy {
+    throttles: Vec<throttle::ThrottleSpec>,
+    concurrency: Vec<throttle::ConcurrencySpec>,
+    auth_failures: Option<throttle::FailureSpec>,
+    proven: throttle::When,
 }
 
 /// All that a request needs from its head to its answer.
