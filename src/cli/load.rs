@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::config::certificates;
 use crate::config::load::{ProcessEnvironment, load};
 use crate::config::users;
 use crate::model::path::ConfigPath;
@@ -20,7 +21,7 @@ pub struct Compiled {
     pub problems: Problems,
 }
 
-/// Loads and compiles; touches no network and opens nothing.
+/// Loads and compiles; touches no network, and opens nothing but the files that are named.
 pub fn compiled(paths: &[PathBuf]) -> Compiled {
     let loaded = load::<Config>(paths, &ProcessEnvironment);
     let mut problems = loaded.problems;
@@ -42,6 +43,9 @@ pub fn compiled(paths: &[PathBuf]) -> Compiled {
         },
         &mut found,
     );
+    if let Some(blueprint) = &blueprint {
+        certificates(&config, blueprint, &mut found);
+    }
     // What is missing only because it was refused has been reported already.
     found
         .0
@@ -58,6 +62,20 @@ pub fn compiled(paths: &[PathBuf]) -> Compiled {
     Compiled {
         blueprint,
         problems,
+    }
+}
+
+/// Reads the files of TLS that listeners name.
+fn certificates(config: &Config, blueprint: &Blueprint, problems: &mut Problems) {
+    let at = ConfigPath::root().key("listeners");
+    for listener in &blueprint.listeners {
+        let written = config.listeners.get(&*listener.name);
+        let several = written
+            .and_then(|listener| listener.tls.as_ref())
+            .is_some_and(|tls| !tls.certificates.is_empty());
+        if let Some(tls) = &listener.tls {
+            certificates::check(tls, several, &at.key(&*listener.name).key("tls"), problems);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! `config/schema.json` and `docs/configuration.md` are generated from them.
 
 mod ack;
+pub mod certificates;
 mod listener;
 pub mod load;
 mod off;
@@ -26,7 +27,7 @@ use crate::sqs_api;
 use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
-pub use listener::{Admin, Listener};
+pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
 pub use service::{Queue, Redrive, StoreConfig};

@@ -9,6 +9,7 @@ use super::ack::{Ack, Idempotency};
 use super::off::{self, OrOff};
 use super::stage::Throttle;
 use crate::integration::IntegrationConfig;
+use crate::model::cidr::Cidr;
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
 
@@ -18,6 +19,12 @@ use crate::model::value::{ByteSize, Span};
 pub struct Route {
     /// Who may come in: one authorizer, or a list that must all let the caller pass, in order. Default: anyone.
     pub authorizer: Option<OneOrMany>,
+    /// The listeners that the route can be reached on, by name; on others it is not there. Default: all.
+    pub listeners: Option<Vec<String>>,
+    /// The addresses that may use the route; everyone else gets 403. Default: everybody's.
+    pub allow: Option<Vec<Cidr>>,
+    /// The addresses that get 403, also where `allow` has them. Default: nobody's.
+    pub deny: Option<Vec<Cidr>>,
     /// The route's own token bucket, in place of the default one; `false` or `none` for no bucket.
     #[serde(default, deserialize_with = "off::or_off")]
     #[schemars(with = "Option<OrOff<Throttle>>")]

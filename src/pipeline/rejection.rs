@@ -19,6 +19,7 @@ use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
 use crate::limit::Empty;
 use crate::model::call::Call;
+use crate::model::cidr::Barred;
 use crate::model::code::Code;
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
@@ -31,6 +32,9 @@ pub enum Rejection {
     Admit(#[from] AdmitError),
     #[error(transparent)]
     Route(RouteError),
+    /// The route does not let the client's address pass.
+    #[error("the route's lists of addresses: {0}")]
+    Barred(Barred),
     #[error("the route's bucket is empty")]
     Throttled(Empty),
     #[error(transparent)]
@@ -211,6 +215,24 @@ impl Rejection {
                 StatusCode::BAD_REQUEST,
                 bad_request(),
             ),
+            Rejection::Admit(AdmitError::Barred(_)) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Admit,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
+            Rejection::Barred(_) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Authorize,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
             Rejection::Route(
                 RouteError::NoStage | RouteError::NoRoute | RouteError::Redirect { .. },
             ) => (
@@ -336,6 +358,9 @@ impl Rejection {
                 ),
                 None => "This route takes no requests at present.".to_owned(),
             },
+            Rejection::Admit(AdmitError::Barred(_)) | Rejection::Barred(_) => {
+                "Requests from this address are not allowed here.".to_owned()
+            }
             Rejection::Authn(error) => error.public.clone().into_owned(),
             Rejection::Target(error) => error.detail(),
             Rejection::CallEnded(_) => {

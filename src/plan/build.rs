@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Name;
 
 use super::blueprint::Blueprint;
 use super::matcher::Matcher;
-use super::{Plan, Route};
+use super::{ListenerPlan, Plan, Route};
 
 /// What plans are built with.
 pub struct Shared<'a> {
@@ -45,7 +45,6 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         aws: &shared.aws,
     };
     let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
-    let mut matcher = Matcher::default();
     let mut routes = Vec::new();
     for route in &blueprint.routes {
         for integration in std::iter::once(&route.integration).chain(&route.copies) {
@@ -78,6 +77,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
+            access: route.access.clone(),
             throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
             proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
             authenticators,
@@ -88,10 +88,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
             idempotency: route.idempotency.clone(),
             response: route.response.clone(),
         });
-        // Compiling has refused two routes for the same requests, so the first one always stands.
-        if matcher.insert(&route.key, live.clone()).is_ok() {
-            routes.push(live);
-        }
+        routes.push(live);
     }
     Plan {
         api: blueprint.api.clone(),
@@ -104,9 +101,43 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
         slots: Slots::new(blueprint.limits.in_flight),
-        matcher,
+        listeners: listeners(blueprint, &routes),
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
     }
+}
+
+/// Each listener with its routes. `routes`: those of the blueprint, in its order.
+fn listeners(blueprint: &Blueprint, routes: &[Arc<Route>]) -> Vec<ListenerPlan> {
+    let mut shared: Vec<(Vec<bool>, Arc<Matcher<Arc<Route>>>)> = Vec::new();
+    let mut plans = Vec::new();
+    for listener in &blueprint.listeners {
+        let reached: Vec<bool> = blueprint
+            .routes
+            .iter()
+            .map(|route| route.is_on(&listener.name))
+            .collect();
+        let known = shared.iter().find(|(other, _)| *other == reached);
+        let matcher = match known {
+            Some((_, matcher)) => matcher.clone(),
+            None => {
+                let mut matcher = Matcher::default();
+                let on = blueprint.routes.iter().zip(routes).zip(&reached);
+                for ((written, live), _) in on.filter(|(_, reached)| **reached) {
+                    // Compiling has refused two routes for the same requests, so the first one always stands.
+                    let _ = matcher.insert(&written.key, live.clone());
+                }
+                let matcher = Arc::new(matcher);
+                shared.push((reached, matcher.clone()));
+                matcher
+            }
+        };
+        plans.push(ListenerPlan {
+            name: listener.name.clone(),
+            access: listener.access.clone(),
+            matcher,
+        });
+    }
+    plans
 }

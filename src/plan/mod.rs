@@ -9,6 +9,7 @@ pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod listeners;
 pub mod matcher;
 mod response;
 mod routes;
@@ -23,6 +24,7 @@ use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
 use crate::limit::{Bucket, Slots};
+use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
 pub use blueprint::{Blueprint, RouteLimits};
@@ -39,6 +41,8 @@ pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
 pub struct Route {
     pub facts: Arc<RouteFacts>,
     pub dialect: Dialect,
+    /// Whom the route lets pass, by address.
+    pub access: Access,
     pub throttle: Option<Arc<Bucket>>,
     /// All must let the caller pass, in order.
     pub authenticators: Vec<Arc<Authenticator>>,
@@ -51,6 +55,16 @@ pub struct Route {
     pub ack: AckPlan,
     pub idempotency: Option<IdempotencyPlan>,
     pub response: ResponsePlan,
+}
+
+/// What requests of one listener meet.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    pub name: Arc<str>,
+    /// Whom the listener lets in, by address.
+    pub access: Access,
+    /// The routes that can be reached on it. Listeners with the same routes share it.
+    pub matcher: Arc<Matcher<Arc<Route>>>,
 }
 
 /// All that a request needs from its head to its answer.
@@ -67,13 +81,20 @@ pub struct Plan {
     pub head_bytes: u64,
     pub header_count: usize,
     pub slots: Slots,
-    pub matcher: Matcher<Arc<Route>>,
+    pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
 }
 
 impl Plan {
+    /// The listener that a request came in on; `None` if it is no longer configured.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners
+            .iter()
+            .find(|listener| *listener.name == *name)
+    }
+
     /// The path below the stage; `None` where the stage does not serve the path.
     pub fn below_stage<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(&self.prefix)?;
