@@ -10,6 +10,7 @@ use super::off::{self, OrOff};
 use super::throttle::{Concurrencies, Throttles};
 use crate::authn::policy;
 use crate::integration::IntegrationConfig;
+use crate::model::cidr::Cidr;
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
 
@@ -26,6 +27,12 @@ pub struct Route {
     /// Who may call: a resource policy of this route, together with that of the API. A deny in either refuses; an allow
     /// in either is enough. Default: none.
     pub policy: Option<policy::Written>,
+    /// The listeners that the route can be reached on, by name; on others it is not there. Default: all.
+    pub listeners: Option<Vec<String>>,
+    /// The addresses that may use the route; everyone else gets 403. Default: everybody's.
+    pub allow: Option<Vec<Cidr>>,
+    /// The addresses that get 403, also where `allow` has them. Default: nobody's.
+    pub deny: Option<Vec<Cidr>>,
     /// The route's own token buckets: one, or a list. The one without `per` takes the place of the general one, those
     /// with `per` stand beside the general ones; `false` or `none` for no bucket at all.
     #[serde(default, deserialize_with = "off::or_off")]

@@ -70,6 +70,7 @@ async fn follow(
     exchange: &mut Exchange,
     x: &mut Explanation,
 ) -> Result<(), Rejection> {
+    admit::network(plan, call)?;
     admit::head(plan, call)?;
     x.decide(
         Phase::Admit,
@@ -77,6 +78,9 @@ async fn follow(
         format!("request line and headers fit in {} bytes", plan.head_bytes),
     );
     let found = route::matching(plan, call);
+    if let Ok(found) = &found {
+        authorize::address(&found.route, call)?;
+    }
     if let Some(answer) = cors::preflight(plan, call, &found) {
         x.status = Some(answer.status().as_u16());
         x.decide(

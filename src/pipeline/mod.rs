@@ -133,6 +133,7 @@ async fn life(
     if let Ok(found) = &found {
         x.routed(found.route.facts.clone());
         x.passed(Phase::Route);
+        authorize::address(&found.route, call)?;
     }
     if let Some(answer) = cors::preflight(plan, call, &found) {
         x.passed(Phase::Cors);

@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Name;
 use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
 use super::matcher::Matcher;
 use super::throttle::{self, Throttles, When};
-use super::{LimitedBy, Plan, Route};
+use super::{LimitedBy, ListenerPlan, Plan, Route};
 
 /// What plans are built with.
 pub struct Shared<'a> {
@@ -66,7 +66,6 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
     };
     let scope = format!("{}:{stage}", blueprint.api);
     let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
-    let mut matcher = Matcher::default();
     let mut routes = Vec::new();
     for route in &blueprint.routes {
         for integration in std::iter::once(&route.integration).chain(&route.copies) {
@@ -129,6 +128,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
+            access: route.access.clone(),
             throttles,
             limited_by,
             proven_by_body,
@@ -143,10 +143,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             idempotency: route.idempotency.clone(),
             response: route.response.clone(),
         });
-        // Compiling has refused two routes for the same requests, so the first one always stands.
-        if matcher.insert(&route.key, live.clone()).is_ok() {
-            routes.push(live);
-        }
+        routes.push(live);
     }
     Plan {
         api: blueprint.api.clone(),
@@ -162,7 +159,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             .map(|before| before.slots.clone())
             .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
             .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
-        matcher,
+        listeners: listeners(blueprint, &routes),
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
@@ -194,4 +191,38 @@ fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u1
         u16::try_from(at).ok()
     };
     blueprint.usage_plans.iter().map(bucket_of).collect()
+}
+
+/// Each listener with its routes. `routes`: those of the blueprint, in its order.
+fn listeners(blueprint: &Blueprint, routes: &[Arc<Route>]) -> Vec<ListenerPlan> {
+    let mut shared: Vec<(Vec<bool>, Arc<Matcher<Arc<Route>>>)> = Vec::new();
+    let mut plans = Vec::new();
+    for listener in &blueprint.listeners {
+        let reached: Vec<bool> = blueprint
+            .routes
+            .iter()
+            .map(|route| route.is_on(&listener.name))
+            .collect();
+        let known = shared.iter().find(|(other, _)| *other == reached);
+        let matcher = match known {
+            Some((_, matcher)) => matcher.clone(),
+            None => {
+                let mut matcher = Matcher::default();
+                let on = blueprint.routes.iter().zip(routes).zip(&reached);
+                for ((written, live), _) in on.filter(|(_, reached)| **reached) {
+                    // Compiling has refused two routes for the same requests, so the first one always stands.
+                    let _ = matcher.insert(&written.key, live.clone());
+                }
+                let matcher = Arc::new(matcher);
+                shared.push((reached, matcher.clone()));
+                matcher
+            }
+        };
+        plans.push(ListenerPlan {
+            name: listener.name.clone(),
+            access: listener.access.clone(),
+            matcher,
+        });
+    }
+    plans
 }

@@ -10,6 +10,7 @@ pub mod cors;
 pub mod current;
 mod delivery;
 mod keys;
+mod listeners;
 pub mod matcher;
 mod response;
 mod routes;
@@ -31,6 +32,7 @@ use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
 use crate::limit::Slots;
 use crate::limit::usage::Usage;
+use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
 pub use blueprint::{Blueprint, RouteLimits};
@@ -48,6 +50,8 @@ pub use throttle::Throttles;
 pub struct Route {
     pub facts: Arc<RouteFacts>,
     pub dialect: Dialect,
+    /// Whom the route lets pass, by address.
+    pub access: Access,
     /// `None`: nothing limits the route's requests by their number.
     pub throttles: Option<Arc<Throttles>>,
     /// What the limits were made of: the next plan goes on with those that stay as they are.
@@ -80,6 +84,16 @@ struct LimitedBy {
     proven: throttle::When,
 }
 
+/// What requests of one listener meet.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    pub name: Arc<str>,
+    /// Whom the listener lets in, by address.
+    pub access: Access,
+    /// The routes that can be reached on it. Listeners with the same routes share it.
+    pub matcher: Arc<Matcher<Arc<Route>>>,
+}
+
 /// All that a request needs from its head to its answer.
 pub struct Plan {
     pub api: Arc<str>,
@@ -94,7 +108,7 @@ pub struct Plan {
     pub head_bytes: u64,
     pub header_count: usize,
     pub slots: Slots,
-    pub matcher: Matcher<Arc<Route>>,
+    pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
@@ -107,6 +121,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The listener that a request came in on; `None` if it is no longer configured.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners
+            .iter()
+            .find(|listener| *listener.name == *name)
+    }
+
     /// The path below the stage; `None` where the stage does not serve the path.
     pub fn below_stage<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(&self.prefix)?;
