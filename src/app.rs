@@ -19,10 +19,10 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, Exposition, Guard};
-use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::usage::Keeper;
 use crate::listen::{
     BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
 };
@@ -122,21 +122,24 @@ pub async fn serve(
     }
     let store_needed = blueprint.store.needed;
     // What an earlier configuration has spooled is forwarded all the same.
-    let store_opened = store_needed || Store::exists(&blueprint.store.path);
+    let store_opened =
+        store_needed || blueprint.has_quotas() || Store::exists(&blueprint.store.path);
     let before_opening = if store_opened {
         StoreState::Unavailable("the store is being opened".to_owned())
     } else {
         StoreState::Absent
     };
     let targets = Arc::new(Targets::new(clients.clone(), before_opening));
-    let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
+    let usage = blueprint.usage();
+    let mut keeper = Keeper::new(usage.clone(), blueprint.keys.clone());
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
     let outbound = outbound::Client::new(blueprint.egress.clone());
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
         forward: forward.clone(),
-        keys: keys.clone(),
+        keys: blueprint.keys.clone(),
+        usage: usage.clone(),
         outbound: outbound.clone(),
         aws: clients.clone(),
         rehearses: false,
@@ -164,7 +167,7 @@ pub async fn serve(
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
-        exposition: Exposition::new(&metrics, named, keys),
+        exposition: Exposition::new(&metrics, named, blueprint.keys.clone(), usage.clone()),
         plan: plan_json.clone(),
         store_needed,
         guard: guard.clone(),
@@ -188,6 +191,8 @@ pub async fn serve(
         match opened {
             Ok((store, notices)) => {
                 started.notices = notices;
+                // Nobody is to get a quota twice, so what was used is known before anybody is served.
+                keeper.save(Some(&store)).await;
                 targets.set_store(StoreState::Open(store));
                 forward.start();
             }
@@ -202,6 +207,14 @@ pub async fn serve(
             }
         }
     }
+
+    let keeping = keeper.run({
+        let targets = targets.clone();
+        move || match targets.store_state() {
+            StoreState::Open(store) => Some(store),
+            StoreState::Absent | StoreState::Unavailable(_) => None,
+        }
+    });
 
     let (drain_handle, drain) = DrainHandle::new();
     let (_keep, limits) = watch::channel(connection_limits(&blueprint));
@@ -266,6 +279,7 @@ pub async fn serve(
     )
     .await;
     drop(admin);
+    keeping.finish(deadline + CLOSING).await;
     if let StoreState::Open(store) = targets.store_state() {
         close_store(&store, deadline, &mut stop).await;
     }

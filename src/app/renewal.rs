@@ -12,7 +12,6 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::admin::Guard;
-use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::config::load::SourceFile;
 use crate::config::secrets::Vault;
@@ -143,11 +142,13 @@ impl Renewal {
                 tracing::warn!(what, "This has changed and needs a restart");
             }
         }
+        let usage = self.gateway.current.load().usage.clone();
         let shared = Shared {
             metrics: &self.metrics,
             targets: self.targets.clone(),
             forward: self.forward.clone(),
-            keys: Arc::new(ApiKeys::new(blueprint.keys.iter().cloned())),
+            keys: blueprint.keys.clone(),
+            usage,
             outbound: self.outbound.clone(),
             rehearses: false,
             aws: self.aws.clone(),

@@ -16,13 +16,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::aws;
+use crate::limit::usage::KeyUse;
 use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
+use crate::model::secret::Secret;
 use crate::outbound;
 use crate::telemetry::Metrics;
 
@@ -31,7 +34,7 @@ pub use error::{AuthnError, Kind};
 /// An authorizer: exactly one kind, by its name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub enum AuthorizerConfig {
-    /// An API key of `api_keys`, in a header or in the query.
+    /// An API key of `api_keys`, in a header, in the query, or named by another authorizer.
     #[serde(rename = "api_key")]
     ApiKey(api_key::Config),
     /// A JSON Web Token, signed by an issuer whose keys are fetched.
@@ -84,10 +87,11 @@ pub struct Shared<'a> {
 }
 
 /// What authorizers are compiled with beside their own keys.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Given<'a> {
     /// `aws.region`.
     pub region: Option<&'a str>,
+    pub stage_variables: &'a IndexMap<String, String>,
 }
 
 /// Who the caller is. Its fields are private: what takes a caller has been through authentication.
@@ -102,10 +106,16 @@ pub struct Caller {
     judged: bool,
     /// Who signed.
     signer: Option<Arc<policy::Principal>>,
+    /// The API key that an authorizer says the request counts for.
+    usage_identifier: Option<Secret<String>>,
     /// Signatures that wait for the body.
     pending: Vec<sigv4::authorizer::Pending>,
     /// Signatures that are good once.
     reservations: Vec<sigv4::replay::Reservation>,
+    /// The key whose usage plan is charged.
+    key_use: Option<KeyUse>,
+    /// The API key that an authorizer's answer names: `usageIdentifierKey`.
+    usage_identifier: Option<Secret<String>>,
 }
 
 /// What has become of a request once its body was looked at.
@@ -217,6 +227,11 @@ impl Authenticator {
         }
     }
 
+    /// Whether a service outside the gateway is asked for each request.
+    pub fn asks_a_service(&self) -> bool {
+        matches!(self, Authenticator::Lambda(_))
+    }
+
     /// Whether the caller is proven only once the body is there: until then the source address is charged for it.
     pub fn needs_body(&self) -> bool {
         matches!(self, Authenticator::Webhook(_) | Authenticator::SigV4(_))
@@ -276,6 +291,11 @@ impl Caller {
     /// Whether someone signed and is not proven yet: what the caller may do is known once the body is there.
     pub fn is_pending(&self) -> bool {
         self.pending.iter().any(sigv4::authorizer::Pending::is_open)
+    }
+
+    /// The API key that an authorizer says the request counts for (`usageIdentifierKey`).
+    pub fn usage_identifier(&self) -> Option<&Secret<String>> {
+        self.usage_identifier.as_ref()
     }
 
     /// Who signed.

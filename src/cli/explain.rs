@@ -10,7 +10,6 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::load::{blueprint_or_problems, fetched};
 use super::{Exit, print};
-use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::config::secrets::Vault;
 use crate::forward::Forward;
@@ -154,7 +153,6 @@ async fn explained(
     let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
     let clients = Clients::new(blueprint.aws.clone());
     let targets = Targets::new(clients.clone(), StoreState::Absent);
-    let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
     let targets = Arc::new(targets);
     let plan = build(
         blueprint,
@@ -162,7 +160,8 @@ async fn explained(
             metrics: &metrics,
             forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
             targets,
-            keys,
+            keys: blueprint.keys.clone(),
+            usage: blueprint.usage(),
             outbound: outbound::Client::new(blueprint.egress.clone()),
             rehearses: true,
             aws: clients,

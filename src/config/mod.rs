@@ -2,6 +2,8 @@
 //! `config/schema.json` and `docs/configuration.md` are generated from them.
 
 mod ack;
+pub mod key_files;
+mod keys;
 mod listener;
 pub mod load;
 mod off;
@@ -12,13 +14,14 @@ pub mod secrets;
 mod service;
 mod stage;
 mod target;
+mod usage_plans;
 pub mod users;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::authn::AuthorizerConfig;
+use crate::authn::{AuthorizerConfig, policy};
 use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
@@ -28,13 +31,15 @@ use crate::sqs_api;
 use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
+pub use keys::{ApiKey, KeyFile};
 pub use listener::{Admin, Listener};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
 pub use secrets::Secrets;
 pub use service::{Queue, Redrive, StoreConfig};
-pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
+pub use stage::{AccessLog, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
 pub use target::{Backoff, Batch, Breaker, Target};
+pub use usage_plans::{PlanQuota, PlanThrottle, QuotaPeriod, UsagePlan};
 
 /// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
 ///
@@ -86,8 +91,16 @@ pub struct Config {
     pub limits: Limits,
     /// Who may come in, by name. `none` and `api_key` are built in.
     pub authorizers: IndexMap<String, AuthorizerConfig>,
-    /// API keys by id.
+    /// Who may call, over all routes: a resource policy in the vendor's JSON, as a mapping or as text
+    /// (`${file:policy.json}`). Its resources are `execute-api:/STAGE/METHOD/path`. Default: none.
+    pub policy: Option<policy::Written>,
+    /// API keys by id: what logs, mappings and reports call them. Up to 128 characters.
     pub api_keys: IndexMap<String, ApiKey>,
+    /// Further keys, in files of their own: YAML (`api_keys:` as here), or the CSV of the vendor's import (a first line
+    /// with `Name,Key` and, where wanted, `Description`, `Enabled`, `UsagePlanIds`).
+    pub api_key_files: Vec<KeyFile>,
+    /// How fast and how much the keys of a plan may ask, by name.
+    pub usage_plans: IndexMap<String, UsagePlan>,
     /// The routes: `METHOD /path`, `ANY /path`, `METHOD /path/{name}`, `METHOD /path/{rest+}`, `$default`.
     pub routes: IndexMap<RouteKey, Route>,
     /// One line for each request; `false` for none. Default: JSON to standard output.

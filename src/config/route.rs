@@ -8,6 +8,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use super::ack::{Ack, Idempotency};
 use super::off::{self, OrOff};
 use super::stage::Throttle;
+use crate::authn::policy;
 use crate::integration::IntegrationConfig;
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
@@ -22,6 +23,9 @@ pub struct Route {
     #[serde(default)]
     #[schemars(length(max = 10))]
     pub scopes: Vec<String>,
+    /// Who may call: a resource policy of this route, together with that of the API. A deny in either refuses; an allow
+    /// in either is enough. Default: none.
+    pub policy: Option<policy::Written>,
     /// The route's own token bucket, in place of the default one; `false` or `none` for no bucket.
     #[serde(default, deserialize_with = "off::or_off")]
     #[schemars(with = "Option<OrOff<Throttle>>")]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::rejection::Rejection;
 use super::route::RouteError;
 use super::verify::Outcome;
-use super::{admit, authenticate, authorize, cors, map, once, receive, route, verify};
+use super::{admit, authenticate, authorize, cors, map, once, receive, route, usage, verify};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
@@ -88,7 +88,9 @@ async fn follow(
     }
     if let Err(RouteError::Redirect { location }) = &found {
         x.status = Some(308);
-        x.decide(Phase::Route, true, format!("308: to {location}"));
+        // The query stays as it is, and may hold a key.
+        let path = location.split('?').next().unwrap_or_default();
+        x.decide(Phase::Route, true, format!("308: to {path}"));
         return Ok(());
     }
     let found = found?;
@@ -114,7 +116,7 @@ async fn follow(
         },
     );
     let presented = found.presented(plan, call);
-    let mut caller = authenticate::caller(route, &presented).await?;
+    let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {
         _ if route.authenticators.is_empty() => "anyone may come in".to_owned(),
         Some(principal) => principal.to_string(),
@@ -122,12 +124,22 @@ async fn follow(
     };
     x.decide(Phase::Authenticate, true, who);
     exchange.identified(caller.identity());
-    let permit = authorize::permit(route, &caller)?;
+    let permit = authorize::permit(route, &presented, &caller)?;
     let asked = match route.scopes.as_slice() {
         [] => "no scope is asked for".to_owned(),
         scopes => format!("one of the scopes {}", scopes.join(", ")),
     };
     x.decide(Phase::Authorize, true, asked);
+    let was_pending = caller.is_pending();
+    if was_pending {
+        let said = "policies are asked once the body has proven who signed".to_owned();
+        x.decide(Phase::Authorize, true, said);
+    } else if let Some(by) = authorize::allowing(route, &presented, &caller)? {
+        x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
+    if let Some(said) = usage::explained(plan, route, &caller) {
+        x.decide(Phase::Throttle, true, said);
+    }
     receive::check_size(route, body.len() as u64)?;
     x.decide(
         Phase::Receive,
@@ -150,6 +162,11 @@ async fn follow(
         _ => "no signature is asked for".to_owned(),
     };
     x.decide(Phase::Verify, true, proven);
+    if was_pending
+        && let Some(by) = authorize::allowing(route, &presented, &caller)?
+    {
+        x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
     let principal = caller.identity().principal.as_deref();
     if let Some(said) = once::explained(&found, call, &payload, principal, exchange)? {
         x.decide(Phase::Verify, true, said);

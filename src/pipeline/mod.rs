@@ -15,6 +15,7 @@ mod route;
 mod store;
 mod throttle;
 mod unstoppable;
+mod usage;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -103,6 +104,9 @@ pub async fn handle(
         verdict.into_response(plan.dialect, &call)
     });
     respond::finish(&plan, &call, &mut response);
+    if let Some(notice) = exchange.deprecation() {
+        notice.put(response.headers_mut());
+    }
     let length = http_body::Body::size_hint(response.body())
         .exact()
         .unwrap_or_default();
@@ -140,12 +144,16 @@ async fn life(
         x.passed(Phase::Throttle);
     }
     let presented = found.presented(plan, call);
-    let mut caller = authenticate::caller(route, &presented).await?;
+    let mut caller = authenticate::caller(plan, route, &presented).await?;
     x.identified(caller.identity());
     if !route.authenticators.is_empty() {
         x.passed(Phase::Authenticate);
     }
-    let permit = authorize::permit(route, &caller)?;
+    let permit = authorize::permit(route, &presented, &caller)?;
+    if !route.proven_by_body && caller.key_use().is_some() {
+        usage::charge(plan, route, &caller)?;
+        x.passed(Phase::Throttle);
+    }
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
@@ -159,6 +167,7 @@ async fn life(
     if route.proven_by_body {
         x.identified(caller.identity());
         x.passed(Phase::Verify);
+        usage::charge(plan, route, &caller)?;
     }
     let principal = caller.identity().principal.as_deref();
     let key = match once::entry(plan, &found, call, &payload, principal, x).await? {
@@ -168,12 +177,18 @@ async fn life(
     let requests = map::records(&found, call, &payload, x)?;
     x.passed(Phase::Map);
     let record = Record { requests, key };
+    caller.spend();
     let receipt = match store::receipt(gateway, plan, &found, call, record, slot, x).await {
         Ok(Stored::Receipt(receipt)) => receipt,
         Ok(Stored::Known(known)) => {
             return once::known_answer(plan, &found, call, &payload, known, x);
         }
-        Err(rejection) => return respond::refused(&found, call, &payload, rejection, x),
+        Err(rejection) => {
+            if rejection.nothing_happened() {
+                caller.unspend();
+            }
+            return respond::refused(&found, call, &payload, rejection, x);
+        }
     };
     x.passed(Phase::Store);
     let kept_for = receipt.kept_for;

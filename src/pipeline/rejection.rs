@@ -19,6 +19,7 @@ use crate::authn::{AuthnError, Kind};
 use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
 use crate::limit::Empty;
+use crate::limit::usage::{OverLimit, What};
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::phase::Phase;
@@ -34,6 +35,9 @@ pub enum Rejection {
     Route(RouteError),
     #[error("the route's bucket is empty")]
     Throttled(Empty),
+    /// The usage plan of the caller's key has no room.
+    #[error("{0}")]
+    OverPlan(Box<OverLimit>),
     #[error(transparent)]
     Authn(#[from] AuthnError),
     #[error(transparent)]
@@ -110,6 +114,14 @@ impl Rejection {
         matches!(self, Rejection::Body(BodyError::Left))
     }
 
+    /// Whether the target certainly has nothing of the request.
+    pub(super) fn nothing_happened(&self) -> bool {
+        match self {
+            Rejection::Target(error) => error.reason() != Code::OutcomeUnknown,
+            _ => false,
+        }
+    }
+
     /// The service's own status, where a service refused.
     pub(super) fn service_status(&self) -> Option<u16> {
         match self {
@@ -132,6 +144,7 @@ impl Rejection {
         let mut headers = HeaderMap::new();
         let mut retry_after = match self {
             Rejection::Throttled(empty) => Some(empty.retry_after()),
+            Rejection::OverPlan(over) => Some(over.retry_after()),
             // Most are answered long before their fence.
             Rejection::Key(KeyError::InFlight(_)) => Some(1),
             Rejection::Target(error) => error.retry_after().map(|after| after.as_secs()),
@@ -145,6 +158,15 @@ impl Rejection {
                 let limit = format!("\"route\";r=0;t={}", empty.retry_after());
                 let (burst, window) = (empty.spec.burst, empty.spec.window());
                 let policy = format!("\"route\";q={burst};w={window}");
+                put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
+                put(
+                    &mut headers,
+                    HeaderName::from_static("ratelimit-policy"),
+                    &policy,
+                );
+            }
+            Rejection::OverPlan(over) => {
+                let (limit, policy) = over.headers();
                 put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
                 put(
                     &mut headers,
@@ -244,6 +266,14 @@ impl Rejection {
                     status,
                     Message(status, "Too Many Requests"),
                 )
+            }
+            Rejection::OverPlan(over) => {
+                let (code, message) = match over.what {
+                    What::Quota(_) => (Code::QuotaExceeded, "Limit Exceeded"),
+                    What::Route(_) | What::Plan(_) => (Code::Throttled, "Too Many Requests"),
+                };
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                (Phase::Throttle, code, status, Message(status, message))
             }
             Rejection::Authn(error) => {
                 let (code, status) = authn_place(error.kind);
@@ -356,9 +386,13 @@ impl Rejection {
                 ),
                 None => "This route takes no requests at present.".to_owned(),
             },
+            Rejection::OverPlan(over) => over.detail(),
             Rejection::Authn(error) => error.public.clone().into_owned(),
             Rejection::Forbidden(Forbidden::Scope(scopes)) => {
                 format!("The token needs one of the scopes {}.", scopes.join(", "))
+            }
+            Rejection::Forbidden(Forbidden::Policy { .. }) => {
+                "The caller is not allowed to make this request.".to_owned()
             }
             Rejection::Target(error) => error.detail(),
             Rejection::CallEnded(_) => {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::authorize::Permit;
+use super::authorize::{self, Permit};
 use super::rejection::Rejection;
 use crate::authn::{Caller, Verified};
 use crate::model::identity::Presented;
@@ -36,11 +36,15 @@ pub(super) async fn payload(
     caller: &mut Caller,
     body: Bytes,
 ) -> Result<Outcome, Rejection> {
+    let was_pending = caller.is_pending();
     for authenticator in route.authenticators.iter().filter(|kind| kind.needs_body()) {
         match authenticator.verify(presented, &body, caller).await? {
             Verified::Passed => {}
             Verified::Answered(answer) => return Ok(Outcome::Answered(answer)),
         }
+    }
+    if was_pending {
+        authorize::allowing(route, presented, caller)?;
     }
     Ok(Outcome::Payload(Payload(body)))
 }

@@ -9,13 +9,14 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
+use crate::limit::usage::Usage;
 use crate::limit::{Bucket, Clock, Slots};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
 use crate::telemetry::metrics::Name;
 
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
 use super::matcher::Matcher;
 use super::{Plan, Route};
 
@@ -25,6 +26,7 @@ pub struct Shared<'a> {
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
+    pub usage: Arc<Usage>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
     /// Whether the plan only tells what would become of requests.
@@ -98,6 +100,8 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
             authenticators,
             scopes: route.scopes.clone(),
+            plan_buckets: plan_buckets(blueprint, route),
+            policies: route.policies.clone(),
             limits: route.limits,
             integration: route.integration.clone(),
             copies: route.copies.clone(),
@@ -129,6 +133,8 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
         authorizers: named,
+        keys: shared.keys.clone(),
+        usage: shared.usage.clone(),
     }
 }
 
@@ -145,4 +151,13 @@ fn authenticator(
         Some((old, live)) if old == spec && !matches!(spec, authn::Spec::ApiKey(_)) => live.clone(),
         _ => Arc::new(spec.build(shared)),
     }
+}
+
+/// Where each usage plan has a bucket of its own for a route.
+fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u16>]> {
+    let bucket_of = |plan: &UsagePlanBlueprint| {
+        let at = plan.routes.iter().position(|key| *key == route.key)?;
+        u16::try_from(at).ok()
+    };
+    blueprint.usage_plans.iter().map(bucket_of).collect()
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::authn::api_key::{DEMO_KEY, KeyEntry, hash_of, parse_hash};
 use crate::aws;
 use crate::config::{Config, Dialect, Queue, Throttle};
 use crate::limit::BucketSpec;
@@ -24,7 +23,7 @@ use crate::telemetry::log_format::LogFormat;
 
 use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
 use super::cors::CorsPolicy;
-use super::{delivery, routes, sqs};
+use super::{delivery, keys, routes, sqs, usage};
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -41,7 +40,8 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let stage_variables = stage_variables(config, problems);
     let listeners = listeners(config, problems);
     let exposed = !listeners.iter().all(|listener| is_loopback(&listener.bind));
-    let keys = api_keys(config, exposed, problems);
+    let usage_plans = usage::compile(config, problems);
+    let keys = keys::compile(config, exposed, problems);
     let queues = queues(config, problems);
     let (log_destination, log_format) = access_log(config, origin, problems);
     let cors = config
@@ -104,6 +104,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         cors,
         limits,
         keys,
+        usage_plans,
         targets,
         routes,
         log_destination,
@@ -235,45 +236,6 @@ pub(super) fn is_loopback(bind: &str) -> bool {
             .trim_matches(['[', ']'])
             .parse::<IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
-}
-
-fn api_keys(config: &Config, exposed: bool, problems: &mut Problems) -> Vec<([u8; 32], KeyEntry)> {
-    let at = ConfigPath::root().key("api_keys");
-    let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
-    let mut keys = Vec::new();
-    for (id, key) in &config.api_keys {
-        let at = at.key(id).key("hash");
-        match parse_hash(&key.hash) {
-            Ok(hash) => {
-                if let Some(other) = seen.insert(hash, id) {
-                    problems
-                        .error(&at, format!("this is the hash of the key `{other}` too"))
-                        .help("give each its own key");
-                }
-                if hash == hash_of(b"") {
-                    problems
-                        .error(&at, "this is the hash of nothing at all: the key was empty when it was hashed")
-                        .help("make a key first, then hash it");
-                }
-                if exposed && key.enabled && hash == hash_of(DEMO_KEY.as_bytes()) {
-                    problems.warning(&at, "this is the demo key of the quickstart, which everyone knows, and a listener is not loopback").help("make a key of your own");
-                }
-                keys.push((
-                    hash,
-                    KeyEntry {
-                        id: id.as_str().into(),
-                        enabled: key.enabled,
-                    },
-                ));
-            }
-            Err(refusal) => {
-                problems
-                    .error(&at, "the hash of the key cannot be read")
-                    .help(refusal);
-            }
-        }
-    }
-    keys
 }
 
 fn queues(config: &Config, problems: &mut Problems) -> Vec<QueueSpec> {
@@ -531,23 +493,28 @@ pub(super) fn bucket(
     at: &ConfigPath,
     problems: &mut Problems,
 ) -> Option<BucketSpec> {
-    if !throttle.rate.is_finite() || throttle.rate < 0.0 {
+    rate_and_burst(throttle.rate, throttle.burst, at, problems)
+}
+
+/// A bucket of this rate and size, checked.
+pub(super) fn rate_and_burst(
+    rate: f64,
+    burst: Option<u32>,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) -> Option<BucketSpec> {
+    if !rate.is_finite() || rate < 0.0 {
         problems
-            .error(&at.key("rate"), format!("{} is not a rate", throttle.rate))
+            .error(&at.key("rate"), format!("{rate} is not a rate"))
             .help("allowed: tokens a second, from 0 (refuses everything)");
         return None;
     }
-    let burst = throttle
-        .burst
-        .unwrap_or_else(|| throttle.rate.ceil().clamp(1.0, f64::from(u32::MAX)) as u32);
+    let burst = burst.unwrap_or_else(|| rate.ceil().clamp(1.0, f64::from(u32::MAX)) as u32);
     let Some(burst) = std::num::NonZeroU32::new(burst) else {
         problems
             .error(&at.key("burst"), "a bucket of size 0 never gives a token")
             .help("write at least 1; `rate: 0` refuses everything");
         return None;
     };
-    Some(BucketSpec {
-        rate: throttle.rate,
-        burst,
-    })
+    Some(BucketSpec { rate, burst })
 }

@@ -9,21 +9,26 @@ pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod keys;
 pub mod matcher;
 mod response;
 mod routes;
 mod sqs;
 pub mod written;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use crate::authn::api_key::ApiKeys;
+use crate::authn::policy::Document;
 use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
+use crate::limit::usage::Usage;
 use crate::limit::{Bucket, Slots};
 use crate::telemetry::exchange::RouteFacts;
 
@@ -48,6 +53,10 @@ pub struct Route {
     pub proven_by_body: bool,
     /// Of which a caller's token needs one; none are asked for where there are none.
     pub scopes: Vec<String>,
+    /// Where each usage plan has a bucket of its own for this route, by the plan's position.
+    pub plan_buckets: Box<[Option<u16>]>,
+    /// The resource policies of the API and of the route: none denies, and one allows where no authorizer does.
+    pub policies: Vec<Arc<Document>>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.
@@ -78,6 +87,9 @@ pub struct Plan {
     /// By name, with what each was made of: the next plan goes on with those that stay as they are, for they know keys,
     /// answers and signatures that it would have to learn anew.
     authorizers: HashMap<String, (authn::Spec, Arc<Authenticator>)>,
+    pub keys: Arc<ApiKeys>,
+    /// What keys have used.
+    pub usage: Arc<Usage>,
 }
 
 impl Plan {

@@ -1,10 +1,12 @@
 //! From the routes of a configuration to their blueprints, and what one route does to another.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::authn;
+use crate::authn::policy::{Document, Side};
 use crate::config::{Config, Dialect, Route};
 use crate::integration::{QueueFacts, Scope};
 use crate::limit::BucketSpec;
@@ -43,6 +45,10 @@ pub(super) fn compile(
         .as_ref()
         .and_then(|throttle| bucket(throttle, &root.key("throttle"), problems));
     let authorizers = authorizers(config, problems);
+    let policy = config.policy.as_ref().and_then(|policy| {
+        let at = root.key("policy");
+        policy.compile("the resource policy", Side::Resource, &at, problems)
+    });
     let queues: IndexMap<QueueName, QueueFacts> = config
         .queues
         .iter()
@@ -61,6 +67,7 @@ pub(super) fn compile(
         exposed,
         default_throttle,
         authorizers,
+        policy,
         queues,
     };
     let routes = config
@@ -76,6 +83,7 @@ fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, auth
     let at = ConfigPath::root().key("authorizers");
     let given = authn::Given {
         region: config.aws.as_ref().and_then(|aws| aws.region.as_deref()),
+        stage_variables: &config.stage_variables,
     };
     let mut specs = HashMap::new();
     for (name, authorizer) in &config.authorizers {
@@ -102,6 +110,7 @@ struct Compiler<'c> {
     exposed: bool,
     default_throttle: Option<BucketSpec>,
     authorizers: HashMap<String, authn::Spec>,
+    policy: Option<Arc<Document>>,
     queues: IndexMap<QueueName, QueueFacts>,
 }
 
@@ -153,6 +162,11 @@ impl Compiler<'_> {
         );
         let authorizers = self.route_authorizers(route, at, problems);
         scopes(&route.scopes, &authorizers, &at.key("scopes"), problems);
+        let own = route.policy.as_ref().and_then(|policy| {
+            let name = format!("the policy of {key}");
+            policy.compile(&name, Side::Resource, &at.key("policy"), problems)
+        });
+        let policies = self.policy.iter().cloned().chain(own).collect();
         let throttle = match &route.throttle {
             None => self.default_throttle,
             Some(None) => None,
@@ -174,6 +188,7 @@ impl Compiler<'_> {
             key: key.clone(),
             authorizers,
             scopes: route.scopes.clone(),
+            policies,
             throttle,
             limits,
             integration,
@@ -216,8 +231,11 @@ impl Compiler<'_> {
                 authn::Spec::built_in(name).filter(|_| !self.config.authorizers.contains_key(name))
             }) {
                 Some(spec) => {
-                    if matches!(spec, authn::Spec::ApiKey(_)) && self.config.api_keys.is_empty() {
-                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`");
+                    if matches!(spec, authn::Spec::ApiKey(_))
+                        && self.config.api_keys.is_empty()
+                        && self.config.api_key_files.is_empty()
+                    {
+                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`, or name files of them in `api_key_files`");
                     }
                     specs.push((name.clone(), spec));
                 }

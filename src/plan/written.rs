@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::aws;
 use crate::config::load::{Environment, Loaded, SourceFile, load, load_texts};
-use crate::config::{Config, users};
+use crate::config::{Config, key_files, users};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::outbound;
@@ -53,6 +53,7 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
     let api = sources.default_api();
     let directory = |path: &_| sources.directory(path);
     users::read(&mut config, &directory, environment, &mut problems);
+    key_files::read(&mut config, &directory, environment, &mut problems);
     let blueprint = compile(
         &config,
         &Origin {

@@ -127,6 +127,19 @@ pub struct ByQueue {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BySource {
+    /// `header`, `query` or `authorizer`.
+    pub source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PlanRefusal {
+    pub plan: Name,
+    /// `throttled` or `quota_exceeded`.
+    pub code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QueueState {
     pub queue: Name,
     pub state: &'static str,

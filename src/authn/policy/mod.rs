@@ -20,6 +20,7 @@ use crate::model::identity::Presented;
 
 pub use fact::{Facts, Principal};
 pub use parse::Fault;
+pub(in crate::authn) use written::Strict;
 pub use written::Written;
 
 use condition::Condition;
@@ -119,7 +120,7 @@ impl<'a> Asked<'a> {
     pub fn of(presented: &'a Presented<'a>, caller: Option<&'a Principal>) -> Asked<'a> {
         let method = &presented.call.method;
         let stage = presented.stage;
-        let mut below = vec![format!("{stage}/{method}{}", decoded(presented.path))];
+        let mut below = vec![format!("{stage}/{method}{}", arn_path(presented.path))];
         if let Some(path) = served(presented) {
             below.push(format!("{stage}/{method}{path}"));
         }
@@ -133,6 +134,21 @@ impl<'a> Asked<'a> {
             below,
         }
     }
+}
+
+/// The path as it stands in an ARN: decoded, but for the characters that would be wildcards or variables in a statement
+/// that repeats it.
+pub fn arn_path(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for c in decoded(path).chars() {
+        match c {
+            '*' => text.push_str("%2A"),
+            '?' => text.push_str("%3F"),
+            '$' => text.push_str("%24"),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// The path with its segments decoded as routing decodes them, so that no spelling of a path slips past a statement.
@@ -151,7 +167,7 @@ fn served(presented: &Presented<'_>) -> Option<String> {
     let path = presented.path.strip_suffix('/')?;
     let key = presented.route_key;
     let says_it = key.ends_with('/') || key.ends_with("+}") || key == "$default";
-    (!path.is_empty() && !says_it).then(|| decoded(path))
+    (!path.is_empty() && !says_it).then(|| arn_path(path))
 }
 
 impl Document {

@@ -23,7 +23,7 @@ mod sources;
 mod substitute;
 mod tree;
 
-pub use files::files;
+pub use files::{files, no_such_file};
 pub use sources::{SourceFile, Sources};
 pub use substitute::{Environment, ProcessEnvironment, SecretKeeper, SecretName};
 
