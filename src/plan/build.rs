@@ -180,7 +180,7 @@ fn authenticator(
     let running = before.and_then(|before| before.authorizers.get(name));
     match running {
         Some((old, live)) if old == spec && !matches!(spec, authn::Spec::ApiKey(_)) => live.clone(),
-        _ => Arc::new(spec.build(shared)),
+        _ => Arc::new(spec.build(shared, running.map(|(_, live)| &**live))),
     }
 }
 
