@@ -21,18 +21,20 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::aws;
+use crate::limit::usage::KeyUse;
 use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::secret::Secret;
 use crate::outbound;
+use crate::telemetry::Metrics;
 
 pub use error::{AuthnError, Kind};
 
 /// An authorizer: exactly one kind, by its name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub enum AuthorizerConfig {
-    /// An API key of `api_keys`, in a header or in the query.
+    /// An API key of `api_keys`, in a header, in the query, or named by another authorizer.
     #[serde(rename = "api_key")]
     ApiKey(api_key::Config),
     /// A JSON Web Token, signed by an issuer whose keys are fetched.
@@ -79,6 +81,9 @@ pub struct Shared<'a> {
     pub keys: &'a Arc<api_key::ApiKeys>,
     pub outbound: &'a outbound::Client,
     pub aws: &'a aws::Clients,
+    pub metrics: &'a Metrics,
+    /// Whether somebody only asks what would become of a request: nothing is changed or confirmed then.
+    pub rehearses: bool,
 }
 
 /// What authorizers are compiled with beside their own keys.
@@ -107,6 +112,8 @@ pub struct Caller {
     pending: Vec<sigv4::authorizer::Pending>,
     /// Signatures that are good once.
     reservations: Vec<sigv4::replay::Reservation>,
+    /// The key whose usage plan is charged.
+    key_use: Option<KeyUse>,
 }
 
 /// What has become of a request once its body was looked at.
@@ -176,9 +183,11 @@ impl Spec {
                 spec.clone(),
                 shared.keys.clone(),
             )),
-            Spec::Jwt(spec) => {
-                Authenticator::Jwt(jwt::JwtAuthenticator::new(spec.clone(), shared.outbound))
-            }
+            Spec::Jwt(spec) => Authenticator::Jwt(jwt::JwtAuthenticator::new(
+                spec.clone(),
+                shared.outbound,
+                &shared.metrics.tokens,
+            )),
             Spec::Lambda(spec) => Authenticator::Lambda(lambda::LambdaAuthenticator::new(
                 spec.clone(),
                 shared.outbound,
@@ -191,6 +200,8 @@ impl Spec {
             Spec::Webhook(spec) => Authenticator::Webhook(webhook::WebhookAuthenticator::new(
                 spec.clone(),
                 shared.outbound,
+                &shared.metrics.webhooks,
+                shared.rehearses,
             )),
         }
     }
@@ -240,6 +251,18 @@ impl Authenticator {
             | Authenticator::Mtls(_) => Ok(Verified::Passed),
         }
     }
+
+    /// The answer to a question that a webhook's sender asks with a method of its own; `None` where the request is none.
+    pub async fn answer_question(
+        &self,
+        presented: &Presented<'_>,
+        body: &Bytes,
+    ) -> Result<Option<Response<Bytes>>, AuthnError> {
+        match self {
+            Authenticator::Webhook(kind) => kind.answer_question(presented, body).await,
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Caller {
@@ -266,11 +289,6 @@ impl Caller {
     /// Whether someone signed and is not proven yet: what the caller may do is known once the body is there.
     pub fn is_pending(&self) -> bool {
         self.pending.iter().any(sigv4::authorizer::Pending::is_open)
-    }
-
-    /// The API key that an authorizer says the request counts for (`usageIdentifierKey`).
-    pub fn usage_identifier(&self) -> Option<&Secret<String>> {
-        self.usage_identifier.as_ref()
     }
 
     /// Who signed.

@@ -10,7 +10,7 @@ use crate::plan::Blueprint;
 use crate::telemetry::access_log::Destination;
 
 /// Overrides of a checked configuration; none of them is given in ordinary use.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Overrides {
     /// Call every AWS service at this URL, with the credentials of the environment and no role
     #[arg(long, hide_short_help = true, value_name = "URL")]

@@ -130,11 +130,7 @@ impl<S: Serve> Listener<S> {
                 return;
             }
         };
-        let peer = Arc::new(Peer {
-            remote,
-            local,
-            listener: self.name.clone(),
-        });
+        let peer = Arc::new(Peer::tcp(remote, local, self.name.clone()));
         let limits = self.limits.borrow().clone();
         if self.stats.open() >= limits.connections as u64 {
             self.refuse(stream, peer);

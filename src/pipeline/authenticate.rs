@@ -4,10 +4,14 @@ use super::authorize;
 use super::rejection::Rejection;
 use crate::authn::Caller;
 use crate::model::identity::Presented;
-use crate::plan::Route;
+use crate::plan::{Plan, Route};
 
 /// Who calls, as far as the head says.
-pub(super) async fn caller(route: &Route, presented: &Presented<'_>) -> Result<Caller, Rejection> {
+pub(super) async fn caller(
+    plan: &Plan,
+    route: &Route,
+    presented: &Presented<'_>,
+) -> Result<Caller, Rejection> {
     let mut caller = Caller::anyone();
     for authenticator in &route.authenticators {
         if authenticator.asks_a_service() {
@@ -15,5 +19,6 @@ pub(super) async fn caller(route: &Route, presented: &Presented<'_>) -> Result<C
         }
         authenticator.authenticate(presented, &mut caller).await?;
     }
+    caller.identify(&plan.keys)?;
     Ok(caller)
 }

@@ -9,15 +9,18 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
-use crate::limit::{Bucket, Clock, Slots};
+use crate::limit::shared::SharedStores;
+use crate::limit::usage::Usage;
+use crate::limit::{CallerTable, Clock, Slots};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
 use crate::telemetry::metrics::Name;
 
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
 use super::matcher::Matcher;
-use super::{Plan, Route};
+use super::throttle::{self, Throttles, When};
+use super::{LimitedBy, Plan, Route};
 
 /// What plans are built with.
 pub struct Shared<'a> {
@@ -25,12 +28,20 @@ pub struct Shared<'a> {
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
+    pub usage: Arc<Usage>,
+    /// Where the buckets of callers are kept.
+    pub callers: Arc<CallerTable>,
+    /// The Redis servers of shared buckets.
+    pub stores: Arc<SharedStores>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
+    /// Whether the plan only tells what would become of requests.
+    pub rehearses: bool,
 }
 
-/// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`.
-pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
+/// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
+/// buckets, places and authorizers that are to be as they were go on with what they hold.
+pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) -> Plan {
     let dialect: Dialect = blueprint.dialect;
     let trailing_slash: TrailingSlash = blueprint.trailing_slash;
     let stage: Arc<str> = blueprint.stage.0.as_str().into();
@@ -43,8 +54,18 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         keys: &shared.keys,
         outbound: &shared.outbound,
         aws: &shared.aws,
+        metrics: shared.metrics,
+        rehearses: shared.rehearses,
     };
-    let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
+    let clock = Clock::monotonic();
+    let limits = throttle::Shared {
+        callers: &shared.callers,
+        stores: &shared.stores,
+        counters: &shared.metrics.throttling,
+        clock: &clock,
+    };
+    let scope = format!("{}:{stage}", blueprint.api);
+    let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
     let mut matcher = Matcher::default();
     let mut routes = Vec::new();
     for route in &blueprint.routes {
@@ -69,21 +90,51 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
             .authorizers
             .iter()
             .map(|(name, spec)| {
-                named
-                    .entry(name)
-                    .or_insert_with(|| Arc::new(spec.build(&authorizers)))
-                    .clone()
+                let made = || {
+                    (
+                        spec.clone(),
+                        authenticator(name, spec, &authorizers, before),
+                    )
+                };
+                named.entry(name.clone()).or_insert_with(made).1.clone()
             })
             .collect();
+        let proven_by_body = authenticators.iter().any(|kind| kind.needs_body());
+        let proven = match (proven_by_body, authenticators.is_empty()) {
+            (true, _) => When::Verified,
+            (false, false) => When::Authenticated,
+            (false, true) => When::Early,
+        };
+        let limited_by = LimitedBy {
+            throttles: route.throttles.clone(),
+            concurrency: route.concurrency.clone(),
+            auth_failures: blueprint.auth_failures,
+            proven,
+        };
+        let same_route = before.and_then(|before| {
+            let mut routes = before.routes.iter();
+            routes.find(|old| old.facts.key == facts.key && old.limited_by == limited_by)
+        });
+        let throttles = match same_route {
+            Some(old) => old.throttles.clone(),
+            None => Throttles::build(
+                (&route.throttles, &route.concurrency),
+                blueprint.auth_failures.as_ref(),
+                proven,
+                (&scope, &facts.key),
+                &limits,
+            )
+            .map(Arc::from),
+        };
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
-            throttle: route
-                .throttle
-                .map(|spec| Arc::new(Bucket::new(spec, Clock::monotonic()))),
-            proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
+            throttles,
+            limited_by,
+            proven_by_body,
             authenticators,
             scopes: route.scopes.clone(),
+            plan_buckets: plan_buckets(blueprint, route),
             policies: route.policies.clone(),
             limits: route.limits,
             integration: route.integration.clone(),
@@ -107,10 +158,40 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         cors: blueprint.cors.clone(),
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
-        slots: Slots::new(blueprint.limits.in_flight),
+        slots: before
+            .map(|before| before.slots.clone())
+            .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
+            .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
         matcher,
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
+        authorizers: named,
+        keys: shared.keys.clone(),
+        usage: shared.usage.clone(),
     }
+}
+
+/// The authorizer of that name: the one that runs, if it is to be as it is. API keys are looked up in tables that a new
+/// configuration brings along, so theirs are always made anew.
+fn authenticator(
+    name: &str,
+    spec: &authn::Spec,
+    shared: &authn::Shared<'_>,
+    before: Option<&Plan>,
+) -> Arc<Authenticator> {
+    let running = before.and_then(|before| before.authorizers.get(name));
+    match running {
+        Some((old, live)) if old == spec && !matches!(spec, authn::Spec::ApiKey(_)) => live.clone(),
+        _ => Arc::new(spec.build(shared)),
+    }
+}
+
+/// Where each usage plan has a bucket of its own for a route.
+fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u16>]> {
+    let bucket_of = |plan: &UsagePlanBlueprint| {
+        let at = plan.routes.iter().position(|key| *key == route.key)?;
+        u16::try_from(at).ok()
+    };
+    blueprint.usage_plans.iter().map(bucket_of).collect()
 }

@@ -9,7 +9,6 @@ use crate::authn;
 use crate::authn::policy::{Document, Side};
 use crate::config::{Config, Dialect, Route};
 use crate::integration::{QueueFacts, Scope};
-use crate::limit::BucketSpec;
 use crate::mapping;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
@@ -17,10 +16,10 @@ use crate::model::route_key::{METHODS, MethodKey, PathKey, PathSegment, RouteKey
 use crate::model::value::{ByteSize, QueueName, Span};
 
 use super::blueprint::{RouteBlueprint, RouteLimits};
-use super::compile::bucket;
 use super::delivery;
 use super::matcher::Matcher;
 use super::response::ResponsePlan;
+use super::throttle;
 
 /// Every route that can be compiled; problems for the others. `exposed`: some listener is not loopback.
 pub(super) fn compile(
@@ -40,10 +39,19 @@ pub(super) fn compile(
             )
             .help("write one, such as `POST /orders: { integration: … }`");
     }
-    let default_throttle = config
-        .throttle
-        .as_ref()
-        .and_then(|throttle| bucket(throttle, &root.key("throttle"), problems));
+    let anywhere = mapping::Scope {
+        side: mapping::Side::Request,
+        path_variables: &[],
+        stage_variables,
+        integration_fields: None,
+    };
+    let throttles = throttle::Defaults::compile(
+        config.throttle.as_ref(),
+        config.rate_limit_headers,
+        &root.key("throttle"),
+        &anywhere,
+        problems,
+    );
     let authorizers = authorizers(config, problems);
     let policy = config.policy.as_ref().and_then(|policy| {
         let at = root.key("policy");
@@ -65,7 +73,7 @@ pub(super) fn compile(
         dialect,
         stage_variables,
         exposed,
-        default_throttle,
+        throttles,
         authorizers,
         policy,
         queues,
@@ -108,7 +116,7 @@ struct Compiler<'c> {
     dialect: Dialect,
     stage_variables: &'c IndexMap<String, String>,
     exposed: bool,
-    default_throttle: Option<BucketSpec>,
+    throttles: throttle::Defaults,
     authorizers: HashMap<String, authn::Spec>,
     policy: Option<Arc<Document>>,
     queues: IndexMap<QueueName, QueueFacts>,
@@ -167,11 +175,22 @@ impl Compiler<'_> {
             policy.compile(&name, Side::Resource, &at.key("policy"), problems)
         });
         let policies = self.policy.iter().cloned().chain(own).collect();
-        let throttle = match &route.throttle {
-            None => self.default_throttle,
-            Some(None) => None,
-            Some(Some(own)) => bucket(own, &at.key("throttle"), problems),
-        };
+        let proven = !authorizers.is_empty();
+        let throttles = throttle::route(
+            route.throttle.as_ref(),
+            &self.throttles,
+            proven,
+            &at.key("throttle"),
+            &request,
+            problems,
+        );
+        let concurrency = throttle::concurrency(
+            route.concurrency.as_ref(),
+            proven,
+            &at.key("concurrency"),
+            &request,
+            problems,
+        );
         let limits = self.limits(route, at, problems);
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
@@ -189,7 +208,8 @@ impl Compiler<'_> {
             authorizers,
             scopes: route.scopes.clone(),
             policies,
-            throttle,
+            throttles,
+            concurrency,
             limits,
             integration,
             copies,
@@ -231,8 +251,11 @@ impl Compiler<'_> {
                 authn::Spec::built_in(name).filter(|_| !self.config.authorizers.contains_key(name))
             }) {
                 Some(spec) => {
-                    if matches!(spec, authn::Spec::ApiKey(_)) && self.config.api_keys.is_empty() {
-                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`");
+                    if matches!(spec, authn::Spec::ApiKey(_))
+                        && self.config.api_keys.is_empty()
+                        && self.config.api_key_files.is_empty()
+                    {
+                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`, or name files of them in `api_key_files`");
                     }
                     specs.push((name.clone(), spec));
                 }

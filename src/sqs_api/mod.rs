@@ -31,6 +31,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::HOST;
@@ -76,13 +77,26 @@ pub struct SqsApi(Arc<Inner>);
 struct Inner {
     targets: Arc<Targets>,
     /// `None`: anonymous.
-    verifier: Option<Verifier>,
+    verifier: ArcSwapOption<Verifier>,
     region: String,
     clock: Clock,
     metrics: Metrics,
     room: Room,
     purges: Purges,
     changing: tokio::sync::Mutex<()>,
+}
+
+fn verifier(access: Access) -> Option<Arc<Verifier>> {
+    let Access::Signed { users, region } = access else {
+        return None;
+    };
+    let scope = Scope {
+        service: "sqs".to_owned(),
+        region,
+        skew: SKEW,
+        unsigned_payload: false,
+    };
+    Some(Arc::new(Verifier::new(users, scope)))
 }
 
 impl SqsApi {
@@ -94,21 +108,9 @@ impl SqsApi {
         clock: Clock,
         metrics: Metrics,
     ) -> SqsApi {
-        let verifier = match access {
-            Access::Anonymous => None,
-            Access::Signed { users, region } => {
-                let scope = Scope {
-                    service: "sqs".to_owned(),
-                    region,
-                    skew: SKEW,
-                    unsigned_payload: false,
-                };
-                Some(Verifier::new(users, scope))
-            }
-        };
         SqsApi(Arc::new(Inner {
             targets,
-            verifier,
+            verifier: ArcSwapOption::new(verifier(access)),
             region,
             clock,
             metrics,
@@ -116,6 +118,11 @@ impl SqsApi {
             purges: Purges::default(),
             changing: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// Whose requests are answered from now on.
+    pub fn admit(&self, access: Access) {
+        self.0.verifier.store(verifier(access));
     }
 
     /// Answers one request.
@@ -167,7 +174,8 @@ impl SqsApi {
             return Err(Code::MethodNotAllowed
                 .because("Only POST, and GET in the Query protocol, are served."));
         }
-        let claim = match &self.0.verifier {
+        let verifier = self.0.verifier.load();
+        let claim = match &*verifier {
             None => None,
             Some(verifier) => {
                 let signed = Head {

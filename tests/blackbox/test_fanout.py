@@ -16,7 +16,7 @@ TWO = [
     {"SQS-SendMessage": {"QueueUrl": QUEUE, "MessageBody": "$request.body"}},
     {"Kinesis-PutRecord": {"StreamName": "clicks", "Data": "$request.body", "PartitionKey": "$request.header.key"}},
 ]
-EITHER = {"mode": "target-or-spool", "budget": "30s"}
+EITHER = {"mode": "target-or-spool", "budget": "15s"}
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def remote(fake, ack="target", **route):
         "integration": {"SQS-SendMessage": {"QueueUrl": f"{fake.url}/000000000000/orders", "MessageBody": "$request.body"}},
         "idempotency": ONCE,
         # a budget that nothing here uses up
-        "ack": {"mode": ack, "budget": "50s"} if ack == "target-or-spool" else ack,
+        "ack": {"mode": ack, "budget": "8s"} if ack == "target-or-spool" else ack,
         **route,
     }
 

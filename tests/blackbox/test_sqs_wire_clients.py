@@ -1,9 +1,7 @@
 """Clients that nobody here wrote, unchanged, signed: the aws CLI, Celery's workers, the JavaScript SDK and sqs-consumer."""
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 import textwrap
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from support.emulators import AWS_CLI, TOOLS
 from support.gateway import environment
+from support.npm import packages
 from support.processes import end, eventually, spawn
 from support.sqs_wire import KEY, SECRET, USERS, attributes, client, url, wire_config
 
@@ -107,29 +106,8 @@ def test_celery_s_workers_take_their_tasks(one, tmp_path):
         end(worker, 10)
 
 
-def javascript():
-    """A folder in which node finds the packages; skips where they cannot be had."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed")
-    packages = (TESTS / "requirements" / "consumers.json").read_text()
-    home, stamp = TOOLS / "consumers-js", hashlib.sha256(packages.encode()).hexdigest()
-    if not (home / ".stamp").exists() or (home / ".stamp").read_text() != stamp:
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        (home / "package.json").write_text(packages)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-        try:
-            ran = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=300)
-        except subprocess.TimeoutExpired:
-            pytest.skip("npm does not install the JavaScript SDK: it takes over five minutes")
-        if ran.returncode != 0:
-            pytest.skip(f"npm does not install the JavaScript SDK: {ran.stderr.strip().splitlines()[:1]}")
-        (home / ".stamp").write_text(stamp)
-    return home
-
-
 def test_the_javascript_sdk_and_sqs_consumer_work_unchanged(one):
-    home = javascript()
+    home = packages("consumers")
     script = home / "consumer.mjs"
     script.write_bytes((TESTS / "blackbox" / "support" / "consumer.mjs").read_bytes())
     ran = subprocess.run(

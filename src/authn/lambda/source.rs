@@ -133,7 +133,7 @@ impl Source {
                 Fact::Protocol => call.protocol().to_owned(),
                 Fact::RequestId => call.id.to_string(),
                 Fact::RouteKey => presented.route_key.to_owned(),
-                Fact::SourceIp => call.peer.source_ip().to_string(),
+                Fact::SourceIp => call.source_ip().to_string(),
                 Fact::Stage => presented.stage.to_owned(),
                 Fact::UserAgent => call.header(&USER_AGENT)?.into_owned(),
             },

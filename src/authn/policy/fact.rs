@@ -183,10 +183,10 @@ impl<'a> Facts<'a> {
             } else {
                 "false"
             })),
-            Key::SourceIp => Some(Cow::Owned(call.peer.source_ip().to_string())),
+            Key::SourceIp => Some(Cow::Owned(call.source_ip().to_string())),
             Key::SourceVpce => vpce(presented).map(Cow::Borrowed),
             Key::VpcSourceIp => {
-                vpce(presented).map(|_| Cow::Owned(call.peer.source_ip().to_string()))
+                vpce(presented).map(|_| Cow::Owned(call.source_ip().to_string()))
             }
             Key::PrincipalAccount => caller(|caller| &caller.account),
             Key::PrincipalArn => caller(|caller| &caller.arn),
@@ -200,10 +200,10 @@ impl<'a> Facts<'a> {
     }
 }
 
-fn is_secure(_: &Presented<'_>) -> bool {
-    false
+fn is_secure(presented: &Presented<'_>) -> bool {
+    presented.call.is_secure()
 }
 
-fn vpce<'a>(_: &'a Presented<'_>) -> Option<&'a str> {
-    None
+fn vpce<'a>(presented: &Presented<'a>) -> Option<&'a str> {
+    presented.call.peer.vpce.as_deref()
 }
