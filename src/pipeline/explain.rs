@@ -162,9 +162,7 @@ async fn follow(
         _ => "no signature is asked for".to_owned(),
     };
     x.decide(Phase::Verify, true, proven);
-    if was_pending
-        && let Some(by) = authorize::allowing(route, &presented, &caller)?
-    {
+    if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
         x.decide(Phase::Authorize, true, format!("allowed by {by}"));
     }
     let principal = caller.identity().principal.as_deref();

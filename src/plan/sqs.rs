@@ -75,9 +75,10 @@ pub(super) fn compile(
                     check_users(users, &at.key("credentials"), problems);
                     for (index, user) in users.iter().enumerate() {
                         let at = at.key("credentials").index(index);
-                        for (key, stands) in
-                            [("policy", user.policy.is_some()), ("account", user.account.is_some())]
-                        {
+                        for (key, stands) in [
+                            ("policy", user.policy.is_some()),
+                            ("account", user.account.is_some()),
+                        ] {
                             if stands {
                                 problems
                                     .error(&at.key(key), "has no meaning for the SQS listener, whose users may do everything")
