@@ -150,8 +150,7 @@ async fn life(
         x.passed(Phase::Authenticate);
     }
     let permit = authorize::permit(&caller)?;
-    if !route.proven_by_body && caller.key_use().is_some() {
-        usage::charge(plan, route, &caller)?;
+    if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
     let body = receive::body(route, call, body).await?;
