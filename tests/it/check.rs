@@ -2,6 +2,7 @@
 
 mod delivery;
 mod jwt;
+mod keys;
 
 use std::fs;
 use std::path::Path;
