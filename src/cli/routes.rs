@@ -51,7 +51,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 .map(|(name, _)| name.as_str())
                 .collect();
             vec![
-                route.key.to_string(),
+                with_questions(route),
                 joined(route, Integration::kind),
                 joined(route, Integration::target_label),
                 route.ack.mode.name().to_owned(),
@@ -84,6 +84,16 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
     )
 }
 
+/// The route key, and the methods by which a webhook's sender asks its questions.
+fn with_questions(route: &RouteBlueprint) -> String {
+    let methods = route.questions.iter().map(|key| {
+        let key = key.to_string();
+        let method = key.split(' ').next().unwrap_or_default();
+        format!(" +{method}")
+    });
+    route.key.to_string() + &methods.collect::<String>()
+}
+
 /// The same of each target, one after the other.
 fn joined(route: &RouteBlueprint, word: fn(&Integration) -> &str) -> String {
     let words: Vec<&str> = route.targets().map(word).collect();
@@ -112,6 +122,7 @@ pub fn plan_json(blueprint: &Blueprint) -> Value {
                 .collect();
             json!({
                 "route": route.key.to_string(),
+                "handshakes": route.questions.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "integration": route.integration.kind(),
                 "target": route.integration.target_label().to_owned(),
                 "targets": targets,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::load::{Environment, load};
+use crate::authn::AuthorizerConfig;
 use crate::authn::sigv4::{UserList, UsersFile};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -17,6 +18,14 @@ pub fn read(
     environment: &dyn Environment,
     problems: &mut Problems,
 ) {
+    for (name, authorizer) in &mut config.authorizers {
+        if let AuthorizerConfig::Webhook(webhook) = authorizer
+            && let Some(file) = &mut webhook.secret_file
+        {
+            let at = ConfigPath::root().key("authorizers").key(name);
+            *file = directory(&at.key("webhook").key("secret_file")).join(&*file);
+        }
+    }
     let Some(sqs) = &mut config.sqs else {
         return;
     };

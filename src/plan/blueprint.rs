@@ -106,6 +106,8 @@ pub struct RouteLimits {
 #[derive(Clone, Debug)]
 pub struct RouteBlueprint {
     pub key: RouteKey,
+    /// Further methods on the same path by which a webhook's sender asks its questions; nothing is stored by them.
+    pub questions: Vec<RouteKey>,
     /// By name, in the order in which they are asked.
     pub authorizers: Vec<(String, authn::Spec)>,
     pub throttle: Option<BucketSpec>,

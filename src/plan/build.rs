@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::authn::api_key::ApiKeys;
 use crate::authn::{self, Authenticator};
 use crate::aws;
@@ -10,6 +12,7 @@ use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::{Bucket, Slots};
+use crate::model::route_key::{MethodKey, RouteKey};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
@@ -51,6 +54,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
     let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
     let mut matcher = Matcher::default();
     let mut routes = Vec::new();
+    let mut questions = Vec::new();
     for route in &blueprint.routes {
         for integration in std::iter::once(&route.integration).chain(&route.copies) {
             match integration.target() {
@@ -62,13 +66,6 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         if route.idempotency.is_some() {
             shared.metrics.expect_keys(&key);
         }
-        let facts = RouteFacts {
-            api: blueprint.api.clone(),
-            stage: stage.clone(),
-            meters: shared.metrics.route(&key),
-            key,
-            integration: route.integration.kind(),
-        };
         let authenticators: Vec<_> = route
             .authorizers
             .iter()
@@ -79,22 +76,51 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
                     .clone()
             })
             .collect();
-        let live = Arc::new(Route {
-            facts: Arc::new(facts),
-            dialect,
-            throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
-            proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
-            authenticators,
-            limits: route.limits,
-            integration: route.integration.clone(),
-            copies: route.copies.clone(),
-            ack: route.ack,
-            idempotency: route.idempotency.clone(),
-            response: route.response.clone(),
-        });
+        let live = |key: Name, questions_of: Option<Method>| {
+            let facts = RouteFacts {
+                api: blueprint.api.clone(),
+                stage: stage.clone(),
+                meters: shared.metrics.route(&key),
+                key,
+                integration: route.integration.kind(),
+            };
+            Arc::new(Route {
+                facts: Arc::new(facts),
+                dialect,
+                throttle: route.throttle.map(|spec| Arc::new(Bucket::new(spec))),
+                proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
+                questions_of,
+                authenticators: authenticators.clone(),
+                limits: route.limits,
+                integration: route.integration.clone(),
+                copies: route.copies.clone(),
+                ack: route.ack,
+                idempotency: route.idempotency.clone(),
+                response: route.response.clone(),
+            })
+        };
+        let own = live(key, None);
         // Compiling has refused two routes for the same requests, so the first one always stands.
-        if matcher.insert(&route.key, live.clone()).is_ok() {
-            routes.push(live);
+        if matcher.insert(&route.key, own.clone()).is_ok() {
+            routes.push(own);
+        }
+        if let RouteKey::Path {
+            method: MethodKey::One(method),
+            ..
+        } = &route.key
+        {
+            for question in &route.questions {
+                questions.push((
+                    question,
+                    live(Name(question.to_string().into()), Some(method.clone())),
+                ));
+            }
+        }
+    }
+    // Two routes of one source on one path ask for the same questions: one of them answers.
+    for (key, route) in questions {
+        if matcher.insert(key, route.clone()).is_ok() {
+            routes.push(route);
         }
     }
     Plan {

@@ -16,6 +16,7 @@ mod sqs;
 
 use std::sync::Arc;
 
+use http::Method;
 use indexmap::IndexMap;
 
 use crate::authn::Authenticator;
@@ -32,7 +33,7 @@ pub use cors::CorsPolicy;
 pub use current::Current;
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
-pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 
 /// A route that requests go by.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Route {
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
     pub proven_by_body: bool,
+    /// Where the route only answers the questions of a webhook's sender: the method of its deliveries. Nothing is stored.
+    pub questions_of: Option<Method>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.
