@@ -18,19 +18,27 @@ pub fn read(
     environment: &dyn Environment,
     problems: &mut Problems,
 ) {
+    let root = ConfigPath::root();
+    let mut lists = Vec::new();
+    if let Some(list) = config.sqs.as_mut().and_then(|sqs| sqs.credentials.as_mut()) {
+        lists.push((root.key("sqs").key("credentials"), list));
+    }
     for (name, authorizer) in &mut config.authorizers {
-        if let AuthorizerConfig::Webhook(webhook) = authorizer
-            && let Some(file) = &mut webhook.secret_file
-        {
-            let at = ConfigPath::root().key("authorizers").key(name);
-            *file = directory(&at.key("webhook").key("secret_file")).join(&*file);
+        let at = root.key("authorizers").key(name);
+        match authorizer {
+            AuthorizerConfig::SigV4(sigv4) => {
+                let at = at.key("sigv4").key("credentials");
+                lists.push((at, &mut sigv4.credentials));
+            }
+            AuthorizerConfig::Webhook(webhook) => {
+                if let Some(file) = &mut webhook.secret_file {
+                    *file = directory(&at.key("webhook").key("secret_file")).join(&*file);
+                }
+            }
+            _ => {}
         }
     }
-    let Some(sqs) = &mut config.sqs else {
-        return;
-    };
-    let at = ConfigPath::root().key("sqs").key("credentials");
-    if let Some(list) = &mut sqs.credentials {
+    for (at, list) in lists {
         read_list(list, &at, directory, environment, problems);
     }
 }

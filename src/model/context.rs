@@ -95,7 +95,17 @@ plain! {
     IdempotencyId true "idempotencyId";
     RequestTime true "requestTime";
     RequestTimeEpoch true "requestTimeEpoch";
+    ClientRequestId true "clientRequestId";
     SourceIp true "identity.sourceIp";
+    VpceId true "identity.vpceId";
+    ClientCertPem true "identity.clientCert.clientCertPem";
+    ClientCertSubject true "identity.clientCert.subjectDN";
+    ClientCertIssuer true "identity.clientCert.issuerDN";
+    ClientCertSerial true "identity.clientCert.serialNumber";
+    ClientCertNotBefore true "identity.clientCert.validity.notBefore";
+    ClientCertNotAfter true "identity.clientCert.validity.notAfter";
+    ClientCertSans true "identity.clientCert.sans";
+    ClientCertFingerprint true "identity.clientCert.sha256";
     UserAgent true "identity.userAgent";
     ApiKeyId true "identity.apiKeyId";
     PrincipalId true "authorizer.principalId";

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::call::Call;
 use super::context::WebhookField;
+use super::deprecation::Deprecation;
 
 /// The facts about a caller, collected over all authorizers of the route.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Identity {
     pub api_key: Option<Arc<str>>,
     /// The usage plan that the key belongs to.
     pub usage_plan: Option<Arc<str>>,
+    /// What answers tell who came by a way that will go.
+    pub deprecation: Option<Arc<Deprecation>>,
     /// `$context.authorizer.claims.NAME`: claims as text, flattened as the reference (4.5) says.
     pub claims: Option<Arc<IndexMap<String, String>>>,
     /// `$context.authorizer.NAME`: what else authorizers said (a request authorizer's context, `claims_json`, `iam.…`).

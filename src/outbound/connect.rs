@@ -175,11 +175,7 @@ pub(super) fn tls(ca: Option<&Path>) -> Result<ClientConfig, String> {
     }
     roots.add_parsable_certificates(system.certs);
     if let Some(file) = ca {
-        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| named(&error))? {
-            let certificate = certificate.map_err(|error| named(&error))?;
-            roots.add(certificate).map_err(|error| named(&error))?;
-        }
+        add(&mut roots, file)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
@@ -187,6 +183,20 @@ pub(super) fn tls(ca: Option<&Path>) -> Result<ClientConfig, String> {
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth())
+}
+
+/// Adds the authorities of a PEM file: at least one.
+pub(super) fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let before = roots.len();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| named(&error))? {
+        let certificate = certificate.map_err(|error| named(&error))?;
+        roots.add(certificate).map_err(|error| named(&error))?;
+    }
+    if roots.len() == before {
+        return Err(named(&"it holds no certificate"));
+    }
+    Ok(())
 }
 
 impl Connection for Conn {

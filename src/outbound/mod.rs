@@ -14,7 +14,7 @@ mod connect;
 mod tests;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -225,6 +225,11 @@ impl Inner {
         };
         Ok((client(Named::ByOperator), client(Named::ByStranger)))
     }
+}
+
+/// Whether a file holds authorities that can be trusted; why not.
+pub fn check_ca(file: &Path) -> Result<(), String> {
+    connect::add(&mut rustls::RootCertStore::empty(), file)
 }
 
 /// A URL as it may be shown: without user, password and query.

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::authorize::Permit;
+use super::authorize::{self, Permit};
 use super::rejection::Rejection;
 use super::route::RouteError;
 use crate::authn::{Caller, Verified};
@@ -46,11 +46,15 @@ pub(super) async fn payload(
         let allow = vec![method.clone()];
         return Err(RouteError::Method { allow }.into());
     }
+    let was_pending = caller.is_pending();
     for authenticator in route.authenticators.iter().filter(|kind| kind.needs_body()) {
         match authenticator.verify(presented, &body, caller).await? {
             Verified::Passed => {}
             Verified::Answered(answer) => return Ok(Outcome::Answered(answer)),
         }
+    }
+    if was_pending {
+        authorize::allowing(route, presented, caller)?;
     }
     Ok(Outcome::Payload(Payload(body)))
 }

@@ -5,6 +5,9 @@ pub mod exchange;
 pub mod forwarding;
 pub mod log_format;
 pub mod metrics;
+pub mod renewal;
+pub mod throttling;
+pub mod tokens;
 mod webhooks;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use crate::admin::queues::{
     Begun, Delete, Listing, Moves, Page, Purged, Queues, Redrive, Take, Taken,
 };
-use crate::cli::load::compiled;
+use crate::cli::load::{blueprint_or_problems, compiled};
 use crate::model::secret::Secret;
 use crate::store::{Options, Store};
 
@@ -39,7 +39,7 @@ impl Reach {
             .clone()
             .or_else(|| from_environment("PENSTOCK_ADMIN"));
         if !place.config.is_empty() && (address.is_none() || token.is_none()) {
-            let Some(blueprint) = compiled(&place.config).blueprint_or_problems() else {
+            let Some(blueprint) = blueprint_or_problems(compiled(&place.config)) else {
                 return Err(Failure::new("the configuration has errors")
                     .help("say where the admin listener is with --admin URL"));
             };

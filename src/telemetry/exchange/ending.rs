@@ -86,7 +86,10 @@ impl Ending<'_> {
         json.text("requestId", facts.id().as_str());
         for (name, plain) in [
             ("listener", Plain::Listener),
+            ("clientRequestId", Plain::ClientRequestId),
             ("sourceIp", Plain::SourceIp),
+            ("vpceId", Plain::VpceId),
+            ("clientCertSubject", Plain::ClientCertSubject),
             ("method", Plain::HttpMethod),
             ("path", Plain::Path),
             ("protocol", Plain::Protocol),

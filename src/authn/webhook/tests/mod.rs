@@ -62,11 +62,7 @@ pub(super) fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Call
         }
     }
     let any = "127.0.0.1:1".parse().unwrap();
-    let peer = Arc::new(Peer {
-        remote: any,
-        local: any,
-        listener: "public".into(),
-    });
+    let peer = Arc::new(Peer::tcp(any, any, "public"));
     Call::new(request.body(()).unwrap().into_parts().0, peer)
 }
 
