@@ -159,6 +159,8 @@ pub struct RouteLimits {
 #[derive(Clone, Debug)]
 pub struct RouteBlueprint {
     pub key: RouteKey,
+    /// Further methods on the same path by which a webhook's sender asks its questions; nothing is stored by them.
+    pub questions: Vec<RouteKey>,
     /// The listeners that it can be reached on; `None` for all.
     pub listeners: Option<Vec<Arc<str>>>,
     /// Whom it lets pass, by address.

@@ -3,6 +3,7 @@
 mod delivery;
 mod jwt;
 mod keys;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;
