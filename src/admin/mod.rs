@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use crate::forward::TargetView;
 use crate::integration::StoreState;
 use crate::listen::{
-    Bound, ConnectionLimits, Drain, DrainHandle, ListenStats, Malformed, Serve, run,
+    Bound, ConnectionLimits, Drain, DrainHandle, ListenStats, Malformed, Serve, Terms, run,
 };
 use crate::model::peer::Peer;
 use crate::pipeline::Gateway;
@@ -186,7 +186,15 @@ impl Answers {
             ..ConnectionLimits::default()
         };
         let (_keep, limits) = watch::channel(limits);
-        if let Err(error) = run(bound, limits, self, drain, Arc::new(ListenStats::default())).await
+        if let Err(error) = run(
+            bound,
+            Terms::default(),
+            limits,
+            self,
+            drain,
+            Arc::new(ListenStats::default()),
+        )
+        .await
         {
             tracing::error!(%error, "The admin listener has ended");
         }

@@ -17,6 +17,8 @@ use crate::config::load::SourceFile;
 use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::Targets;
+use crate::limit::CallerTable;
+use crate::limit::shared::SharedStores;
 use crate::outbound;
 use crate::pipeline::Gateway;
 use crate::plan::build::Shared;
@@ -49,6 +51,8 @@ pub(super) struct Renewal {
     pub(super) forward: Arc<Forward>,
     pub(super) outbound: outbound::Client,
     pub(super) aws: Clients,
+    pub(super) callers: Arc<CallerTable>,
+    pub(super) stores: Arc<SharedStores>,
     pub(super) guard: Guard,
     pub(super) sqs: Option<SqsApi>,
     pub(super) plan_json: Arc<ArcSwap<Value>>,
@@ -149,6 +153,8 @@ impl Renewal {
             forward: self.forward.clone(),
             keys: blueprint.keys.clone(),
             usage,
+            callers: self.callers.clone(),
+            stores: self.stores.clone(),
             outbound: self.outbound.clone(),
             rehearses: false,
             aws: self.aws.clone(),

@@ -114,8 +114,6 @@ pub struct Caller {
     reservations: Vec<sigv4::replay::Reservation>,
     /// The key whose usage plan is charged.
     key_use: Option<KeyUse>,
-    /// The API key that an authorizer's answer names: `usageIdentifierKey`.
-    usage_identifier: Option<Secret<String>>,
 }
 
 /// What has become of a request once its body was looked at.
@@ -295,11 +293,6 @@ impl Caller {
     /// Whether someone signed and is not proven yet: what the caller may do is known once the body is there.
     pub fn is_pending(&self) -> bool {
         self.pending.iter().any(sigv4::authorizer::Pending::is_open)
-    }
-
-    /// The API key that an authorizer says the request counts for (`usageIdentifierKey`).
-    pub fn usage_identifier(&self) -> Option<&Secret<String>> {
-        self.usage_identifier.as_ref()
     }
 
     /// Who signed.

@@ -13,6 +13,7 @@ use crate::integration::Integration;
 use crate::model::value::{ByteSize, Span};
 use crate::plan::Blueprint;
 use crate::plan::blueprint::RouteBlueprint;
+use crate::plan::throttle::{ConcurrencySpec, ThrottleSpec};
 
 /// Print the routes of a configuration as a table
 #[derive(Debug, Args)]
@@ -60,10 +61,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 } else {
                     authorizers.join(", ")
                 },
-                route.throttle.map_or_else(
-                    || "-".to_owned(),
-                    |bucket| format!("{}/s, burst {}", bucket.rate, bucket.burst),
-                ),
+                throttles(route),
                 ByteSize(route.limits.body).to_string(),
                 Span(route.limits.timeout).to_string(),
             ]
@@ -82,6 +80,34 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
         ],
         &rows,
     )
+}
+
+/// The route's buckets, one after the other.
+fn throttles(route: &RouteBlueprint) -> String {
+    let buckets: Vec<String> = route.throttles.iter().map(ThrottleSpec::describe).collect();
+    if buckets.is_empty() {
+        return "-".to_owned();
+    }
+    buckets.join("; ")
+}
+
+fn throttle_json(throttle: &ThrottleSpec) -> Value {
+    json!({
+        "name": &*throttle.name,
+        "rate": throttle.bucket.rate,
+        "burst": throttle.bucket.burst,
+        "per": throttle.key.as_ref().map(ToString::to_string),
+        "dryRun": throttle.dry_run,
+        "shared": throttle.shared.as_ref().map(|shared| shared.address.to_string()),
+    })
+}
+
+fn concurrency_json(limit: &ConcurrencySpec) -> Value {
+    json!({
+        "limit": limit.limit,
+        "per": limit.key.as_ref().map(ToString::to_string),
+        "dryRun": limit.dry_run,
+    })
 }
 
 /// The same of each target, one after the other.
@@ -117,7 +143,8 @@ pub fn plan_json(blueprint: &Blueprint) -> Value {
                 "targets": targets,
                 "ack": ack_json(route),
                 "authorizers": authorizers,
-                "throttle": route.throttle.map(|bucket| json!({ "rate": bucket.rate, "burst": bucket.burst })),
+                "throttles": route.throttles.iter().map(throttle_json).collect::<Vec<_>>(),
+                "concurrency": route.concurrency.iter().map(concurrency_json).collect::<Vec<_>>(),
                 "limits": {
                     "bodyBytes": route.limits.body,
                     "bodyTimeoutSeconds": route.limits.body_timeout.as_secs_f64(),

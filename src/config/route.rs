@@ -7,9 +7,10 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::ack::{Ack, Idempotency};
 use super::off::{self, OrOff};
-use super::stage::Throttle;
+use super::throttle::{Concurrencies, Throttles};
 use crate::authn::policy;
 use crate::integration::IntegrationConfig;
+use crate::model::cidr::Cidr;
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
 
@@ -26,10 +27,19 @@ pub struct Route {
     /// Who may call: a resource policy of this route, together with that of the API. A deny in either refuses; an allow
     /// in either is enough. Default: none.
     pub policy: Option<policy::Written>,
-    /// The route's own token bucket, in place of the default one; `false` or `none` for no bucket.
+    /// The listeners that the route can be reached on, by name; on others it is not there. Default: all.
+    pub listeners: Option<Vec<String>>,
+    /// The addresses that may use the route; everyone else gets 403. Default: everybody's.
+    pub allow: Option<Vec<Cidr>>,
+    /// The addresses that get 403, also where `allow` has them. Default: nobody's.
+    pub deny: Option<Vec<Cidr>>,
+    /// The route's own token buckets: one, or a list. The one without `per` takes the place of the general one, those
+    /// with `per` stand beside the general ones; `false` or `none` for no bucket at all.
     #[serde(default, deserialize_with = "off::or_off")]
-    #[schemars(with = "Option<OrOff<Throttle>>")]
-    pub throttle: Option<Option<Throttle>>,
+    #[schemars(with = "Option<OrOff<Throttles>>")]
+    pub throttle: Option<Option<Throttles>>,
+    /// Requests of the route at once: a number, or limits for each caller. Default: only `limits.in_flight`.
+    pub concurrency: Option<Concurrencies>,
     /// The route's own limits.
     #[serde(default)]
     pub limits: RouteLimits,

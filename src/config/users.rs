@@ -20,11 +20,7 @@ pub fn read(
 ) {
     let root = ConfigPath::root();
     let mut lists = Vec::new();
-    if let Some(list) = config
-        .sqs
-        .as_mut()
-        .and_then(|sqs| sqs.credentials.as_mut())
-    {
+    if let Some(list) = config.sqs.as_mut().and_then(|sqs| sqs.credentials.as_mut()) {
         lists.push((root.key("sqs").key("credentials"), list));
     }
     for (name, authorizer) in &mut config.authorizers {

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::Answer;
-use super::route::{Found, RouteError};
+use super::route::{Found, RouteError, listener};
 use crate::config::TrailingSlash;
 use crate::model::call::Call;
 use crate::plan::{CorsPolicy, Plan};
@@ -25,7 +25,7 @@ pub(super) fn preflight(
         return None;
     }
     let path = plan.below_stage(call.raw_path())?;
-    if plan.matcher.serves_literally(
+    if listener(plan, call)?.matcher.serves_literally(
         &call.method,
         path,
         plan.trailing_slash == TrailingSlash::Ignore,

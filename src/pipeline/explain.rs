@@ -70,6 +70,7 @@ async fn follow(
     exchange: &mut Exchange,
     x: &mut Explanation,
 ) -> Result<(), Rejection> {
+    admit::network(plan, call)?;
     admit::head(plan, call)?;
     x.decide(
         Phase::Admit,
@@ -77,6 +78,9 @@ async fn follow(
         format!("request line and headers fit in {} bytes", plan.head_bytes),
     );
     let found = route::matching(plan, call);
+    if let Ok(found) = &found {
+        authorize::address(&found.route, call)?;
+    }
     if let Some(answer) = cors::preflight(plan, call, &found) {
         x.status = Some(answer.status().as_u16());
         x.decide(
@@ -103,18 +107,14 @@ async fn follow(
         .map(|(name, value)| (name.to_string(), Value::from(value.as_str())))
         .collect();
     x.decide(Phase::Route, true, route.facts.key.0.to_string());
-    x.decide(
-        Phase::Throttle,
-        true,
-        match &route.throttle {
-            Some(bucket) => format!(
-                "{} a second, {} at once",
-                bucket.spec().rate,
-                bucket.spec().burst
-            ),
-            None => "none".to_owned(),
-        },
-    );
+    let throttles = route.throttles.as_ref();
+    let limits = throttles.map_or(Vec::new(), |throttles| throttles.describe());
+    if limits.is_empty() {
+        x.decide(Phase::Throttle, true, "none".to_owned());
+    }
+    for limit in limits {
+        x.decide(Phase::Throttle, true, limit);
+    }
     let presented = found.presented(plan, call);
     let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {
@@ -162,9 +162,7 @@ async fn follow(
         _ => "no signature is asked for".to_owned(),
     };
     x.decide(Phase::Verify, true, proven);
-    if was_pending
-        && let Some(by) = authorize::allowing(route, &presented, &caller)?
-    {
+    if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
         x.decide(Phase::Authorize, true, format!("allowed by {by}"));
     }
     let principal = caller.identity().principal.as_deref();

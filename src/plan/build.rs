@@ -9,8 +9,9 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
+use crate::limit::shared::SharedStores;
 use crate::limit::usage::Usage;
-use crate::limit::{Bucket, Clock, Slots};
+use crate::limit::{CallerTable, Clock, Slots};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
@@ -18,7 +19,8 @@ use crate::telemetry::metrics::Name;
 
 use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
 use super::matcher::Matcher;
-use super::{Plan, Route};
+use super::throttle::{self, Throttles, When};
+use super::{LimitedBy, ListenerPlan, Plan, Route};
 
 /// What plans are built with.
 pub struct Shared<'a> {
@@ -27,6 +29,10 @@ pub struct Shared<'a> {
     pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
     pub usage: Arc<Usage>,
+    /// Where the buckets of callers are kept.
+    pub callers: Arc<CallerTable>,
+    /// The Redis servers of shared buckets.
+    pub stores: Arc<SharedStores>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
     /// Whether the plan only tells what would become of requests.
@@ -51,8 +57,15 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         metrics: shared.metrics,
         rehearses: shared.rehearses,
     };
+    let clock = Clock::monotonic();
+    let limits = throttle::Shared {
+        callers: &shared.callers,
+        stores: &shared.stores,
+        counters: &shared.metrics.throttling,
+        clock: &clock,
+    };
+    let scope = format!("{}:{stage}", blueprint.api);
     let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
-    let mut matcher = Matcher::default();
     let mut routes = Vec::new();
     for route in &blueprint.routes {
         for integration in std::iter::once(&route.integration).chain(&route.copies) {
@@ -69,7 +82,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             api: blueprint.api.clone(),
             stage: stage.clone(),
             meters: shared.metrics.route(&key),
-            key: key.clone(),
+            key,
             integration: route.integration.kind(),
         };
         let authenticators: Vec<_> = route
@@ -85,19 +98,40 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
                 named.entry(name.clone()).or_insert_with(made).1.clone()
             })
             .collect();
+        let proven_by_body = authenticators.iter().any(|kind| kind.needs_body());
+        let proven = match (proven_by_body, authenticators.is_empty()) {
+            (true, _) => When::Verified,
+            (false, false) => When::Authenticated,
+            (false, true) => When::Early,
+        };
+        let limited_by = LimitedBy {
+            throttles: route.throttles.clone(),
+            concurrency: route.concurrency.clone(),
+            auth_failures: blueprint.auth_failures,
+            proven,
+        };
         let same_route = before.and_then(|before| {
             let mut routes = before.routes.iter();
-            routes.find(|old| old.facts.key == key)
+            routes.find(|old| old.facts.key == facts.key && old.limited_by == limited_by)
         });
+        let throttles = match same_route {
+            Some(old) => old.throttles.clone(),
+            None => Throttles::build(
+                (&route.throttles, &route.concurrency),
+                blueprint.auth_failures.as_ref(),
+                proven,
+                (&scope, &facts.key),
+                &limits,
+            )
+            .map(Arc::from),
+        };
         let live = Arc::new(Route {
             facts: Arc::new(facts),
             dialect,
-            throttle: route.throttle.map(|spec| {
-                let kept = same_route.and_then(|old| old.throttle.clone());
-                kept.filter(|old| old.spec() == spec)
-                    .unwrap_or_else(|| Arc::new(Bucket::new(spec, Clock::monotonic())))
-            }),
-            proven_by_body: authenticators.iter().any(|kind| kind.needs_body()),
+            access: route.access.clone(),
+            throttles,
+            limited_by,
+            proven_by_body,
             authenticators,
             scopes: route.scopes.clone(),
             plan_buckets: plan_buckets(blueprint, route),
@@ -109,10 +143,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             idempotency: route.idempotency.clone(),
             response: route.response.clone(),
         });
-        // Compiling has refused two routes for the same requests, so the first one always stands.
-        if matcher.insert(&route.key, live.clone()).is_ok() {
-            routes.push(live);
-        }
+        routes.push(live);
     }
     Plan {
         api: blueprint.api.clone(),
@@ -128,7 +159,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             .map(|before| before.slots.clone())
             .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
             .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
-        matcher,
+        listeners: listeners(blueprint, &routes),
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
@@ -160,4 +191,38 @@ fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u1
         u16::try_from(at).ok()
     };
     blueprint.usage_plans.iter().map(bucket_of).collect()
+}
+
+/// Each listener with its routes. `routes`: those of the blueprint, in its order.
+fn listeners(blueprint: &Blueprint, routes: &[Arc<Route>]) -> Vec<ListenerPlan> {
+    let mut shared: Vec<(Vec<bool>, Arc<Matcher<Arc<Route>>>)> = Vec::new();
+    let mut plans = Vec::new();
+    for listener in &blueprint.listeners {
+        let reached: Vec<bool> = blueprint
+            .routes
+            .iter()
+            .map(|route| route.is_on(&listener.name))
+            .collect();
+        let known = shared.iter().find(|(other, _)| *other == reached);
+        let matcher = match known {
+            Some((_, matcher)) => matcher.clone(),
+            None => {
+                let mut matcher = Matcher::default();
+                let on = blueprint.routes.iter().zip(routes).zip(&reached);
+                for ((written, live), _) in on.filter(|(_, reached)| **reached) {
+                    // Compiling has refused two routes for the same requests, so the first one always stands.
+                    let _ = matcher.insert(&written.key, live.clone());
+                }
+                let matcher = Arc::new(matcher);
+                shared.push((reached, matcher.clone()));
+                matcher
+            }
+        };
+        plans.push(ListenerPlan {
+            name: listener.name.clone(),
+            access: listener.access.clone(),
+            matcher,
+        });
+    }
+    plans
 }

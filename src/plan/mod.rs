@@ -10,12 +10,14 @@ pub mod cors;
 pub mod current;
 mod delivery;
 mod keys;
+mod listeners;
 pub mod matcher;
 mod response;
 mod routes;
 mod sqs;
-pub mod written;
+pub mod throttle;
 mod usage;
+pub mod written;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,8 +30,9 @@ use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
+use crate::limit::Slots;
 use crate::limit::usage::Usage;
-use crate::limit::{Bucket, Slots};
+use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
 pub use blueprint::{Blueprint, RouteLimits};
@@ -40,13 +43,19 @@ pub use current::Current;
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+pub use throttle::Throttles;
 
 /// A route that requests go by.
 #[derive(Debug)]
 pub struct Route {
     pub facts: Arc<RouteFacts>,
     pub dialect: Dialect,
-    pub throttle: Option<Arc<Bucket>>,
+    /// Whom the route lets pass, by address.
+    pub access: Access,
+    /// `None`: nothing limits the route's requests by their number.
+    pub throttles: Option<Arc<Throttles>>,
+    /// What the limits were made of: the next plan goes on with those that stay as they are.
+    limited_by: LimitedBy,
     /// All must let the caller pass, in order.
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
@@ -66,6 +75,25 @@ pub struct Route {
     pub response: ResponsePlan,
 }
 
+/// What a route's limits of number were made of.
+#[derive(Clone, Debug, PartialEq)]
+struct LimitedBy {
+    throttles: Vec<throttle::ThrottleSpec>,
+    concurrency: Vec<throttle::ConcurrencySpec>,
+    auth_failures: Option<throttle::FailureSpec>,
+    proven: throttle::When,
+}
+
+/// What requests of one listener meet.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    pub name: Arc<str>,
+    /// Whom the listener lets in, by address.
+    pub access: Access,
+    /// The routes that can be reached on it. Listeners with the same routes share it.
+    pub matcher: Arc<Matcher<Arc<Route>>>,
+}
+
 /// All that a request needs from its head to its answer.
 pub struct Plan {
     pub api: Arc<str>,
@@ -80,7 +108,7 @@ pub struct Plan {
     pub head_bytes: u64,
     pub header_count: usize,
     pub slots: Slots,
-    pub matcher: Matcher<Arc<Route>>,
+    pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
@@ -93,6 +121,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The listener that a request came in on; `None` if it is no longer configured.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners
+            .iter()
+            .find(|listener| *listener.name == *name)
+    }
+
     /// The path below the stage; `None` where the stage does not serve the path.
     pub fn below_stage<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(&self.prefix)?;

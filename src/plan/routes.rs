@@ -4,30 +4,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::authn;
 use crate::authn::policy::{Document, Side};
 use crate::config::{Config, Dialect, Route};
 use crate::integration::{QueueFacts, Scope};
-use crate::limit::BucketSpec;
 use crate::mapping;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::route_key::{METHODS, MethodKey, PathKey, PathSegment, RouteKey};
 use crate::model::value::{ByteSize, QueueName, Span};
 
-use super::blueprint::{RouteBlueprint, RouteLimits};
-use super::compile::bucket;
-use super::delivery;
+use super::blueprint::{ListenerBlueprint, RouteBlueprint, RouteLimits};
 use super::matcher::Matcher;
 use super::response::ResponsePlan;
+use super::{delivery, listeners, throttle};
 
-/// Every route that can be compiled; problems for the others. `exposed`: some listener is not loopback.
+/// Every route that can be compiled; problems for the others.
 pub(super) fn compile(
     config: &Config,
     dialect: Dialect,
     stage_variables: &IndexMap<String, String>,
-    exposed: bool,
+    listeners: &[ListenerBlueprint],
     problems: &mut Problems,
 ) -> Vec<RouteBlueprint> {
     let root = ConfigPath::root();
@@ -40,10 +39,19 @@ pub(super) fn compile(
             )
             .help("write one, such as `POST /orders: { integration: … }`");
     }
-    let default_throttle = config
-        .throttle
-        .as_ref()
-        .and_then(|throttle| bucket(throttle, &root.key("throttle"), problems));
+    let anywhere = mapping::Scope {
+        side: mapping::Side::Request,
+        path_variables: &[],
+        stage_variables,
+        integration_fields: None,
+    };
+    let throttles = throttle::Defaults::compile(
+        config.throttle.as_ref(),
+        config.rate_limit_headers,
+        &root.key("throttle"),
+        &anywhere,
+        problems,
+    );
     let authorizers = authorizers(config, problems);
     let policy = config.policy.as_ref().and_then(|policy| {
         let at = root.key("policy");
@@ -64,8 +72,8 @@ pub(super) fn compile(
         config,
         dialect,
         stage_variables,
-        exposed,
-        default_throttle,
+        listeners,
+        throttles,
         authorizers,
         policy,
         queues,
@@ -75,7 +83,7 @@ pub(super) fn compile(
         .iter()
         .filter_map(|(key, route)| compiler.route(key, route, &at.key(key.to_string()), problems))
         .collect();
-    conflicts(config, &at, problems);
+    conflicts(config, listeners, &at, problems);
     routes
 }
 
@@ -107,8 +115,8 @@ struct Compiler<'c> {
     config: &'c Config,
     dialect: Dialect,
     stage_variables: &'c IndexMap<String, String>,
-    exposed: bool,
-    default_throttle: Option<BucketSpec>,
+    listeners: &'c [ListenerBlueprint],
+    throttles: throttle::Defaults,
     authorizers: HashMap<String, authn::Spec>,
     policy: Option<Arc<Document>>,
     queues: IndexMap<QueueName, QueueFacts>,
@@ -160,18 +168,36 @@ impl Compiler<'_> {
             &response_scope,
             problems,
         );
-        let authorizers = self.route_authorizers(route, at, problems);
+        let on = listeners::of_route(route, self.listeners, at, problems);
+        let reached: Vec<&ListenerBlueprint> = self
+            .listeners
+            .iter()
+            .filter(|listener| on.as_ref().is_none_or(|on| on.contains(&listener.name)))
+            .collect();
+        let access = listeners::access(route.allow.as_ref(), route.deny.as_ref(), at, problems);
+        let authorizers = self.route_authorizers(route, &reached, at, problems);
         scopes(&route.scopes, &authorizers, &at.key("scopes"), problems);
         let own = route.policy.as_ref().and_then(|policy| {
             let name = format!("the policy of {key}");
             policy.compile(&name, Side::Resource, &at.key("policy"), problems)
         });
         let policies = self.policy.iter().cloned().chain(own).collect();
-        let throttle = match &route.throttle {
-            None => self.default_throttle,
-            Some(None) => None,
-            Some(Some(own)) => bucket(own, &at.key("throttle"), problems),
-        };
+        let proven = !authorizers.is_empty();
+        let throttles = throttle::route(
+            route.throttle.as_ref(),
+            &self.throttles,
+            proven,
+            &at.key("throttle"),
+            &request,
+            problems,
+        );
+        let concurrency = throttle::concurrency(
+            route.concurrency.as_ref(),
+            proven,
+            &at.key("concurrency"),
+            &request,
+            problems,
+        );
         let limits = self.limits(route, at, problems);
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
@@ -186,10 +212,13 @@ impl Compiler<'_> {
         );
         (problems.errors() == before).then(|| RouteBlueprint {
             key: key.clone(),
+            listeners: on,
+            access,
             authorizers,
             scopes: route.scopes.clone(),
             policies,
-            throttle,
+            throttles,
+            concurrency,
             limits,
             integration,
             copies,
@@ -202,11 +231,12 @@ impl Compiler<'_> {
     fn route_authorizers(
         &self,
         route: &Route,
+        reached: &[&ListenerBlueprint],
         at: &ConfigPath,
         problems: &mut Problems,
     ) -> Vec<(String, authn::Spec)> {
         let Some(names) = &route.authorizer else {
-            if self.exposed {
+            if reached.iter().any(|listener| !listener.is_local()) {
                 problems
                     .warning(at, "anyone who reaches the listener may call this route: it has no `authorizer`")
                     .help("name one, or write `authorizer: none` if that is meant");
@@ -236,6 +266,9 @@ impl Compiler<'_> {
                         && self.config.api_key_files.is_empty()
                     {
                         problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`, or name files of them in `api_key_files`");
+                    }
+                    if matches!(spec, authn::Spec::Mtls(_)) {
+                        check_certificates_are_asked_for(name, reached, &at, problems);
                     }
                     specs.push((name.clone(), spec));
                 }
@@ -326,21 +359,77 @@ fn scopes(
     }
 }
 
-/// Routes that serve the very same requests, and routes that no request can reach.
-fn conflicts(config: &Config, at: &ConfigPath, problems: &mut Problems) {
-    let mut matcher: Matcher<&RouteKey> = Matcher::default();
-    for key in config.routes.keys() {
-        if let Err(taken) = matcher.insert(key, key) {
+/// An `mtls` authorizer needs certificates to look at, wherever its route can be reached.
+fn check_certificates_are_asked_for(
+    name: &str,
+    reached: &[&ListenerBlueprint],
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    for listener in reached {
+        let asks = listener
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.clients.is_some());
+        if !asks {
+            let listener = &listener.name;
             problems
                 .error(
-                    &at.key(key.to_string()),
-                    format!("the route `{taken}` serves the very same requests"),
+                    at,
+                    format!("`{name}` asks for a client certificate, and the listener `{listener}` asks no client for one, so every request there would be refused"),
                 )
-                .help("remove one; the names of variables make no difference");
+                .help(format!("write `client_ca` under the listener's `tls`, or name other listeners in the route's `listeners` than `{listener}`"));
         }
     }
-    for key in config.routes.keys() {
-        if let Some(reason) = unreachable(key, config) {
+}
+
+/// Routes that serve the very same requests, and routes that no request can reach: on one listener, for on another they
+/// are not there.
+fn conflicts(
+    config: &Config,
+    listeners: &[ListenerBlueprint],
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    let mut clashing: Vec<(&RouteKey, &RouteKey)> = Vec::new();
+    let mut reasons: IndexMap<&RouteKey, Option<String>> = IndexMap::new();
+    for listener in listeners {
+        let is_on = |route: &Route| {
+            let named = |names: &Vec<String>| names.iter().any(|name| **name == *listener.name);
+            route.listeners.as_ref().is_none_or(named)
+        };
+        let keys: Vec<&RouteKey> = config
+            .routes
+            .iter()
+            .filter(|(_, route)| is_on(route))
+            .map(|(key, _)| key)
+            .collect();
+        let mut matcher: Matcher<&RouteKey> = Matcher::default();
+        for key in &keys {
+            if let Err(taken) = matcher.insert(key, key)
+                && !clashing.contains(&(key, taken))
+            {
+                clashing.push((key, taken));
+            }
+            let reason = unreachable(key, &keys);
+            match reasons.entry(key) {
+                Entry::Vacant(entry) => drop(entry.insert(reason)),
+                // a route that is reached on one listener is reached
+                Entry::Occupied(mut entry) if reason.is_none() => drop(entry.insert(None)),
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+    for (key, taken) in clashing {
+        problems
+            .error(
+                &at.key(key.to_string()),
+                format!("the route `{taken}` serves the very same requests"),
+            )
+            .help("remove one; the names of variables make no difference");
+    }
+    for (key, reason) in reasons {
+        if let Some(reason) = reason {
             problems.warning(
                 &at.key(key.to_string()),
                 format!("no request reaches this route: {reason}"),
@@ -349,13 +438,13 @@ fn conflicts(config: &Config, at: &ConfigPath, problems: &mut Problems) {
     }
 }
 
-/// Why no request can reach a route, if none can.
-fn unreachable(key: &RouteKey, config: &Config) -> Option<String> {
+/// Why no request can reach a route, if none can. `keys`: all routes of the listener.
+fn unreachable(key: &RouteKey, keys: &[&RouteKey]) -> Option<String> {
     let methods_on = |path: &PathKey| -> Vec<&MethodKey> {
         let same = |other: &RouteKey| matches!(other, RouteKey::Path { path: other, .. } if shape(other) == shape(path));
-        let methods = config
-            .routes
-            .keys()
+        let methods = keys
+            .iter()
+            .copied()
             .filter(|other| same(other))
             .map(|other| match other {
                 RouteKey::Path { method, .. } => method,

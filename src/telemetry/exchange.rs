@@ -349,10 +349,13 @@ impl Facts {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.mark);
         self.mark = now;
-        // A phase ends once, and what refused in it has the say: of two throttles the second may refuse.
-        let note = self.phases[phase.index()].get_or_insert(PhaseNote { status, took });
-        if status >= 400 {
-            note.status = note.status.max(status);
+        // A phase that comes in several parts has taken the time of all; what refused in it has the say.
+        match &mut self.phases[phase.index()] {
+            Some(note) => {
+                note.took += took;
+                note.status = note.status.max(status);
+            }
+            none => *none = Some(PhaseNote { status, took }),
         }
     }
 

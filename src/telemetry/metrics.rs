@@ -16,6 +16,7 @@ use super::forwarding::Forwarding;
 use super::renewal::Renewal;
 use super::tokens::Tokens;
 use super::webhooks::Webhooks;
+use super::throttling::Throttling;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -122,6 +123,19 @@ pub struct ByListener {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByReason {
+    pub listener: Name,
+    pub reason: &'static str,
+}
+
+/// Labels of what a listener reads from a file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByFile {
+    pub listener: Name,
+    pub file: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByQueue {
     pub queue: Name,
 }
@@ -196,6 +210,7 @@ pub struct Metrics {
     pub renewal: Renewal,
     pub tokens: Tokens,
     pub webhooks: Webhooks,
+    pub throttling: Throttling,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -237,6 +252,7 @@ impl Default for Metrics {
             renewal: Renewal::default(),
             tokens: Tokens::default(),
             webhooks: Webhooks::default(),
+            throttling: Throttling::default(),
         }
     }
 }
@@ -368,6 +384,7 @@ impl Metrics {
         self.renewal.register(registry);
         self.tokens.register(registry);
         self.webhooks.register(registry);
+        self.throttling.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod renewal;
 pub mod tokens;
 mod webhooks;
+pub mod throttling;
 
 use std::sync::Arc;
 

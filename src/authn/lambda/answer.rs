@@ -114,7 +114,10 @@ fn values(context: Option<&Value>) -> Result<IndexMap<String, String>, String> {
     let mut values = IndexMap::new();
     for (name, value) in map {
         if RESERVED.contains(&name.as_str()) {
-            tracing::debug!(name, "A reserved name in an authorizer's context is left out");
+            tracing::debug!(
+                name,
+                "A reserved name in an authorizer's context is left out"
+            );
             continue;
         }
         let text = match value {

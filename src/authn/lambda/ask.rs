@@ -70,9 +70,7 @@ impl Asker {
         let event = Bytes::from(event.to_string());
         let body = match &self.spec.service {
             Service::Url(uri) => self.post(uri, event).await,
-            Service::Function { name, region } => {
-                self.invoke(name, region.as_deref(), event).await
-            }
+            Service::Function { name, region } => self.invoke(name, region.as_deref(), event).await,
         };
         body.and_then(|body| read(&self.spec, &body))
             .map_err(|unusable| self.refusal(unusable))
@@ -146,7 +144,12 @@ impl Asker {
         );
         let answer = tokio::time::timeout_at(deadline, Box::pin(called))
             .await
-            .map_err(|_| broken(format!("no answer within {} ms", self.spec.timeout.as_millis())))?
+            .map_err(|_| {
+                broken(format!(
+                    "no answer within {} ms",
+                    self.spec.timeout.as_millis()
+                ))
+            })?
             .map_err(|error| broken(error.to_string()))?;
         let failed = answer.headers().contains_key("x-amz-function-error");
         let body = answer.into_body();

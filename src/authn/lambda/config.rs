@@ -263,8 +263,14 @@ impl Config {
                 problems.error(&at, format!("{name:?} is not a header name"));
                 continue;
             };
-            if ["content-length", "content-type", "host", "transfer-encoding", "connection"]
-                .contains(&header.as_str())
+            if [
+                "content-length",
+                "content-type",
+                "host",
+                "transfer-encoding",
+                "connection",
+            ]
+            .contains(&header.as_str())
             {
                 problems.error(&at, "is set by the gateway itself");
             }
@@ -296,7 +302,10 @@ fn url_of(url: &str, at: &ConfigPath, problems: &mut Problems) -> Option<Service
     let is_near = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     if uri.scheme_str() == Some("http") && !is_near {
         problems
-            .warning(at, "plain HTTP to another machine: credentials are sent unencrypted")
+            .warning(
+                at,
+                "plain HTTP to another machine: credentials are sent unencrypted",
+            )
             .help("write https:// where the service offers it");
     }
     Some(Service::Url(uri))
@@ -310,12 +319,20 @@ fn function_of(function: &str, at: &ConfigPath, problems: &mut Problems) -> Opti
     };
     let parts: Vec<&str> = function.split(':').collect();
     let region = match parts.as_slice() {
-        ["arn", _, "lambda", region, account, "function", name, rest @ ..]
-            if crate::aws::is_region(region)
-                && account.len() == 12
-                && is_name(name)
-                && rest.len() <= 1
-                && rest.iter().all(|qualifier| is_name(qualifier)) =>
+        [
+            "arn",
+            _,
+            "lambda",
+            region,
+            account,
+            "function",
+            name,
+            rest @ ..,
+        ] if crate::aws::is_region(region)
+            && account.len() == 12
+            && is_name(name)
+            && rest.len() <= 1
+            && rest.iter().all(|qualifier| is_name(qualifier)) =>
         {
             Some(Some((*region).to_owned()))
         }

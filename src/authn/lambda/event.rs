@@ -92,7 +92,7 @@ fn context_2(presented: &Presented<'_>) -> Value {
             "method": call.method.as_str(),
             "path": decoded(call.raw_path()),
             "protocol": call.protocol(),
-            "sourceIp": call.peer.source_ip().to_string(),
+            "sourceIp": call.source_ip().to_string(),
             "userAgent": call.header(&USER_AGENT).unwrap_or_default(),
         },
         "requestId": call.id.to_string(),
@@ -135,7 +135,7 @@ fn version_1(spec: &Spec, presented: &Presented<'_>, values: &[String]) -> Value
             "requestId": call.id.to_string(),
             "identity": {
                 "apiKey": call.headers.get("x-api-key").and_then(|key| key.to_str().ok()),
-                "sourceIp": call.peer.source_ip().to_string(),
+                "sourceIp": call.source_ip().to_string(),
                 "clientCert": null,
             },
             "resourcePath": resource,

@@ -2,13 +2,13 @@
 //! failures are not (reference, 5.4). Credentials are not kept, only a digest of them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use quick_cache::sync::Cache;
-use tokio::time::Instant;
 
 use super::super::AuthnError;
 use super::answer::Said;
@@ -39,6 +39,8 @@ type Question = BoxFuture<'static, Answer>;
 pub(super) struct Answers {
     ttl: Duration,
     kept: Arc<Cache<Key, (Instant, Arc<Said>)>>,
+    /// How often everything was forgotten: an answer to a question from before is not kept.
+    flushes: Arc<AtomicU64>,
     asked: Mutex<HashMap<Key, Shared<Question>>>,
 }
 
@@ -47,14 +49,16 @@ impl Answers {
         Answers {
             ttl,
             kept: Arc::new(Cache::new(max)),
+            flushes: Arc::default(),
             asked: Mutex::default(),
         }
     }
 
-    /// The answer for a key: the one that is kept, else the one of the question that is under way, else a new one's.
-    pub async fn get(&self, key: Key, ask: impl FnOnce() -> Question) -> Answer {
+    /// The answer for a key: the one that is kept, else the one of the question that is under way, else a new one's. `now`:
+    /// from when on a new one counts.
+    pub async fn get(&self, key: Key, now: Instant, ask: impl FnOnce() -> Question) -> Answer {
         if let Some((until, said)) = self.kept.get(&key)
-            && Instant::now() < until
+            && now < until
         {
             return Ok(said);
         }
@@ -62,7 +66,7 @@ impl Answers {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let question = asked
                 .entry(key)
-                .or_insert_with(|| self.keeping(key, ask()).shared());
+                .or_insert_with(|| self.keeping(key, now, ask()).shared());
             Waiting {
                 answers: self,
                 key,
@@ -72,12 +76,16 @@ impl Answers {
         waiting.question.clone().await
     }
 
-    fn keeping(&self, key: Key, question: Question) -> Question {
+    fn keeping(&self, key: Key, now: Instant, question: Question) -> Question {
         let kept = self.kept.clone();
-        let ttl = self.ttl;
+        let flushes = self.flushes.clone();
+        let before = flushes.load(Ordering::SeqCst);
+        let until = now + self.ttl;
         async move {
             let said = question.await?;
-            kept.insert(key, (Instant::now() + ttl, said.clone()));
+            if flushes.load(Ordering::SeqCst) == before {
+                kept.insert(key, (until, said.clone()));
+            }
             Ok(said)
         }
         .boxed()
@@ -85,11 +93,13 @@ impl Answers {
 
     /// Forgets every answer. How many there were.
     pub fn flush(&self) -> usize {
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         let count = self.kept.len();
         self.kept.clear();
-        // An answer to a question from before the flush is not kept under this map's eyes: it is asked anew.
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.clear();
         count
     }
 }
@@ -121,7 +131,7 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use indexmap::IndexMap;
     use tokio::sync::Notify;
@@ -145,13 +155,14 @@ mod tests {
 
     #[test]
     fn values_do_not_run_together() {
-        let of = |values: &[&str]| Key::of(&values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>());
+        let of =
+            |values: &[&str]| Key::of(&values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>());
         assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
         assert_ne!(of(&["a"]), of(&["a", ""]));
         assert_eq!(of(&["a", "b"]), of(&["a", "b"]));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_answer_is_kept_for_its_time_and_a_refusal_too() {
         let answers = Answers::new(10, Duration::from_secs(60));
         let calls = Arc::new(AtomicUsize::new(0));
@@ -165,16 +176,17 @@ mod tests {
                 .boxed()
             }
         };
+        let now = Instant::now();
         for _ in 0..3 {
-            answers.get(key("a"), ask(false)).await.unwrap();
+            answers.get(key("a"), now, ask(false)).await.unwrap();
         }
-        answers.get(key("b"), ask(true)).await.unwrap();
+        answers.get(key("b"), now, ask(true)).await.unwrap();
         assert_eq!(calls.load(Ordering::SeqCst), 2);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        answers.get(key("a"), ask(false)).await.unwrap();
+        let later = now + Duration::from_secs(60);
+        answers.get(key("a"), later, ask(false)).await.unwrap();
         assert_eq!(calls.load(Ordering::SeqCst), 3);
         assert_eq!(answers.flush(), 2);
-        answers.get(key("a"), ask(true)).await.unwrap();
+        answers.get(key("a"), later, ask(true)).await.unwrap();
         assert_eq!(calls.load(Ordering::SeqCst), 4);
     }
 
@@ -197,10 +209,16 @@ mod tests {
         let waiting: Vec<_> = (0..5)
             .map(|_| {
                 let (answers, ask) = (answers.clone(), ask());
-                tokio::spawn(async move { answers.get(key("a"), ask).await })
+                tokio::spawn(async move { answers.get(key("a"), Instant::now(), ask).await })
             })
             .collect();
-        while answers.asked.lock().unwrap().get(&key("a")).is_none_or(|question| question.strong_count() != Some(11)) {
+        while answers
+            .asked
+            .lock()
+            .unwrap()
+            .get(&key("a"))
+            .is_none_or(|question| question.strong_count() != Some(11))
+        {
             tokio::task::yield_now().await;
         }
         gate.notify_one();
@@ -209,7 +227,12 @@ mod tests {
         }
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         assert!(answers.asked.lock().unwrap().is_empty());
-        assert!(answers.get(key("a"), || async { said(true) }.boxed()).await.is_ok());
+        assert!(
+            answers
+                .get(key("a"), Instant::now(), || async { said(true) }.boxed())
+                .await
+                .is_ok()
+        );
     }
 
     #[tokio::test]
@@ -219,7 +242,7 @@ mod tests {
             let answers = answers.clone();
             tokio::spawn(async move {
                 answers
-                    .get(key("a"), || std::future::pending().boxed())
+                    .get(key("a"), Instant::now(), || std::future::pending().boxed())
                     .await
             })
         };

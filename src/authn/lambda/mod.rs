@@ -117,7 +117,7 @@ impl LambdaAuthenticator {
         };
         let said = match &self.answers {
             None => ask().await,
-            Some(answers) => answers.get(Key::of(&values), ask).await,
+            Some(answers) => answers.get(Key::of(&values), began, ask).await,
         }?;
         apply(&said, began.elapsed(), caller)
     }
@@ -170,9 +170,7 @@ fn apply(said: &Said, latency: Duration, caller: &mut Caller) -> Result<(), Auth
     };
     let identity = &mut caller.identity;
     if let Some(principal) = &said.principal {
-        identity
-            .principal
-            .get_or_insert_with(|| principal.clone());
+        identity.principal.get_or_insert_with(|| principal.clone());
     }
     for (name, value) in &said.values {
         identity.add_value(name, value.clone());

@@ -71,16 +71,20 @@ impl FromStr for Source {
         }
         if let Some(name) = after("$context.") {
             let known = FACTS.iter().find(|(known, _)| *known == name);
-            return known.map(|(_, fact)| Source::Context(*fact)).ok_or_else(|| {
-                let names = FACTS.iter().map(|(known, _)| *known);
-                match nearest(name, names.clone()) {
-                    Some(near) => format!("{text:?} cannot identify a caller; did you mean `$context.{near}`?"),
-                    None => format!(
-                        "{text:?} cannot identify a caller; of $context there are {}",
-                        names.collect::<Vec<_>>().join(", ")
-                    ),
-                }
-            });
+            return known
+                .map(|(_, fact)| Source::Context(*fact))
+                .ok_or_else(|| {
+                    let names = FACTS.iter().map(|(known, _)| *known);
+                    match nearest(name, names.clone()) {
+                        Some(near) => format!(
+                            "{text:?} cannot identify a caller; did you mean `$context.{near}`?"
+                        ),
+                        None => format!(
+                            "{text:?} cannot identify a caller; of $context there are {}",
+                            names.collect::<Vec<_>>().join(", ")
+                        ),
+                    }
+                });
         }
         Err(format!(
             "{text:?} is not an identity source; write $request.header.NAME, $request.querystring.NAME, $context.NAME or $stageVariables.NAME"
@@ -129,7 +133,7 @@ impl Source {
                 Fact::Protocol => call.protocol().to_owned(),
                 Fact::RequestId => call.id.to_string(),
                 Fact::RouteKey => presented.route_key.to_owned(),
-                Fact::SourceIp => call.peer.source_ip().to_string(),
+                Fact::SourceIp => call.source_ip().to_string(),
                 Fact::Stage => presented.stage.to_owned(),
                 Fact::UserAgent => call.header(&USER_AGENT)?.into_owned(),
             },

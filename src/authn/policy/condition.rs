@@ -34,7 +34,10 @@ enum Set {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
-    Text { fold: bool, patterns: Vec<Pattern> },
+    Text {
+        fold: bool,
+        patterns: Vec<Pattern>,
+    },
     /// Each of the six parts by itself.
     Arn(Vec<[Pattern; 6]>),
     Number(Compare, Vec<f64>),
@@ -70,9 +73,18 @@ enum Operator {
 const OPERATORS: [(&str, Operator, bool); 28] = {
     use Compare::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual};
     use Operator::{Address, Arn, Bool, Null, Number, Text, Time};
-    const EXACT: Operator = Text { fold: false, wild: false };
-    const FOLDED: Operator = Text { fold: true, wild: false };
-    const LIKE: Operator = Text { fold: false, wild: true };
+    const EXACT: Operator = Text {
+        fold: false,
+        wild: false,
+    };
+    const FOLDED: Operator = Text {
+        fold: true,
+        wild: false,
+    };
+    const LIKE: Operator = Text {
+        fold: false,
+        wild: true,
+    };
     [
         ("StringEquals", EXACT, false),
         ("StringNotEquals", EXACT, true),
@@ -124,7 +136,9 @@ impl Named {
             Some((other, _)) => {
                 return Err(match nearest(other, ["ForAllValues", "ForAnyValue"]) {
                     Some(near) => format!("`{other}:` is no qualifier; did you mean `{near}:`?"),
-                    None => format!("`{other}:` is no qualifier; there are `ForAllValues:` and `ForAnyValue:`"),
+                    None => format!(
+                        "`{other}:` is no qualifier; there are `ForAllValues:` and `ForAnyValue:`"
+                    ),
                 });
             }
             None => (None, written),
@@ -135,10 +149,12 @@ impl Named {
         };
         let found = OPERATORS.iter().find(|(known, ..)| *known == name);
         let Some((_, operator, negated)) = found else {
-            return Err(match nearest(name, OPERATORS.iter().map(|(known, ..)| *known)) {
-                Some(near) => format!("`{name}` is not an operator; did you mean `{near}`?"),
-                None => format!("`{name}` is not an operator that is known here"),
-            });
+            return Err(
+                match nearest(name, OPERATORS.iter().map(|(known, ..)| *known)) {
+                    Some(near) => format!("`{name}` is not an operator; did you mean `{near}`?"),
+                    None => format!("`{name}` is not an operator that is known here"),
+                },
+            );
         };
         if *operator == Operator::Null && (if_exists || set.is_some()) {
             return Err("`Null` itself asks whether the key exists; write it plain".to_owned());
@@ -166,15 +182,22 @@ impl Named {
             Operator::Address => sort == Sort::Address,
         };
         if !fits {
-            return Err(format!("this operator cannot be asked of a value that is {}", sort.name()));
+            return Err(format!(
+                "this operator cannot be asked of a value that is {}",
+                sort.name()
+            ));
         }
         let test = match self.operator {
             Operator::Text { fold, wild } => Test::Text {
                 fold,
-                patterns: every(values, |value| Pattern::parse(value, Reading { wild, variables }))?,
+                patterns: every(values, |value| {
+                    Pattern::parse(value, Reading { wild, variables })
+                })?,
             },
             Operator::Arn => Test::Arn(every(values, |value| arn(value, variables))?),
-            Operator::Number(compare) => Test::Number(compare, every(values, |value| number(value))?),
+            Operator::Number(compare) => {
+                Test::Number(compare, every(values, |value| number(value))?)
+            }
             Operator::Time(compare) => Test::Time(compare, every(values, |value| moment(value))?),
             Operator::Bool => Test::Bool(every(values, |value| boolean(value))?),
             Operator::Address => Test::Address(every(values, |value| network(value))?),
@@ -259,10 +282,9 @@ fn boolean(text: &str) -> Result<bool, String> {
 fn network(text: &str) -> Result<IpNet, String> {
     let net = match text.parse::<IpNet>() {
         Ok(net) => net,
-        Err(_) => text
-            .parse::<IpAddr>()
-            .map(IpNet::from)
-            .map_err(|_| format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"))?,
+        Err(_) => text.parse::<IpAddr>().map(IpNet::from).map_err(|_| {
+            format!("{text:?} is neither an address nor a network such as 10.0.0.0/8")
+        })?,
     };
     Ok(net)
 }
@@ -300,9 +322,8 @@ impl Condition {
                 let mut orders = numbers.iter().filter_map(|other| value.partial_cmp(other));
                 orders.any(|order| compare.holds(order))
             }),
-            Test::Time(compare, times) => moment(value).is_ok_and(|value| {
-                times.iter().any(|other| compare.holds(value.cmp(other)))
-            }),
+            Test::Time(compare, times) => moment(value)
+                .is_ok_and(|value| times.iter().any(|other| compare.holds(value.cmp(other)))),
             Test::Bool(wanted) => boolean(value).is_ok_and(|value| wanted.contains(&value)),
             Test::Address(networks) => value.parse::<IpAddr>().is_ok_and(|address| {
                 let address = address.to_canonical();

@@ -63,10 +63,19 @@ const NAMES: [(&str, Key); 23] = [
     ("aws:SourceAccount", Key::Vacant("aws:SourceAccount")),
     ("aws:SourceVpc", Key::Vacant("aws:SourceVpc")),
     ("aws:PrincipalOrgID", Key::Vacant("aws:PrincipalOrgID")),
-    ("aws:PrincipalOrgPaths", Key::Vacant("aws:PrincipalOrgPaths")),
+    (
+        "aws:PrincipalOrgPaths",
+        Key::Vacant("aws:PrincipalOrgPaths"),
+    ),
     ("aws:TokenIssueTime", Key::Vacant("aws:TokenIssueTime")),
-    ("aws:MultiFactorAuthPresent", Key::Vacant("aws:MultiFactorAuthPresent")),
-    ("aws:MultiFactorAuthAge", Key::Vacant("aws:MultiFactorAuthAge")),
+    (
+        "aws:MultiFactorAuthPresent",
+        Key::Vacant("aws:MultiFactorAuthPresent"),
+    ),
+    (
+        "aws:MultiFactorAuthAge",
+        Key::Vacant("aws:MultiFactorAuthAge"),
+    ),
     ("aws:ViaAWSService", Key::Vacant("aws:ViaAWSService")),
     ("aws:RequestedRegion", Key::Vacant("aws:RequestedRegion")),
 ];

@@ -214,7 +214,10 @@ impl Statement {
                 })
             })
             && self.resources.iter().any(|resource| resource.is(asked)) != self.all_but
-            && self.conditions.iter().all(|condition| condition.holds(facts))
+            && self
+                .conditions
+                .iter()
+                .all(|condition| condition.holds(facts))
     }
 }
 

@@ -86,7 +86,10 @@ impl Reader<'_> {
     fn document(&mut self, value: &Value) -> Vec<Statement> {
         let root = ConfigPath::root();
         let Value::Object(map) = value else {
-            self.error(&root, "a policy is a mapping with `Version` and `Statement`");
+            self.error(
+                &root,
+                "a policy is a mapping with `Version` and `Statement`",
+            );
             return Vec::new();
         };
         self.keys(map, &DOCUMENT, &root);
@@ -97,8 +100,8 @@ impl Reader<'_> {
             }
             None if version.is_null() => {}
             _ => {
-                self.error(&root.key("Version"), "is not a version of policies").help =
-                    Some("write \"2012-10-17\"".to_owned());
+                self.error(&root.key("Version"), "is not a version of policies")
+                    .help = Some("write \"2012-10-17\"".to_owned());
             }
         }
         let at = root.key("Statement");
@@ -130,7 +133,8 @@ impl Reader<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("allowed: {}", known.join(", ")),
             };
-            self.error(&at.key(key), format!("unknown key `{key}`")).help = Some(help);
+            self.error(&at.key(key), format!("unknown key `{key}`"))
+                .help = Some(help);
         }
     }
 
@@ -141,7 +145,11 @@ impl Reader<'_> {
         };
         let before = self.faults.iter().filter(|fault| fault.is_error).count();
         if map.contains_key("NotPrincipal") {
-            self.error(&at.key("NotPrincipal"), "is not supported: it lets in everybody who is not named").help =
+            self.error(
+                &at.key("NotPrincipal"),
+                "is not supported: it lets in everybody who is not named",
+            )
+            .help =
                 Some("name those who may with `Principal`, or deny with a condition".to_owned());
         } else {
             self.keys(map, &STATEMENT, at);
@@ -159,9 +167,10 @@ impl Reader<'_> {
             Some("Deny") => Effect::Deny,
             Some(other) => {
                 let help = nearest(other, ["Allow", "Deny"]);
-                self.error(&at.key("Effect"), format!("{other:?} is not an effect")).help = Some(
-                    help.map_or("write Allow or Deny".to_owned(), |near| format!("did you mean `{near}`?")),
-                );
+                self.error(&at.key("Effect"), format!("{other:?} is not an effect"))
+                    .help = Some(help.map_or("write Allow or Deny".to_owned(), |near| {
+                    format!("did you mean `{near}`?")
+                }));
                 Effect::Deny
             }
             None => {
@@ -198,13 +207,19 @@ impl Reader<'_> {
         let is_resource = self.side == Side::Resource;
         let value = match value {
             None if is_resource => {
-                self.error(&at, "is missing: a resource policy says whom each statement is about").help =
-                    Some("write `\"Principal\": \"*\"` for everyone".to_owned());
+                self.error(
+                    &at,
+                    "is missing: a resource policy says whom each statement is about",
+                )
+                .help = Some("write `\"Principal\": \"*\"` for everyone".to_owned());
                 return None;
             }
             None => return None,
             Some(_) if !is_resource => {
-                self.error(&at, "has no place here: the policy is about the caller who has it");
+                self.error(
+                    &at,
+                    "has no place here: the policy is about the caller who has it",
+                );
                 return None;
             }
             Some(value) => value,
@@ -216,8 +231,11 @@ impl Reader<'_> {
                 for (kind, names) in kinds {
                     let at = at.key(kind);
                     if kind != "AWS" {
-                        self.error(&at, format!("`{kind}` is no kind of principal that calls a gateway")).help =
-                            Some("write `{ \"AWS\": … }` or \"*\"".to_owned());
+                        self.error(
+                            &at,
+                            format!("`{kind}` is no kind of principal that calls a gateway"),
+                        )
+                        .help = Some("write `{ \"AWS\": … }` or \"*\"".to_owned());
                         continue;
                     }
                     for (at, name) in self.texts(Some(names), &at) {
@@ -246,7 +264,9 @@ impl Reader<'_> {
             ["arn", _, "iam", "", account, "root"] if is_account(account) => {
                 Some(Whom::Account((*account).to_owned()))
             }
-            ["arn", _, "iam" | "sts", "", account, _] if is_account(account) && !name.contains(['*', '?']) => {
+            ["arn", _, "iam" | "sts", "", account, _]
+                if is_account(account) && !name.contains(['*', '?']) =>
+            {
                 Some(Whom::Arn(name.to_owned()))
             }
             _ => {
@@ -284,14 +304,21 @@ impl Reader<'_> {
             }
             let service = action.split(':').next().unwrap_or_default();
             let near = nearest(&action, ACTIONS);
-            if near.is_some() || service.eq_ignore_ascii_case("execute-api") || !action.contains(':') {
+            if near.is_some()
+                || service.eq_ignore_ascii_case("execute-api")
+                || !action.contains(':')
+            {
                 let help = near.map_or_else(
                     || format!("allowed: {}, with wildcards", ACTIONS.join(", ")),
                     |near| format!("did you mean `{near}`?"),
                 );
-                self.error(&at, format!("{action:?} is not an action of an API")).help = Some(help);
+                self.error(&at, format!("{action:?} is not an action of an API"))
+                    .help = Some(help);
             } else if !negated {
-                self.warning(&at, format!("{action:?} is another service's: it means nothing here"));
+                self.warning(
+                    &at,
+                    format!("{action:?} is another service's: it means nothing here"),
+                );
             }
         }
         (here || negated).then_some(invokes != negated)
@@ -320,7 +347,12 @@ impl Reader<'_> {
     }
 
     /// `is_ours`: else the resources are another service's, which nothing is asked about here.
-    fn resources(&mut self, map: &Map<String, Value>, at: &ConfigPath, is_ours: bool) -> (Vec<Resource>, bool) {
+    fn resources(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &ConfigPath,
+        is_ours: bool,
+    ) -> (Vec<Resource>, bool) {
         let Some((key, value, all_but)) = self.either(map, "Resource", "NotResource", at) else {
             return (Vec::new(), false);
         };
@@ -383,7 +415,10 @@ impl Reader<'_> {
                 let facts = super::Facts::nothing();
                 if ours.is_some_and(|ours| !region.takes(ours, false, &facts)) {
                     let ours = ours.unwrap_or_default();
-                    self.warning(at, format!("{text:?} is of another region than {ours}: it means nothing here"));
+                    self.warning(
+                        at,
+                        format!("{text:?} is of another region than {ours}: it means nothing here"),
+                    );
                     return Ok(Resource::Elsewhere);
                 }
                 Pattern::parse(rest, reading).map(Resource::Full)
@@ -454,7 +489,11 @@ impl Reader<'_> {
                 self.error(at, "the list is empty");
                 return Vec::new();
             }
-            Value::Array(list) => list.iter().enumerate().map(|(index, item)| (at.index(index), item)).collect(),
+            Value::Array(list) => list
+                .iter()
+                .enumerate()
+                .map(|(index, item)| (at.index(index), item))
+                .collect(),
             one => vec![(at.clone(), one)],
         };
         let mut texts = Vec::new();

@@ -61,7 +61,12 @@ impl Pattern {
     /// Whether the pattern takes the text; `fold`: whatever the case. One with a variable that has no value takes none.
     pub fn takes(&self, text: &str, fold: bool, facts: &Facts<'_>) -> bool {
         let text: Vec<char> = folded(text, fold);
-        if !fold && !self.0.iter().any(|token| matches!(token, Token::Variable(_))) {
+        if !fold
+            && !self
+                .0
+                .iter()
+                .any(|token| matches!(token, Token::Variable(_)))
+        {
             return glob(&self.0, &text);
         }
         let mut tokens = Vec::with_capacity(self.0.len());

@@ -52,7 +52,10 @@ impl Written {
             let (path, message) = if self.is_text && !fault.path.0.is_empty() {
                 (at.clone(), format!("{}: {}", fault.path, fault.message))
             } else {
-                (ConfigPath([&at.0[..], &fault.path.0[..]].concat()), fault.message)
+                (
+                    ConfigPath([&at.0[..], &fault.path.0[..]].concat()),
+                    fault.message,
+                )
             };
             let problem = if fault.is_error {
                 problems.error(&path, message)
@@ -120,7 +123,9 @@ impl<'de> Visitor<'de> for Anything {
         let mut map = Map::new();
         while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
             if map.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("the key `{key}` stands twice")));
+                return Err(de::Error::custom(format_args!(
+                    "the key `{key}` stands twice"
+                )));
             }
             map.insert(key, value);
         }
@@ -138,8 +143,9 @@ impl<'de> Deserialize<'de> for Written {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Strict(value) = Strict::deserialize(deserializer)?;
         match value {
-            Value::String(text) => Written::text(&text)
-                .map_err(|error| de::Error::custom(format_args!("the policy is not JSON: {error}"))),
+            Value::String(text) => Written::text(&text).map_err(|error| {
+                de::Error::custom(format_args!("the policy is not JSON: {error}"))
+            }),
             value => Ok(Written {
                 value,
                 is_text: false,

@@ -175,7 +175,10 @@ impl Config {
             }
             None => {
                 problems
-                    .error(&at.key("region"), "no region is known that signatures could be for")
+                    .error(
+                        &at.key("region"),
+                        "no region is known that signatures could be for",
+                    )
                     .help("write the one that callers sign with, here or as `aws.region`");
                 String::new()
             }
@@ -280,10 +283,7 @@ impl SigV4Authenticator {
                 .into_iter()
                 .map(|signer| (signer.user.access_key_id.clone(), signer))
                 .collect(),
-            replays: spec
-                .replay_cache
-                .0
-                .map(|max| Arc::new(Replays::new(max))),
+            replays: spec.replay_cache.0.map(|max| Arc::new(Replays::new(max))),
             id: Arc::new(()),
         }
     }

@@ -191,7 +191,10 @@ mod tests {
         assert_eq!(query("X-Amz-Signature=s&a=%2f"), "a=%2F");
         assert_eq!(query("a=x+y&b=%2B"), "a=x%20y&b=%2B");
         assert_eq!(query(""), "");
-        assert_eq!(query_as_sent("b=x+y&a&X-Amz-Signature=s&a=%2f"), "a=&a=%2f&b=x+y");
+        assert_eq!(
+            query_as_sent("b=x+y&a&X-Amz-Signature=s&a=%2f"),
+            "a=&a=%2f&b=x+y"
+        );
         assert_eq!(query_as_sent(""), "");
     }
 

@@ -287,7 +287,11 @@ impl Claim {
             constant_time::verify_slices_are_equal(expected.as_bytes(), self.signature.as_bytes())
                 .is_ok()
         });
-        if genuine { Ok(()) } else { Err(Refused::Mismatch) }
+        if genuine {
+            Ok(())
+        } else {
+            Err(Refused::Mismatch)
+        }
     }
 
     fn signing_key(&self) -> hmac::Key {

@@ -147,10 +147,7 @@ mod tests {
     fn nothing_that_is_good_is_forgotten_when_there_is_no_room() {
         let replays = Arc::new(Replays::new(2));
         for signature in ["aa", "ab"] {
-            replays
-                .reserve("AKID", signature, 100, 50)
-                .unwrap()
-                .spend();
+            replays.reserve("AKID", signature, 100, 50).unwrap().spend();
         }
         let third = |now| replays.reserve("AKID", "ac", 200, now).map(drop);
         assert_eq!(third(100), Err(Taken::Full));
