@@ -12,10 +12,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::compact::Compact;
 use super::fetch::{self, Failure, Fetched};
+use super::issuer::{IssuerSpec, KeyPlace};
 use super::key::{Key, KeySet};
 use super::refetch::Refetch;
 use super::refusal::Refusal;
-use super::settings::{IssuerSpec, KeyPlace};
 use crate::outbound::Client;
 use crate::telemetry::tokens::KeyMeters;
 

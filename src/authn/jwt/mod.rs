@@ -5,6 +5,7 @@
 mod claims;
 mod compact;
 mod fetch;
+mod issuer;
 mod json;
 mod key;
 mod keys;
@@ -55,7 +56,7 @@ impl JwtAuthenticator {
         meters: &Tokens,
         before: Option<&JwtAuthenticator>,
     ) -> JwtAuthenticator {
-        let keys = |issuer: &settings::IssuerSpec| {
+        let keys = |issuer: &issuer::IssuerSpec| {
             let kept = before.and_then(|before| before.keys_of(issuer, &spec));
             kept.cloned().unwrap_or_else(|| {
                 let meters = meters.keys(&issuer.issuer);
@@ -71,7 +72,7 @@ impl JwtAuthenticator {
     }
 
     /// The keys of an issuer, if another configuration has them from the same place and as long.
-    fn keys_of(&self, issuer: &settings::IssuerSpec, spec: &Spec) -> Option<&Arc<IssuerKeys>> {
+    fn keys_of(&self, issuer: &issuer::IssuerSpec, spec: &Spec) -> Option<&Arc<IssuerKeys>> {
         let mut known = self.spec.issuers.iter().zip(&self.keys);
         let (_, keys) = known.find(|(known, _)| {
             known.issuer == issuer.issuer
