@@ -4,6 +4,7 @@ mod delivery;
 mod jwt;
 mod keys;
 mod webhooks;
+mod throttles;
 
 use std::fs;
 use std::path::Path;
