@@ -27,7 +27,7 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Whether connections begin with a PROXY header that says who the client of a load balancer is: `off`, `v1`, `v2`
     /// (each connection has to begin with one of that version), or `auto` (a connection may begin with one of either;
-    /// not where strangers can connect). From `trusted_proxies` alone, else from `allow` alone, else from anybody.
+    /// not where strangers can connect). From `trusted_proxies` alone, where they are named, else from anybody.
     /// Default: `off`.
     #[serde(default, deserialize_with = "proxy_protocol")]
     #[schemars(with = "Option<ProxyProtocol>")]

@@ -108,9 +108,11 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
     }
 }
 
+type Routes = Matcher<Arc<Route>>;
+
 /// Each listener with its routes. `routes`: those of the blueprint, in its order.
 fn listeners(blueprint: &Blueprint, routes: &[Arc<Route>]) -> Vec<ListenerPlan> {
-    let mut shared: Vec<(Vec<bool>, Arc<Matcher<Arc<Route>>>)> = Vec::new();
+    let mut shared: Vec<(Vec<bool>, Arc<Routes>)> = Vec::new();
     let mut plans = Vec::new();
     for listener in &blueprint.listeners {
         let reached: Vec<bool> = blueprint
@@ -122,7 +124,7 @@ fn listeners(blueprint: &Blueprint, routes: &[Arc<Route>]) -> Vec<ListenerPlan> 
         let matcher = match known {
             Some((_, matcher)) => matcher.clone(),
             None => {
-                let mut matcher = Matcher::default();
+                let mut matcher = Routes::default();
                 let on = blueprint.routes.iter().zip(routes).zip(&reached);
                 for ((written, live), _) in on.filter(|(_, reached)| **reached) {
                     // Compiling has refused two routes for the same requests, so the first one always stands.
