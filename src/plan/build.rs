@@ -209,6 +209,8 @@ fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u1
     blueprint.usage_plans.iter().map(bucket_of).collect()
 }
 
+type Routes = Matcher<Arc<Route>>;
+
 /// A route that only answers a webhook's questions, with its key; first the place of the route whose deliveries it is
 /// about.
 type Question<'b> = (usize, &'b RouteKey, Arc<Route>);
@@ -219,7 +221,7 @@ fn listeners(
     routes: &[Arc<Route>],
     questions: &[Question<'_>],
 ) -> Vec<ListenerPlan> {
-    let mut shared: Vec<(Vec<bool>, Arc<Matcher<Arc<Route>>>)> = Vec::new();
+    let mut shared: Vec<(Vec<bool>, Arc<Routes>)> = Vec::new();
     let mut plans = Vec::new();
     for listener in &blueprint.listeners {
         let reached: Vec<bool> = blueprint
@@ -231,7 +233,7 @@ fn listeners(
         let matcher = match known {
             Some((_, matcher)) => matcher.clone(),
             None => {
-                let mut matcher = Matcher::default();
+                let mut matcher = Routes::default();
                 let on = blueprint.routes.iter().zip(routes).zip(&reached);
                 for ((written, live), _) in on.filter(|(_, reached)| **reached) {
                     // Compiling has refused two routes for the same requests, so the first one always stands.

@@ -5,6 +5,7 @@ mod jwt;
 mod keys;
 mod webhooks;
 mod throttles;
+mod listeners;
 
 use std::fs;
 use std::path::Path;
