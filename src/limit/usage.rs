@@ -10,6 +10,7 @@ mod guard;
 mod keeper;
 mod over;
 mod shard;
+mod succession;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use crate::store::Clock;
 
 pub use keeper::{KEPT_DAYS, Keeper, Keeping, Names};
 pub use over::{OverLimit, Policy, What};
+pub use succession::{Succession, Successor};
 
 use guard::Guard;
 use shard::{Shard, Slot};

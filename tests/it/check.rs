@@ -3,9 +3,9 @@
 mod delivery;
 mod jwt;
 mod keys;
-mod webhooks;
-mod throttles;
 mod listeners;
+mod throttles;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;
