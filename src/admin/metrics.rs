@@ -158,6 +158,13 @@ fn key_metrics(keys: &ApiKeys, usage: &Usage, registry: &mut Registry) {
         "Attempts to save what API keys have used that the store refused; they are made again",
         failures,
     );
+    let lost = Count::default();
+    lost.inc_by(usage.days_lost());
+    registry.register(
+        "usage_days_lost",
+        "Days of keys whose counts were lost, because the store took none for days; quotas are not touched",
+        lost,
+    );
 }
 
 fn store_metrics(store: &Store, registry: &mut Registry) {
