@@ -54,18 +54,6 @@ pub struct Cors {
     pub max_age: Option<Span>,
 }
 
-/// A token bucket: a request takes one token, an empty bucket answers 429.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Throttle {
-    /// Tokens a second; fractions are allowed, 0 refuses everything.
-    #[schemars(range(min = 0))]
-    pub rate: f64,
-    /// The size of the bucket, at least 1. Default: the rate, rounded up.
-    #[schemars(range(min = 1))]
-    pub burst: Option<u32>,
-}
-
 /// Limits of size, time and number.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -9,7 +9,7 @@ use crate::model::problem::{Problems, nearest};
 use crate::model::route_key::RouteKey;
 
 use super::blueprint::UsagePlanBlueprint;
-use super::compile::rate_and_burst;
+use super::throttle::bucket;
 
 /// The usage plans, in the order of the file: keys name them by position.
 pub(super) fn compile(config: &Config, problems: &mut Problems) -> Vec<UsagePlanBlueprint> {
@@ -39,7 +39,7 @@ fn compile_plan(
     problems: &mut Problems,
 ) -> UsagePlanBlueprint {
     let mut spec = |throttle: &PlanThrottle, at: &ConfigPath| -> Option<BucketSpec> {
-        rate_and_burst(throttle.rate, throttle.burst, at, problems)
+        bucket(throttle.rate, throttle.burst, at, problems)
     };
     let throttle = plan
         .throttle

@@ -437,6 +437,7 @@ impl Store {
                     in_flight: counters.in_flight,
                     bytes: counters.bytes,
                     oldest_age: counters.oldest.filter(|_| waiting > 0).map(age),
+                    receives_waiting: queue.waiting.load(Ordering::Relaxed) as u64,
                 }
             })
             .collect();

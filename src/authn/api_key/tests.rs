@@ -18,11 +18,7 @@ fn call(uri: &str, headers: &[&str]) -> Call {
         request = request.header("x-api-key", *value);
     }
     let any = "127.0.0.1:1".parse().unwrap();
-    let peer = Peer {
-        remote: any,
-        local: any,
-        listener: "public".into(),
-    };
+    let peer = Peer::tcp(any, any, "public");
     Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer))
 }
 

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use crate::admin::queues::{
     Begun, Delete, Listing, Moves, Page, Purged, Queues, Redrive, Take, Taken,
 };
-use crate::cli::load::compiled;
+use crate::cli::load::{blueprint_or_problems, compiled};
 use crate::model::secret::Secret;
 use crate::store::{Options, Store};
 
@@ -126,7 +126,7 @@ pub fn running(admin: Option<&String>, config: &[PathBuf]) -> Result<Client, Fai
         .cloned()
         .or_else(|| from_environment("PENSTOCK_ADMIN"));
     if !config.is_empty() && (address.is_none() || token.is_none()) {
-        let Some(blueprint) = compiled(config).blueprint_or_problems() else {
+        let Some(blueprint) = blueprint_or_problems(compiled(config)) else {
             return Err(Failure::new("the configuration has errors")
                 .help("say where the admin listener is with --admin URL"));
         };
