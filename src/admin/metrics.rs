@@ -150,6 +150,13 @@ fn key_metrics(keys: &ApiKeys, usage: &Usage, registry: &mut Registry) {
         "Attempts to save what API keys have used that the store refused; they are made again",
         failures,
     );
+    let lost = Count::default();
+    lost.inc_by(usage.days_lost());
+    registry.register(
+        "usage_days_lost",
+        "Days of keys whose counts were lost, because the store took none for days; quotas are not touched",
+        lost,
+    );
 }
 
 impl Exposition {

@@ -195,6 +195,12 @@ impl Usage {
         self.save_failures.load(Ordering::Relaxed)
     }
 
+    /// Days of keys whose counts were lost, because the store took none for so long. Quotas are not touched by it.
+    pub fn days_lost(&self) -> u64 {
+        let lost = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).lost;
+        self.shards.iter().map(lost).sum()
+    }
+
     /// The plan at a position.
     pub fn plan(&self, plan: u16) -> Option<&PlanLimits> {
         self.plans.get(usize::from(plan)).map(|plan| &plan.limits)
