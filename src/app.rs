@@ -4,11 +4,14 @@
 //! flight finish, wait for the calls that store, close the store, flush the log. At the deadline what is left is cut
 //! off and counted.
 
+mod renewal;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,10 +19,12 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, Exposition, Guard};
-use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::shared::SharedStores;
+use crate::limit::usage::Keeper;
+use crate::limit::{self, CallerTable};
 use crate::listen::{
     BindError, Bound, BoundAddress, ConnectionLimits, DrainHandle, Drained, ListenStats,
     ListenerSpec, Terms, Tls, TlsError, run,
@@ -33,6 +38,10 @@ use crate::stack::Front;
 use crate::store::{Clock, DeclareError, Notice, OpenError, Options, Store};
 use crate::telemetry::metrics::Name;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
+
+use renewal::Renewal;
+
+pub use renewal::Source;
 
 /// How long past the drain deadline closing the store may take.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -91,7 +100,7 @@ pub enum Ended {
 /// Runs a gateway until it is told to stop. `announce` is called once, when it serves.
 pub async fn serve(
     blueprint: Blueprint,
-    plan_json: serde_json::Value,
+    source: Source,
     announce: impl FnOnce(&Started),
 ) -> Result<Ended, StartError> {
     let mut stop = Stop::new()?;
@@ -125,25 +134,38 @@ pub async fn serve(
     }
     let store_needed = blueprint.store.needed;
     // What an earlier configuration has spooled is forwarded all the same.
-    let store_opened = store_needed || Store::exists(&blueprint.store.path);
+    let store_opened =
+        store_needed || blueprint.has_quotas() || Store::exists(&blueprint.store.path);
     let before_opening = if store_opened {
         StoreState::Unavailable("the store is being opened".to_owned())
     } else {
         StoreState::Absent
     };
     let targets = Arc::new(Targets::new(clients.clone(), before_opening));
-    let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
+    let usage = blueprint.usage();
+    let mut keeper = Keeper::new(usage.clone(), blueprint.keys.clone());
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
+    let outbound = outbound::Client::new(blueprint.egress.clone());
+    let stores = Arc::new(SharedStores::new(metrics.throttling.shared()));
+    stores.connect();
+    let callers = Arc::new(CallerTable::new(
+        CallerTable::ENTRIES,
+        limit::Clock::monotonic(),
+    ));
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
         forward: forward.clone(),
-        keys: keys.clone(),
-        outbound: outbound::Client::default(),
-        aws: clients,
+        keys: blueprint.keys.clone(),
+        usage: usage.clone(),
+        callers: callers.clone(),
+        stores: stores.clone(),
+        outbound: outbound.clone(),
+        aws: clients.clone(),
+        rehearses: false,
     };
     let gateway = Arc::new(Gateway::new(
-        Current::new(build(&blueprint, &shared)),
+        Current::new(build(&blueprint, &shared, None)),
         telemetry.clone(),
     ));
 
@@ -162,13 +184,15 @@ pub async fn serve(
                 .map(|bound| (Name(bound.name().clone()), sqs_stats.clone())),
         )
         .collect();
+    let guard = Guard::new(blueprint.admin_token.clone(), admin_address.ip());
+    let plan_json = Arc::new(ArcSwap::from_pointee((source.shown)(&blueprint)));
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
-        exposition: Exposition::new(&metrics, named, keys),
-        plan: plan_json,
+        exposition: Exposition::new(&metrics, named, blueprint.keys.clone(), usage.clone()),
+        plan: plan_json.clone(),
         store_needed,
-        guard: Guard::new(blueprint.admin_token.clone(), admin_address.ip()),
+        guard: guard.clone(),
     }
     .start(admin_bound)?;
 
@@ -189,6 +213,8 @@ pub async fn serve(
         match opened {
             Ok((store, notices)) => {
                 started.notices = notices;
+                // Nobody is to get a quota twice, so what was used is known before anybody is served.
+                keeper.save(Some(&store)).await;
                 targets.set_store(StoreState::Open(store));
                 forward.start();
             }
@@ -203,6 +229,14 @@ pub async fn serve(
             }
         }
     }
+
+    let keeping = keeper.run({
+        let targets = targets.clone();
+        move || match targets.store_state() {
+            StoreState::Open(store) => Some(store),
+            StoreState::Absent | StoreState::Unavailable(_) => None,
+        }
+    });
 
     let (drain_handle, drain) = DrainHandle::new();
     let (_keep, limits) = watch::channel(connection_limits(&blueprint));
@@ -222,11 +256,30 @@ pub async fn serve(
             counted,
         ));
     }
-    if let (Some(bound), Some(sqs)) = (sqs_bound, &blueprint.sqs) {
-        let api = sqs_api(sqs, &targets, &metrics);
+    let sqs = blueprint
+        .sqs
+        .as_ref()
+        .map(|sqs| sqs_api(sqs, &targets, &metrics));
+    if let (Some(bound), Some(api)) = (sqs_bound, sqs.clone()) {
         let (plain, limits) = (Terms::default(), limits.clone());
         listeners.spawn(run(bound, plain, limits, api, drain.clone(), sqs_stats));
     }
+    let renewal = Renewal {
+        source,
+        running: blueprint.clone(),
+        gateway: gateway.clone(),
+        metrics: metrics.clone(),
+        targets: targets.clone(),
+        forward: forward.clone(),
+        outbound,
+        aws: clients,
+        callers,
+        stores,
+        guard,
+        sqs,
+        plan_json,
+    };
+    let renewal = AbortOnDropHandle::new(tokio::spawn(renewal.run()));
     announce(&started);
 
     // A listener that ends by itself has failed: its port is gone, so the gateway stops in good order.
@@ -238,7 +291,7 @@ pub async fn serve(
             Err(error) => io::Error::other(error),
         }),
     };
-    drop(reopening);
+    drop((reopening, renewal));
     if let Some(error) = &failed {
         tracing::error!(%error, "A listener has failed");
     }
@@ -254,6 +307,7 @@ pub async fn serve(
     )
     .await;
     drop(admin);
+    keeping.finish(deadline + CLOSING).await;
     if let StoreState::Open(store) = targets.store_state() {
         close_store(&store, deadline, &mut stop).await;
     }

@@ -12,12 +12,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::authn::api_key::ApiKeys;
 use crate::integration::StoreState;
+use crate::limit::usage::Usage;
 use crate::listen::ListenStats;
 use crate::pipeline::Gateway;
-use crate::store::{Health, QueueStats, Store};
+use crate::store::{Health, QueueStats, Role, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{
-    ByFile, ByListener, ByQueue, ByReason, Count, Level, Name, QueueFate, QueueState, write_ledger,
+    ByFile, ByListener, ByQueue, ByReason, BySource, Count, Level, Name, PlanRefusal, QueueFate,
+    QueueState, write_ledger,
 };
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,6 +29,7 @@ pub struct Exposition {
     registry: Registry,
     listeners: Vec<(Name, Arc<ListenStats>)>,
     keys: Arc<ApiKeys>,
+    usage: Arc<Usage>,
 }
 
 impl Exposition {
@@ -35,6 +38,7 @@ impl Exposition {
         metrics: &Metrics,
         listeners: Vec<(Name, Arc<ListenStats>)>,
         keys: Arc<ApiKeys>,
+        usage: Arc<Usage>,
     ) -> Exposition {
         let mut registry = Registry::with_prefix("penstock");
         metrics.register(&mut registry);
@@ -42,6 +46,7 @@ impl Exposition {
             registry,
             listeners,
             keys,
+            usage,
         }
     }
 
@@ -96,6 +101,7 @@ impl Exposition {
             "Requests that brought their API key in the query (deprecated)",
             from_query,
         );
+        key_metrics(&self.keys, &self.usage, &mut registry);
         let plan = gateway.current.load();
         let (used, limit) = plan.slots.used();
         let slots = Level::default();
@@ -116,6 +122,43 @@ impl Exposition {
         }
         registry
     }
+}
+
+/// What API keys have used. Single keys are told by `/v1/usage`.
+fn key_metrics(keys: &ApiKeys, usage: &Usage, registry: &mut Registry) {
+    let known = Level::default();
+    known.set(signed(keys.len() as u64));
+    registry.register("api_keys", "API keys that are configured", known);
+    let requests: Family<BySource, Count> = Family::default();
+    for (source, count) in usage.by_source() {
+        requests.get_or_create(&BySource { source }).inc_by(count);
+    }
+    registry.register(
+        "api_key_requests",
+        "Requests that an API key was charged for, by where the key came from",
+        requests,
+    );
+    let refused: Family<PlanRefusal, Count> = Family::default();
+    for (plan, throttled, exhausted) in usage.refusals() {
+        for (code, count) in [("throttled", throttled), ("quota_exceeded", exhausted)] {
+            let plan = Name(plan.clone());
+            refused
+                .get_or_create(&PlanRefusal { plan, code })
+                .inc_by(count);
+        }
+    }
+    registry.register(
+        "usage_plan_refusals",
+        "Requests that a usage plan had no room for",
+        refused,
+    );
+    let failures = Count::default();
+    failures.inc_by(usage.save_failures());
+    registry.register(
+        "usage_save_failures",
+        "Attempts to save what API keys have used that the store refused; they are made again",
+        failures,
+    );
 }
 
 impl Exposition {
@@ -234,6 +277,7 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         ByQueue,
         prometheus_client::metrics::gauge::Gauge<f64, std::sync::atomic::AtomicU64>,
     > = Family::default();
+    let waiting: Family<ByQueue, Level> = Family::default();
     for queue in &stats.queues {
         let name = Name(queue.name.as_str().into());
         for (state, count) in [
@@ -256,6 +300,13 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
                 })
                 .inc_by(count);
         }
+        if queue.role == Role::Queue {
+            waiting
+                .get_or_create(&ByQueue {
+                    queue: name.clone(),
+                })
+                .set(signed(queue.receives_waiting));
+        }
         if let Some(age) = queue.oldest_age {
             oldest
                 .get_or_create(&ByQueue { queue: name })
@@ -277,6 +328,11 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         "Age of the oldest message",
         Unit::Seconds,
         oldest,
+    );
+    registry.register(
+        "queue_receives_waiting",
+        "Receives of an embedded queue that have begun and not ended: long polls",
+        waiting,
     );
     let bytes = Level::default();
     bytes.set(signed(stats.file_bytes));

@@ -9,12 +9,14 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method, Uri};
 
-use super::load::compiled;
+use super::load::{blueprint_or_problems, fetched};
 use super::{Exit, print};
-use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
+use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::shared::SharedStores;
+use crate::limit::{CallerTable, Clock};
 use crate::model::call::Call;
 use crate::model::peer::Peer;
 use crate::outbound;
@@ -55,16 +57,34 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = compiled(std::slice::from_ref(&self.file)).blueprint_or_problems()
-        else {
-            return Exit::Problems;
-        };
         let (request, body) = match self.request() {
             Ok(request) => request,
             Err(refusal) => {
                 eprintln!("error: {refusal}");
                 return Exit::Usage;
             }
+        };
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("error: the runtime cannot be started: {error}");
+                return Exit::CannotStart;
+            }
+        };
+        let vault = Vault::default();
+        let compiled = fetched(std::slice::from_ref(&self.file), &vault);
+        let blueprint = match runtime.block_on(compiled) {
+            Ok(compiled) => blueprint_or_problems(compiled),
+            Err(refusal) => {
+                eprintln!("error: {refusal}");
+                return Exit::CannotStart;
+            }
+        };
+        let Some(blueprint) = blueprint else {
+            return Exit::Problems;
         };
         if let Some(name) = &self.listener
             && !blueprint
@@ -76,12 +96,7 @@ impl Explain {
             return Exit::Usage;
         }
         // Keys of issuers are fetched as a gateway would fetch them.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let explanation = match runtime
-            .and_then(|runtime| runtime.block_on(self.explained(&blueprint, request, &body)))
-        {
+        let explanation = match runtime.block_on(self.explained(&blueprint, request, &body)) {
             Ok(explanation) => explanation,
             Err(error) => {
                 eprintln!("error: {error}");
@@ -181,7 +196,6 @@ impl Explain {
         let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
         let clients = Clients::new(blueprint.aws.clone());
         let targets = Targets::new(clients.clone(), StoreState::Absent);
-        let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
         let targets = Arc::new(targets);
         let plan = build(
             blueprint,
@@ -189,10 +203,15 @@ impl Explain {
                 metrics: &metrics,
                 forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
                 targets,
-                keys,
-                outbound: outbound::Client::default(),
+                keys: blueprint.keys.clone(),
+                usage: blueprint.usage(),
+                callers: Arc::new(CallerTable::new(CallerTable::ENTRIES, Clock::monotonic())),
+                stores: Arc::new(SharedStores::new(metrics.throttling.shared())),
+                outbound: outbound::Client::new(blueprint.egress.clone()),
+                rehearses: true,
                 aws: clients,
             },
+            None,
         );
         let peer = Arc::new(self.peer(blueprint, &plan, &request));
         let call = Arc::new(Call::new(request.into_parts().0, peer));

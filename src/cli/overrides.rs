@@ -11,7 +11,7 @@ use crate::plan::blueprint::ListenerBlueprint;
 use crate::telemetry::access_log::Destination;
 
 /// Overrides of a checked configuration; none of them is given in ordinary use.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Overrides {
     /// Call every AWS service at this URL, with the credentials of the environment and no role
     #[arg(long, hide_short_help = true, value_name = "URL")]

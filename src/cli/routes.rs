@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::load::compiled;
+use super::load::{blueprint_or_problems, compiled};
 use super::table::table;
 use super::{Exit, print};
 use crate::forward::AckMode;
@@ -13,6 +13,7 @@ use crate::integration::Integration;
 use crate::model::value::{ByteSize, Span};
 use crate::plan::Blueprint;
 use crate::plan::blueprint::RouteBlueprint;
+use crate::plan::throttle::{ConcurrencySpec, ThrottleSpec};
 
 /// Print the routes of a configuration as a table
 #[derive(Debug, Args)]
@@ -27,7 +28,7 @@ pub struct Routes {
 
 impl Routes {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = compiled(&self.files).blueprint_or_problems() else {
+        let Some(blueprint) = blueprint_or_problems(compiled(&self.files)) else {
             return Exit::Problems;
         };
         if self.json {
@@ -51,7 +52,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 .map(|(name, _)| name.as_str())
                 .collect();
             vec![
-                route.key.to_string(),
+                with_questions(route),
                 joined(route, Integration::kind),
                 joined(route, Integration::target_label),
                 route.ack.mode.name().to_owned(),
@@ -60,10 +61,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 } else {
                     authorizers.join(", ")
                 },
-                route.throttle.map_or_else(
-                    || "-".to_owned(),
-                    |bucket| format!("{}/s, burst {}", bucket.rate, bucket.burst),
-                ),
+                throttles(route),
                 ByteSize(route.limits.body).to_string(),
                 Span(route.limits.timeout).to_string(),
             ]
@@ -82,6 +80,44 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
         ],
         &rows,
     )
+}
+
+/// The route key, and the methods by which a webhook's sender asks its questions.
+fn with_questions(route: &RouteBlueprint) -> String {
+    let methods = route.questions.iter().map(|key| {
+        let key = key.to_string();
+        let method = key.split(' ').next().unwrap_or_default();
+        format!(" +{method}")
+    });
+    route.key.to_string() + &methods.collect::<String>()
+}
+
+/// The route's buckets, one after the other.
+fn throttles(route: &RouteBlueprint) -> String {
+    let buckets: Vec<String> = route.throttles.iter().map(ThrottleSpec::describe).collect();
+    if buckets.is_empty() {
+        return "-".to_owned();
+    }
+    buckets.join("; ")
+}
+
+fn throttle_json(throttle: &ThrottleSpec) -> Value {
+    json!({
+        "name": &*throttle.name,
+        "rate": throttle.bucket.rate,
+        "burst": throttle.bucket.burst,
+        "per": throttle.key.as_ref().map(ToString::to_string),
+        "dryRun": throttle.dry_run,
+        "shared": throttle.shared.as_ref().map(|shared| shared.address.to_string()),
+    })
+}
+
+fn concurrency_json(limit: &ConcurrencySpec) -> Value {
+    json!({
+        "limit": limit.limit,
+        "per": limit.key.as_ref().map(ToString::to_string),
+        "dryRun": limit.dry_run,
+    })
 }
 
 /// The same of each target, one after the other.
@@ -112,12 +148,14 @@ pub fn plan_json(blueprint: &Blueprint) -> Value {
                 .collect();
             json!({
                 "route": route.key.to_string(),
+                "handshakes": route.questions.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "integration": route.integration.kind(),
                 "target": route.integration.target_label().to_owned(),
                 "targets": targets,
                 "ack": ack_json(route),
                 "authorizers": authorizers,
-                "throttle": route.throttle.map(|bucket| json!({ "rate": bucket.rate, "burst": bucket.burst })),
+                "throttles": route.throttles.iter().map(throttle_json).collect::<Vec<_>>(),
+                "concurrency": route.concurrency.iter().map(concurrency_json).collect::<Vec<_>>(),
                 "limits": {
                     "bodyBytes": route.limits.body,
                     "bodyTimeoutSeconds": route.limits.body_timeout.as_secs_f64(),

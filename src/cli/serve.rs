@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -9,11 +10,12 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use super::load::compiled;
+use super::load::{blueprint_or_problems, fetched};
 use super::overrides::Overrides;
 use super::routes::{plan_json, routes_table};
-use crate::app::{self, Ended, Listening, Started};
-use crate::authn::api_key::{DEMO_KEY, hash_of};
+use crate::app::{self, Ended, Listening, Source, Started};
+use crate::authn::api_key::DEMO_KEY;
+use crate::config::secrets::Vault;
 use crate::listen::BoundAddress;
 use crate::model::route_key::{MethodKey, RouteKey};
 use crate::plan::Blueprint;
@@ -66,10 +68,6 @@ impl Serve {
                 return Exit::CannotStart;
             }
         }
-        let Some(mut blueprint) = compiled(&self.files).blueprint_or_problems() else {
-            return Exit::Problems;
-        };
-        self.overrides.apply(&mut blueprint);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -80,13 +78,32 @@ impl Serve {
                 return Exit::CannotStart;
             }
         };
+        let vault = Arc::new(Vault::default());
+        let compiled = match runtime.block_on(fetched(&self.files, &vault)) {
+            Ok(compiled) => compiled,
+            Err(refusal) => {
+                eprintln!("error: {refusal}");
+                return Exit::CannotStart;
+            }
+        };
+        let texts = compiled.texts.clone();
+        let Some(mut blueprint) = blueprint_or_problems(compiled) else {
+            return Exit::Problems;
+        };
+        self.overrides.apply(&mut blueprint);
+        let overrides = self.overrides.clone();
+        let source = Source {
+            texts,
+            vault,
+            amend: Box::new(move |blueprint| overrides.apply(blueprint)),
+            shown: plan_json,
+        };
         let described = blueprint.clone();
-        let plan = plan_json(&blueprint);
         let announce = |started: &Started| {
             // A closed standard error is no reason not to serve.
             let _ = std::io::stderr().write_all(banner(&described, started).as_bytes());
         };
-        let ended = runtime.block_on(app::serve(blueprint, plan, announce));
+        let ended = runtime.block_on(app::serve(blueprint, source, announce));
         // What hangs on a disk or in a name server does not keep the process.
         runtime.shutdown_timeout(Duration::from_secs(1));
         match ended {
@@ -222,10 +239,7 @@ fn curl(blueprint: &Blueprint, listener: &Listening) -> Option<String> {
     } else {
         format!("/{}", blueprint.stage.0)
     };
-    let demo = blueprint
-        .keys
-        .iter()
-        .any(|(hash, entry)| entry.enabled && *hash == hash_of(DEMO_KEY.as_bytes()));
+    let demo = blueprint.keys.find(DEMO_KEY.as_bytes()).is_ok();
     let key = match (route.authorizers.is_empty(), demo) {
         (true, _) => String::new(),
         (false, true) => format!("-H 'x-api-key: {DEMO_KEY}' "),

@@ -3,36 +3,48 @@
 
 mod ack;
 pub mod certificates;
+pub mod key_files;
+mod keys;
 mod listener;
 pub mod load;
 mod off;
 pub mod reference;
 mod route;
 mod schema;
+pub mod secrets;
 mod service;
 mod stage;
 mod target;
+mod throttle;
+mod usage_plans;
 pub mod users;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::authn::AuthorizerConfig;
+use crate::authn::{AuthorizerConfig, policy};
 use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
+use crate::outbound;
 use crate::sqs_api;
 
 use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
+pub use keys::{ApiKey, KeyFile};
 pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
+pub use secrets::Secrets;
 pub use service::{Queue, Redrive, StoreConfig};
-pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, Throttle, TrailingSlash};
+pub use stage::{AccessLog, Cors, Dialect, Limits, LogFormat, TrailingSlash};
 pub use target::{Backoff, Batch, Breaker, Target};
+pub use throttle::{
+    AuthFailures, Concurrencies, Concurrency, Throttle, Throttles, WhenSharedFails,
+};
+pub use usage_plans::{PlanQuota, PlanThrottle, QuotaPeriod, UsagePlan};
 
 /// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
 ///
@@ -60,6 +72,10 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// How AWS is reached.
     pub aws: Option<aws::Settings>,
+    /// How the gateway's own requests go out: for issuers' keys, request authorizers, webhook certificates.
+    pub egress: outbound::Settings,
+    /// How secrets from outside are kept up to date.
+    pub secrets: Secrets,
     /// The embedded durable store.
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.
@@ -72,16 +88,32 @@ pub struct Config {
     #[serde(deserialize_with = "off::unless_off")]
     #[schemars(with = "Option<OrOff<Cors>>")]
     pub cors: Option<Cors>,
-    /// The token bucket that every route gets a copy of; `false` for none. Default: none.
+    /// The token bucket, or the list of them, that every route gets a copy of; `false` for none. Default: none.
     #[serde(deserialize_with = "off::unless_off")]
-    #[schemars(with = "Option<OrOff<Throttle>>")]
-    pub throttle: Option<Throttle>,
+    #[schemars(with = "Option<OrOff<Throttles>>")]
+    pub throttle: Option<Throttles>,
+    /// Whether successes tell what is left of the throttles, as refusals do: `RateLimit` and `RateLimit-Policy`, in the
+    /// `native` dialect. Default: false.
+    pub rate_limit_headers: bool,
+    /// How many wrong credentials an address may bring before it is slowed down; `false` for any number. Default:
+    /// `{ rate: 10, burst: 100 }`.
+    #[serde(deserialize_with = "off::or_off")]
+    #[schemars(with = "Option<OrOff<AuthFailures>>")]
+    pub auth_failures: Option<Option<AuthFailures>>,
     /// Limits of size, time and number.
     pub limits: Limits,
     /// Who may come in, by name. `none` and `api_key` are built in.
     pub authorizers: IndexMap<String, AuthorizerConfig>,
-    /// API keys by id.
+    /// Who may call, over all routes: a resource policy in the vendor's JSON, as a mapping or as text
+    /// (`${file:policy.json}`). Its resources are `execute-api:/STAGE/METHOD/path`. Default: none.
+    pub policy: Option<policy::Written>,
+    /// API keys by id: what logs, mappings and reports call them. Up to 128 characters.
     pub api_keys: IndexMap<String, ApiKey>,
+    /// Further keys, in files of their own: YAML (`api_keys:` as here), or the CSV of the vendor's import (a first line
+    /// with `Name,Key` and, where wanted, `Description`, `Enabled`, `UsagePlanIds`).
+    pub api_key_files: Vec<KeyFile>,
+    /// How fast and how much the keys of a plan may ask, by name.
+    pub usage_plans: IndexMap<String, UsagePlan>,
     /// The routes: `METHOD /path`, `ANY /path`, `METHOD /path/{name}`, `METHOD /path/{rest+}`, `$default`.
     pub routes: IndexMap<RouteKey, Route>,
     /// One line for each request; `false` for none. Default: JSON to standard output.

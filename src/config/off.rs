@@ -7,20 +7,36 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::stage::{AccessLog, Cors, Throttle};
+use super::ack::Idempotency;
+use super::stage::{AccessLog, Cors};
 use super::target::Batch;
+use super::throttle::{AuthFailures, Throttles};
 
 /// A part that can be switched off.
 pub(super) trait Switched<'de>: Deserialize<'de> {
     /// What may be written, for a message.
     const FORMS: &'static str;
-    /// Why a list is refused.
-    const LIST: &'static str = "found a list";
+
+    /// The part, where it may be written as a list.
+    fn from_list<A: SeqAccess<'de>>(_: A) -> Result<Self, A::Error> {
+        Err(de::Error::custom(format_args!(
+            "found a list, expected {}",
+            Self::FORMS
+        )))
+    }
 }
 
-impl Switched<'_> for Throttle {
-    const FORMS: &'static str = "a bucket (`{ rate: 100, burst: 200 }`) or `false`";
-    const LIST: &'static str = "a list of buckets is not supported in this version";
+impl<'de> Switched<'de> for Throttles {
+    const FORMS: &'static str =
+        "a bucket (`{ rate: 100, burst: 200 }`), a list of buckets, or `false`";
+
+    fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Throttles::deserialize(de::value::SeqAccessDeserializer::new(list))
+    }
+}
+
+impl Switched<'_> for AuthFailures {
+    const FORMS: &'static str = "a bucket (`{ rate: 10, burst: 100 }`) or `false`";
 }
 
 impl Switched<'_> for Cors {
@@ -29,6 +45,10 @@ impl Switched<'_> for Cors {
 
 impl Switched<'_> for AccessLog {
     const FORMS: &'static str = "a mapping (`{ path: stdout, format: json }`) or `false`";
+}
+
+impl Switched<'_> for Idempotency {
+    const FORMS: &'static str = "a mapping (`{ key: $request.header.idempotency-key }`) or `false`";
 }
 
 impl Switched<'_> for Batch {
@@ -85,12 +105,8 @@ impl<'de, T: Switched<'de>> Visitor<'de> for Switch<T> {
             _ => Err(E::invalid_type(de::Unexpected::Str(word), &self)),
         }
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Self::Value, A::Error> {
-        Err(de::Error::custom(format_args!(
-            "{}, expected {}",
-            T::LIST,
-            T::FORMS
-        )))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        T::from_list(list).map(|part| Some(Some(part)))
     }
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         T::deserialize(de::value::MapAccessDeserializer::new(map)).map(|part| Some(Some(part)))
@@ -165,14 +181,31 @@ mod tests {
             ("throttle: 5", "found 5, expected a bucket"),
             ("cors: ['*']", "found a list, expected a mapping"),
             (
-                "throttle: [{ rate: 1 }]",
-                "a list of buckets is not supported in this version",
+                "auth_failures: [{ rate: 1 }]",
+                "found a list, expected a bucket",
             ),
         ] {
             let problems = read(text).problems.0;
             assert_eq!(problems.len(), 1, "{text}: {problems:?}");
             assert!(problems[0].message.contains(said), "{}", problems[0]);
         }
+    }
+
+    #[test]
+    fn a_throttle_is_a_bucket_or_a_list_of_buckets() {
+        let loaded = read(
+            "throttle: [{ rate: 1 }, { rate: 2, per: $context.identity.sourceIp }]\nauth_failures: none\n\
+             routes: { GET /a: { throttle: { rate: 3 }, concurrency: 4, integration: { Mock: {} } }, \
+             GET /b: { concurrency: [{ limit: 5, per: $request.header.x }], integration: { Mock: {} } } }\n",
+        );
+        assert!(loaded.problems.0.is_empty(), "{:?}", loaded.problems);
+        let config = loaded.value.unwrap();
+        assert_eq!(config.auth_failures, Some(None));
+        assert_eq!(config.throttle.unwrap().0.len(), 2);
+        let own = config.routes[0].throttle.clone().flatten().unwrap();
+        assert_eq!(own.0[0].rate, 3.0);
+        let limit = |route: usize| config.routes[route].concurrency.clone().unwrap().0[0].limit;
+        assert_eq!((limit(0), limit(1)), (4, 5));
     }
 
     #[test]

@@ -54,18 +54,6 @@ pub struct Cors {
     pub max_age: Option<Span>,
 }
 
-/// A token bucket: a request takes one token, an empty bucket answers 429.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Throttle {
-    /// Tokens a second; fractions are allowed, 0 refuses everything.
-    #[schemars(range(min = 0))]
-    pub rate: f64,
-    /// The size of the bucket, at least 1. Default: the rate, rounded up.
-    #[schemars(range(min = 1))]
-    pub burst: Option<u32>,
-}
-
 /// Limits of size, time and number.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -94,24 +82,6 @@ pub struct Limits {
     pub connections: Option<usize>,
     /// How long a shutdown waits for what is in flight. Default: 30s.
     pub drain: Option<Span>,
-}
-
-/// An API key, by what it hashes to.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ApiKey {
-    /// `sha256:` and the 64 hexadecimal digits of the key's SHA-256. The key itself must hold at least 128 random bits.
-    #[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
-    pub hash: String,
-    /// Whether the key is good. Default: true.
-    #[serde(default = "yes")]
-    pub enabled: bool,
-    /// For people.
-    pub description: Option<String>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// One line for each request, refusals, vanished clients and panics included.

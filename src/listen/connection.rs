@@ -125,7 +125,10 @@ impl<S: Serve> Connection<S> {
             self.peer.clone(),
             self.activity.clone(),
         );
-        service_fn(move |request| {
+        service_fn(move |mut request: Request<Incoming>| {
+            if S::HEARS_OF_LEAVING {
+                request.extensions_mut().insert(activity.leaving());
+            }
             let in_flight = activity.begin();
             let (service, peer) = (service.clone(), peer.clone());
             async move {

@@ -25,6 +25,7 @@ mod arrival;
 mod connection;
 mod http1;
 mod http2;
+mod leaving;
 mod transport;
 mod unix;
 mod wire;
@@ -45,6 +46,7 @@ pub use accept::run;
 pub use arrival::ProxyFailure;
 pub use bind::{BindError, Bound, BoundAddress, DEFAULT_MODE, ListenerSpec, UNIX};
 pub use drain::{Drain, DrainHandle, Drained};
+pub use leaving::Leaving;
 pub use limits::ConnectionLimits;
 pub use malformed::{Malformed, MalformedKind};
 pub use proxy_protocol::ProxyProtocol;
@@ -62,6 +64,9 @@ pub trait Serve: Clone + Send + Sync + 'static {
         + Send
         + Unpin
         + 'static;
+
+    /// Whether requests have a [`Leaving`] among their extensions.
+    const HEARS_OF_LEAVING: bool = false;
 
     /// Answers one request. The future is dropped when the client is gone (on HTTP/1 after
     /// [`ConnectionLimits::half_close`], in case only the sending half was closed) or at the drain deadline.

@@ -132,6 +132,16 @@ impl Call {
         joined
     }
 
+    /// Every query parameter in the order of arrival, decoded as [`Call::query`] does; bytes that are not UTF-8 are replaced.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> {
+        let text = |piece| String::from_utf8_lossy(&form_decoded(piece)).into_owned();
+        let pairs = self.raw_query().unwrap_or_default().split('&');
+        pairs.filter(|pair| !pair.is_empty()).map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (text(name), text(value))
+        })
+    }
+
     /// The host that the caller named: the request target's authority, else the `Host` header; without the port.
     pub fn host(&self) -> Option<&str> {
         let named = match self.uri.authority() {

@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod cidr;
 pub mod code;
 pub mod context;
+pub mod deprecation;
 pub mod distinguished_name;
 pub mod forwarded;
 pub mod identity;

@@ -15,6 +15,7 @@ mod route;
 mod store;
 mod throttle;
 mod unstoppable;
+mod usage;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -39,6 +40,7 @@ pub use rejection::Rejection;
 
 use once::Entry;
 use store::{Record, Stored};
+use throttle::Passage;
 use verify::Outcome;
 
 /// What a request needs of the process.
@@ -90,9 +92,9 @@ pub async fn handle(
         plan.api.clone(),
         plan.stage.clone(),
     );
-    let lived = AssertUnwindSafe(life(gateway, &plan, &call, body, &mut exchange))
-        .catch_unwind()
-        .await;
+    let mut passage = Passage::default();
+    let lived = life(gateway, &plan, &call, body, &mut passage, &mut exchange);
+    let lived = AssertUnwindSafe(lived).catch_unwind().await;
     let lived = lived.unwrap_or_else(|panic| Err(Rejection::panicked(panic.as_ref())));
     let mut response = lived.unwrap_or_else(|rejection| {
         let verdict = rejection.verdict(&call);
@@ -102,7 +104,11 @@ pub async fn handle(
         }
         verdict.into_response(plan.dialect, &call)
     });
+    passage.tell(plan.dialect, &mut response);
     respond::finish(&plan, &call, &mut response);
+    if let Some(notice) = exchange.deprecation() {
+        notice.put(response.headers_mut());
+    }
     let length = http_body::Body::size_hint(response.body())
         .exact()
         .unwrap_or_default();
@@ -110,13 +116,15 @@ pub async fn handle(
     response
 }
 
-/// `admit → route → cors → throttle → authenticate → authorize → receive → verify → map → store → respond`. A phase in
-/// which a route has nothing to decide is not noted as having run.
+/// `admit → route → cors → throttle → authenticate → authorize → throttle → receive → verify → throttle → map → store →
+/// respond`: each throttle as soon as its caller is known. A phase in which a route has nothing to decide is not noted as
+/// having run.
 async fn life(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
     call: &Arc<Call>,
     body: Incoming,
+    passage: &mut Passage,
     x: &mut Exchange,
 ) -> Result<Answer, Rejection> {
     let slot = admit::slot(gateway, plan, call)?;
@@ -136,21 +144,26 @@ async fn life(
         Err(error) => return route::elsewhere(error),
     };
     let route = &found.route;
-    throttle::route(route)?;
-    if route.throttle.is_some() {
-        x.passed(Phase::Throttle);
-    }
+    throttle::early(&found, call, passage, x).await?;
     let presented = found.presented(plan, call);
-    let mut caller = authenticate::caller(route, &presented).await?;
+    let wrong = |rejection: &Rejection| throttle::refused(route, call, rejection);
+    let mut caller = authenticate::caller(plan, route, &presented)
+        .await
+        .inspect_err(wrong)?;
     x.identified(caller.identity());
     if !route.authenticators.is_empty() {
         x.passed(Phase::Authenticate);
     }
-    let permit = authorize::permit(&caller)?;
+    let permit = authorize::permit(route, &presented, &caller)?;
+    throttle::after_authentication(&found, call, passage, x).await?;
+    if !route.proven_by_body && usage::charge(plan, route, &caller)? {
+        x.passed(Phase::Throttle);
+    }
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
-    let payload = match verify::payload(route, &presented, permit, &mut caller, body).await? {
+    let verified = verify::payload(route, &presented, permit, &mut caller, body).await;
+    let payload = match verified.inspect_err(wrong)? {
         Outcome::Payload(payload) => payload,
         Outcome::Answered(answer) => {
             x.passed(Phase::Verify);
@@ -160,7 +173,9 @@ async fn life(
     if route.proven_by_body {
         x.identified(caller.identity());
         x.passed(Phase::Verify);
+        usage::charge(plan, route, &caller)?;
     }
+    throttle::after_verify(&found, call, &payload, passage, x).await?;
     let principal = caller.identity().principal.as_deref();
     let key = match once::entry(plan, &found, call, &payload, principal, x).await? {
         Entry::Go(key) => key,
@@ -169,12 +184,19 @@ async fn life(
     let requests = map::records(&found, call, &payload, x)?;
     x.passed(Phase::Map);
     let record = Record { requests, key };
-    let receipt = match store::receipt(gateway, plan, &found, call, record, slot, x).await {
+    caller.spend();
+    let held = passage.hold(slot);
+    let receipt = match store::receipt(gateway, plan, &found, call, record, held, x).await {
         Ok(Stored::Receipt(receipt)) => receipt,
         Ok(Stored::Known(known)) => {
             return once::known_answer(plan, &found, call, &payload, known, x);
         }
-        Err(rejection) => return respond::refused(&found, call, &payload, rejection, x),
+        Err(rejection) => {
+            if rejection.nothing_happened() {
+                caller.unspend();
+            }
+            return respond::refused(&found, call, &payload, rejection, x);
+        }
     };
     x.passed(Phase::Store);
     let kept_for = receipt.kept_for;

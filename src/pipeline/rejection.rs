@@ -11,13 +11,15 @@ use http_body_util::Full;
 
 use super::Answer;
 use super::admit::AdmitError;
+use super::authorize::Forbidden;
 use super::once::KeyError;
 use super::receive::BodyError;
 use super::route::RouteError;
+use super::throttle::{RATE_LIMIT, RATE_LIMIT_POLICY, ThrottleError};
 use crate::authn::{AuthnError, Kind};
 use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
-use crate::limit::Empty;
+use crate::limit::usage::{OverLimit, What};
 use crate::model::call::Call;
 use crate::model::cidr::Barred;
 use crate::model::code::Code;
@@ -35,10 +37,15 @@ pub enum Rejection {
     /// The route does not let the client's address pass.
     #[error("the route's lists of addresses: {0}")]
     Barred(Barred),
-    #[error("the route's bucket is empty")]
-    Throttled(Empty),
+    #[error(transparent)]
+    Throttled(Box<ThrottleError>),
+    /// The usage plan of the caller's key has no room.
+    #[error("{0}")]
+    OverPlan(Box<OverLimit>),
     #[error(transparent)]
     Authn(#[from] AuthnError),
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     #[error(transparent)]
     Body(BodyError),
     #[error(transparent)]
@@ -111,6 +118,14 @@ impl Rejection {
         matches!(self, Rejection::Body(BodyError::Left))
     }
 
+    /// Whether the target certainly has nothing of the request.
+    pub(super) fn nothing_happened(&self) -> bool {
+        match self {
+            Rejection::Target(error) => error.reason() != Code::OutcomeUnknown,
+            _ => false,
+        }
+    }
+
     /// The service's own status, where a service refused.
     pub(super) fn service_status(&self) -> Option<u16> {
         match self {
@@ -132,7 +147,8 @@ impl Rejection {
         let (phase, code, status, aws) = self.place(call.id);
         let mut headers = HeaderMap::new();
         let mut retry_after = match self {
-            Rejection::Throttled(empty) => Some(empty.retry_after()),
+            Rejection::Throttled(error) => Some(error.retry_after()),
+            Rejection::OverPlan(over) => Some(over.retry_after()),
             // Most are answered long before their fence.
             Rejection::Key(KeyError::InFlight(_)) => Some(1),
             Rejection::Target(error) => error.retry_after().map(|after| after.as_secs()),
@@ -142,8 +158,16 @@ impl Rejection {
             retry_after = Some(1);
         }
         match self {
-            Rejection::Throttled(empty) => {
-                let (limit, policy) = empty.headers();
+            Rejection::Throttled(error) => {
+                if let ThrottleError::Empty { told, .. } = &**error
+                    && let Some((limits, policies)) = told.headers()
+                {
+                    put(&mut headers, RATE_LIMIT, &limits);
+                    put(&mut headers, RATE_LIMIT_POLICY, &policies);
+                }
+            }
+            Rejection::OverPlan(over) => {
+                let (limit, policy) = over.headers();
                 put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
                 put(
                     &mut headers,
@@ -155,6 +179,12 @@ impl Rejection {
                 challenge: Some(challenge),
                 ..
             }) => put(&mut headers, WWW_AUTHENTICATE, challenge),
+            // RFC 6750, 3.1
+            Rejection::Forbidden(Forbidden::Scope(scopes)) => {
+                let scopes = scopes.join(" ");
+                let challenge = format!("Bearer scope=\"{scopes}\" error=\"insufficient_scope\"");
+                put(&mut headers, WWW_AUTHENTICATE, &challenge);
+            }
             Rejection::Route(RouteError::Method { allow }) => {
                 let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
                 put(&mut headers, ALLOW, &allow.join(", "));
@@ -247,14 +277,34 @@ impl Rejection {
                 StatusCode::METHOD_NOT_ALLOWED,
                 not_found(),
             ),
-            Rejection::Throttled(_) => {
+            Rejection::Throttled(error) => {
+                let (code, status) = match **error {
+                    ThrottleError::Empty { .. }
+                    | ThrottleError::Failures(_)
+                    | ThrottleError::CallerBusy { .. } => {
+                        (Code::Throttled, StatusCode::TOO_MANY_REQUESTS)
+                    }
+                    // Ours, not the caller's.
+                    ThrottleError::RouteBusy(_) => {
+                        (Code::Overloaded, StatusCode::SERVICE_UNAVAILABLE)
+                    }
+                    ThrottleError::SharedGone { .. } => {
+                        (Code::Internal, StatusCode::SERVICE_UNAVAILABLE)
+                    }
+                };
+                let aws = match status {
+                    StatusCode::TOO_MANY_REQUESTS => Message(status, "Too Many Requests"),
+                    _ => unavailable(),
+                };
+                (Phase::Throttle, code, status, aws)
+            }
+            Rejection::OverPlan(over) => {
+                let (code, message) = match over.what {
+                    What::Quota(_) => (Code::QuotaExceeded, "Limit Exceeded"),
+                    What::Route(_) | What::Plan(_) => (Code::Throttled, "Too Many Requests"),
+                };
                 let status = StatusCode::TOO_MANY_REQUESTS;
-                (
-                    Phase::Throttle,
-                    Code::Throttled,
-                    status,
-                    Message(status, "Too Many Requests"),
-                )
+                (Phase::Throttle, code, status, Message(status, message))
             }
             Rejection::Authn(error) => {
                 let (code, status) = authn_place(error.kind);
@@ -271,6 +321,15 @@ impl Rejection {
                     _ => Message(status, "Internal Server Error"),
                 };
                 (phase, code, status, aws)
+            }
+            Rejection::Forbidden(_) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Authorize,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
             }
             Rejection::Body(BodyError::TooLarge { .. }) => {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
@@ -350,18 +409,18 @@ impl Rejection {
     /// What the caller is told.
     fn detail(&self) -> String {
         match self {
-            Rejection::Throttled(empty) => match empty.wait {
-                Some(_) => format!(
-                    "This route takes {} requests a second. Try again in {} s.",
-                    empty.spec.rate,
-                    empty.retry_after()
-                ),
-                None => "This route takes no requests at present.".to_owned(),
-            },
+            Rejection::Throttled(error) => error.detail(),
+            Rejection::OverPlan(over) => over.detail(),
             Rejection::Admit(AdmitError::Barred(_)) | Rejection::Barred(_) => {
                 "Requests from this address are not allowed here.".to_owned()
             }
             Rejection::Authn(error) => error.public.clone().into_owned(),
+            Rejection::Forbidden(Forbidden::Scope(scopes)) => {
+                format!("The token needs one of the scopes {}.", scopes.join(", "))
+            }
+            Rejection::Forbidden(Forbidden::Policy { .. }) => {
+                "The caller is not allowed to make this request.".to_owned()
+            }
             Rejection::Target(error) => error.detail(),
             Rejection::CallEnded(_) => {
                 "The target did not answer: the record may or may not be stored.".to_owned()
@@ -450,11 +509,7 @@ impl Verdict {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let native_only = [
-            HeaderName::from_static("ratelimit"),
-            HeaderName::from_static("ratelimit-policy"),
-            ALLOW,
-        ];
+        let native_only = [RATE_LIMIT, RATE_LIMIT_POLICY, ALLOW];
         for (name, value) in &self.headers {
             if dialect == Dialect::Native || !native_only.contains(name) {
                 response.headers_mut().insert(name, value.clone());

@@ -12,10 +12,10 @@ use super::Gateway;
 use super::once;
 use super::rejection::Rejection;
 use super::route::Found;
+use super::throttle::Held;
 use super::unstoppable::Unstoppable;
 use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
 use crate::integration::{Answer, Request, TargetError, Targets};
-use crate::limit::Slot;
 use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::store::{Known, NewKey, Once, Reservation, Store, StoreError};
@@ -58,7 +58,7 @@ pub(super) async fn receipt(
     found: &Found<'_>,
     call: &Arc<Call>,
     record: Record,
-    slot: Slot,
+    held: Held,
     x: &mut Exchange,
 ) -> Result<Stored, Rejection> {
     let route = &found.route;
@@ -104,8 +104,8 @@ pub(super) async fn receipt(
     }
     let ticket = x.hand_over();
     let storing = async move {
-        // The place is taken until the call ends: clients that vanish do not make room for more calls.
-        let _slot = slot;
+        // Places are taken until the call ends: clients that vanish do not make room for more calls.
+        let _held = held;
         let result = made.await;
         ticket.done(match &result {
             Ok(Stored::Receipt(receipt)) => receipt

@@ -1,21 +1,19 @@
 //! From a configuration to a blueprint: pure, and every problem at once. What one value can say about itself has been
 //! checked when it was read; here values are held against each other.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::authn::api_key::{DEMO_KEY, KeyEntry, hash_of, parse_hash};
 use crate::aws;
-use crate::config::{Config, Dialect, Queue, Throttle};
-use crate::limit::BucketSpec;
+use crate::config::{Config, Dialect, Queue};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, QueueName, Span};
+use crate::outbound;
 use crate::store::{QueueSpec, Redrive};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
@@ -23,7 +21,7 @@ use crate::telemetry::log_format::LogFormat;
 use super::blueprint::{Blueprint, GatewayLimits, StoreBlueprint};
 use super::cors::CorsPolicy;
 use super::listeners::check_bind;
-use super::{delivery, listeners, routes, sqs};
+use super::{delivery, keys, listeners, routes, sqs, throttle, usage};
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -40,7 +38,8 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let stage_variables = stage_variables(config, problems);
     let listeners = listeners::compile(config, origin, problems);
     let exposed = listeners.iter().any(|listener| !listener.is_local());
-    let keys = api_keys(config, exposed, problems);
+    let usage_plans = usage::compile(config, problems);
+    let keys = keys::compile(config, exposed, problems);
     let queues = queues(config, problems);
     let (log_destination, log_format) = access_log(config, origin, problems);
     let cors = config
@@ -77,9 +76,16 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     }
     let aws = config.aws.clone().unwrap_or_default();
     aws::check(&aws, &root.key("aws"), problems);
+    let egress = egress(config, origin, problems);
+    let secrets_refresh = secrets_refresh(config, problems);
     let store = store(config, origin, queues, &routes, problems);
     let sqs = sqs::compile(config, &listeners, &admin, problems);
     let limits = limits(config, dialect, problems);
+    let auth_failures = throttle::failures(
+        config.auth_failures.as_ref(),
+        &root.key("auth_failures"),
+        problems,
+    );
     if problems.errors() > before {
         return None;
     }
@@ -94,16 +100,51 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         admin,
         admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         aws,
+        egress,
+        secrets_refresh,
         store,
         sqs,
         cors,
         limits,
+        auth_failures,
         keys,
+        usage_plans,
         targets,
         routes,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
     })
+}
+
+/// The authorities' file is looked at here: what is wrong with it would otherwise be found by the first request.
+fn egress(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> outbound::Settings {
+    let at = ConfigPath::root().key("egress").key("ca");
+    let ca = config.egress.ca.as_ref();
+    let ca = ca.map(|file| (origin.directory)(&at).join(file));
+    if let Some(file) = &ca
+        && let Err(reason) = outbound::check_ca(file)
+    {
+        problems
+            .error(&at, reason)
+            .help("write a PEM file with one or more CERTIFICATE blocks");
+    }
+    outbound::Settings {
+        ca,
+        ..config.egress.clone()
+    }
+}
+
+fn secrets_refresh(config: &Config, problems: &mut Problems) -> Duration {
+    let span = config.secrets.refresh.unwrap_or(Span::secs(300));
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&span.0) {
+        problems
+            .error(
+                &ConfigPath::root().key("secrets").key("refresh"),
+                format!("{span} is out of range"),
+            )
+            .help("allowed: 1s to 24h");
+    }
+    span.0
 }
 
 /// Reference, 1.6.
@@ -141,45 +182,6 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-fn api_keys(config: &Config, exposed: bool, problems: &mut Problems) -> Vec<([u8; 32], KeyEntry)> {
-    let at = ConfigPath::root().key("api_keys");
-    let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
-    let mut keys = Vec::new();
-    for (id, key) in &config.api_keys {
-        let at = at.key(id).key("hash");
-        match parse_hash(&key.hash) {
-            Ok(hash) => {
-                if let Some(other) = seen.insert(hash, id) {
-                    problems
-                        .error(&at, format!("this is the hash of the key `{other}` too"))
-                        .help("give each its own key");
-                }
-                if hash == hash_of(b"") {
-                    problems
-                        .error(&at, "this is the hash of nothing at all: the key was empty when it was hashed")
-                        .help("make a key first, then hash it");
-                }
-                if exposed && key.enabled && hash == hash_of(DEMO_KEY.as_bytes()) {
-                    problems.warning(&at, "this is the demo key of the quickstart, which everyone knows, and a listener is not loopback").help("make a key of your own");
-                }
-                keys.push((
-                    hash,
-                    KeyEntry {
-                        id: id.as_str().into(),
-                        enabled: key.enabled,
-                    },
-                ));
-            }
-            Err(refusal) => {
-                problems
-                    .error(&at, "the hash of the key cannot be read")
-                    .help(refusal);
-            }
-        }
-    }
-    keys
 }
 
 fn queues(config: &Config, problems: &mut Problems) -> Vec<QueueSpec> {
@@ -429,31 +431,4 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
         connections: written.connections.unwrap_or(16_384),
         drain: written.drain.unwrap_or(Span::secs(30)).0,
     }
-}
-
-/// A bucket, checked.
-pub(super) fn bucket(
-    throttle: &Throttle,
-    at: &ConfigPath,
-    problems: &mut Problems,
-) -> Option<BucketSpec> {
-    if !throttle.rate.is_finite() || throttle.rate < 0.0 {
-        problems
-            .error(&at.key("rate"), format!("{} is not a rate", throttle.rate))
-            .help("allowed: tokens a second, from 0 (refuses everything)");
-        return None;
-    }
-    let burst = throttle
-        .burst
-        .unwrap_or_else(|| throttle.rate.ceil().clamp(1.0, f64::from(u32::MAX)) as u32);
-    let Some(burst) = std::num::NonZeroU32::new(burst) else {
-        problems
-            .error(&at.key("burst"), "a bucket of size 0 never gives a token")
-            .help("write at least 1; `rate: 0` refuses everything");
-        return None;
-    };
-    Some(BucketSpec {
-        rate: throttle.rate,
-        burst,
-    })
 }

@@ -1,14 +1,16 @@
 //! From the routes of a configuration to their blueprints, and what one route does to another.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use http::Method;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 
 use crate::authn;
+use crate::authn::policy::{Document, Side};
 use crate::config::{Config, Dialect, Route};
 use crate::integration::{QueueFacts, Scope};
-use crate::limit::BucketSpec;
 use crate::mapping;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
@@ -16,10 +18,9 @@ use crate::model::route_key::{METHODS, MethodKey, PathKey, PathSegment, RouteKey
 use crate::model::value::{ByteSize, QueueName, Span};
 
 use super::blueprint::{ListenerBlueprint, RouteBlueprint, RouteLimits};
-use super::compile::bucket;
 use super::matcher::Matcher;
-use super::response::ResponsePlan;
-use super::{delivery, listeners};
+use super::response::{ResponsePlan, WebhookAck};
+use super::{delivery, listeners, throttle};
 
 /// Every route that can be compiled; problems for the others.
 pub(super) fn compile(
@@ -39,11 +40,25 @@ pub(super) fn compile(
             )
             .help("write one, such as `POST /orders: { integration: … }`");
     }
-    let default_throttle = config
-        .throttle
-        .as_ref()
-        .and_then(|throttle| bucket(throttle, &root.key("throttle"), problems));
+    let anywhere = mapping::Scope {
+        side: mapping::Side::Request,
+        path_variables: &[],
+        stage_variables,
+        webhook: None,
+        integration_fields: None,
+    };
+    let throttles = throttle::Defaults::compile(
+        config.throttle.as_ref(),
+        config.rate_limit_headers,
+        &root.key("throttle"),
+        &anywhere,
+        problems,
+    );
     let authorizers = authorizers(config, problems);
+    let policy = config.policy.as_ref().and_then(|policy| {
+        let at = root.key("policy");
+        policy.compile("the resource policy", Side::Resource, &at, problems)
+    });
     let queues: IndexMap<QueueName, QueueFacts> = config
         .queues
         .iter()
@@ -60,8 +75,9 @@ pub(super) fn compile(
         dialect,
         stage_variables,
         listeners,
-        default_throttle,
+        throttles,
         authorizers,
+        policy,
         queues,
     };
     let routes = config
@@ -75,6 +91,10 @@ pub(super) fn compile(
 
 fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, authn::Spec> {
     let at = ConfigPath::root().key("authorizers");
+    let given = authn::Given {
+        region: config.aws.as_ref().and_then(|aws| aws.region.as_deref()),
+        stage_variables: &config.stage_variables,
+    };
     let mut specs = HashMap::new();
     for (name, authorizer) in &config.authorizers {
         if name == "none" {
@@ -86,7 +106,7 @@ fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, auth
                 .help("choose another name");
             continue;
         }
-        if let Some(spec) = authorizer.compile(name, &at.key(name), problems) {
+        if let Some(spec) = authorizer.compile(name, &given, &at.key(name), problems) {
             specs.insert(name.clone(), spec);
         }
     }
@@ -98,8 +118,9 @@ struct Compiler<'c> {
     dialect: Dialect,
     stage_variables: &'c IndexMap<String, String>,
     listeners: &'c [ListenerBlueprint],
-    default_throttle: Option<BucketSpec>,
+    throttles: throttle::Defaults,
     authorizers: HashMap<String, authn::Spec>,
+    policy: Option<Arc<Document>>,
     queues: IndexMap<QueueName, QueueFacts>,
 }
 
@@ -113,10 +134,24 @@ impl Compiler<'_> {
     ) -> Option<RouteBlueprint> {
         let before = problems.errors();
         let variables = key.variables();
+        let on = listeners::of_route(route, self.listeners, at, problems);
+        let reached: Vec<&ListenerBlueprint> = self
+            .listeners
+            .iter()
+            .filter(|listener| on.as_ref().is_none_or(|on| on.contains(&listener.name)))
+            .collect();
+        let authorizers = self.route_authorizers(route, &reached, at, problems);
+        let webhook = authorizers.iter().find_map(|(_, spec)| match spec {
+            authn::Spec::Webhook(webhook) => Some(webhook),
+            _ => None,
+        });
         let request = mapping::Scope {
             side: mapping::Side::Request,
             path_variables: &variables,
             stage_variables: self.stage_variables,
+            webhook: webhook.map(|webhook| mapping::WebhookScope {
+                attested: webhook.attests(),
+            }),
             integration_fields: None,
         };
         let scope = Scope {
@@ -142,44 +177,64 @@ impl Compiler<'_> {
             integration_fields: fields.as_deref(),
             ..request
         };
-        let response = ResponsePlan::compile(
+        let mut response = ResponsePlan::compile(
             route.response.as_ref(),
             &route.response_parameters,
             at,
             &response_scope,
             problems,
         );
-        let on = listeners::of_route(route, self.listeners, at, problems);
-        let reached: Vec<&ListenerBlueprint> = self
-            .listeners
-            .iter()
-            .filter(|listener| on.as_ref().is_none_or(|on| on.contains(&listener.name)))
-            .collect();
         let access = listeners::access(route.allow.as_ref(), route.deny.as_ref(), at, problems);
-        let authorizers = self.route_authorizers(route, &reached, at, problems);
-        let throttle = match &route.throttle {
-            None => self.default_throttle,
-            Some(None) => None,
-            Some(Some(own)) => bucket(own, &at.key("throttle"), problems),
-        };
+        scopes(&route.scopes, &authorizers, &at.key("scopes"), problems);
+        let own = route.policy.as_ref().and_then(|policy| {
+            let name = format!("the policy of {key}");
+            policy.compile(&name, Side::Resource, &at.key("policy"), problems)
+        });
+        let policies = self.policy.iter().cloned().chain(own).collect();
+        let proven = !authorizers.is_empty();
+        let throttles = throttle::route(
+            route.throttle.as_ref(),
+            &self.throttles,
+            proven,
+            &at.key("throttle"),
+            &request,
+            problems,
+        );
+        let concurrency = throttle::concurrency(
+            route.concurrency.as_ref(),
+            proven,
+            &at.key("concurrency"),
+            &request,
+            problems,
+        );
         let limits = self.limits(route, at, problems);
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
         let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
-        let idempotency = delivery::idempotency(
-            route.idempotency.as_ref(),
-            &integration,
-            limits.timeout,
-            at,
-            &request,
-            problems,
-        );
+        let (timeout, written) = (limits.timeout, &route.idempotency);
+        let idempotency = match (written, webhook) {
+            (None, Some(webhook)) => {
+                delivery::by_delivery(webhook, &integration, timeout, at, &request, problems)
+            }
+            _ => {
+                let written = written.as_ref().and_then(Option::as_ref);
+                delivery::idempotency(written, &integration, timeout, at, &request, problems)
+            }
+        };
+        response.webhook_ack = webhook
+            .filter(|_| integration.stores())
+            .and_then(|webhook| WebhookAck::new(webhook.ack()?));
+        let questions = webhook.map(|webhook| self.questions(key, webhook));
         (problems.errors() == before).then(|| RouteBlueprint {
             key: key.clone(),
+            questions: questions.unwrap_or_default(),
             listeners: on,
             access,
             authorizers,
-            throttle,
+            scopes: route.scopes.clone(),
+            policies,
+            throttles,
+            concurrency,
             limits,
             integration,
             copies,
@@ -222,8 +277,11 @@ impl Compiler<'_> {
                 authn::Spec::built_in(name).filter(|_| !self.config.authorizers.contains_key(name))
             }) {
                 Some(spec) => {
-                    if matches!(spec, authn::Spec::ApiKey(_)) && self.config.api_keys.is_empty() {
-                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`");
+                    if matches!(spec, authn::Spec::ApiKey(_))
+                        && self.config.api_keys.is_empty()
+                        && self.config.api_key_files.is_empty()
+                    {
+                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`, or name files of them in `api_key_files`");
                     }
                     if matches!(spec, authn::Spec::Mtls(_)) {
                         check_certificates_are_asked_for(name, reached, &at, problems);
@@ -251,6 +309,42 @@ impl Compiler<'_> {
             }
         }
         specs
+    }
+
+    /// The methods by which the sender asks its questions on the path of a route, where no route of their own serves
+    /// them.
+    fn questions(&self, key: &RouteKey, webhook: &authn::webhook::Spec) -> Vec<RouteKey> {
+        let RouteKey::Path {
+            method: MethodKey::One(own),
+            path,
+        } = key
+        else {
+            // Every method comes by the route itself.
+            return Vec::new();
+        };
+        let declared = |wanted: &Method| {
+            self.config.routes.keys().any(|other| match other {
+                RouteKey::Path {
+                    method,
+                    path: other,
+                } => {
+                    let serves = match method {
+                        MethodKey::Any => true,
+                        MethodKey::One(method) => method == wanted,
+                    };
+                    serves && shape(other) == shape(path)
+                }
+                RouteKey::Default => false,
+            })
+        };
+        let methods = webhook.handshake_methods().into_iter();
+        methods
+            .filter(|method| method != own && !declared(method))
+            .map(|method| RouteKey::Path {
+                method: MethodKey::One(method),
+                path: path.clone(),
+            })
+            .collect()
     }
 
     fn limits(&self, route: &Route, at: &ConfigPath, problems: &mut Problems) -> RouteLimits {
@@ -283,6 +377,37 @@ impl Compiler<'_> {
                 .unwrap_or(Span::secs(10))
                 .0,
         }
+    }
+}
+
+/// Whether a token can be asked for these scopes.
+fn scopes(
+    scopes: &[String],
+    authorizers: &[(String, authn::Spec)],
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    if scopes.len() > 10 {
+        problems.error(at, format!("{} scopes; allowed: 10", scopes.len()));
+    }
+    // A scope token of RFC 6749, 3.3.
+    let token =
+        |byte: u8| byte == b'!' || (b'#'..=b'[').contains(&byte) || (b']'..=b'~').contains(&byte);
+    for (index, scope) in scopes.iter().enumerate() {
+        if scope.is_empty() || !scope.bytes().all(token) {
+            problems
+                .error(&at.index(index), format!("{scope:?} is not a scope"))
+                .help("allowed: visible ASCII characters but `\"` and `\\`, and no space");
+        }
+    }
+    let granted = |spec: &authn::Spec| matches!(spec, authn::Spec::Jwt(_));
+    if !scopes.is_empty() && !authorizers.iter().any(|(_, spec)| granted(spec)) {
+        problems
+            .error(
+                at,
+                "no authorizer of this route grants scopes, so every request would be refused",
+            )
+            .help("name a `jwt` authorizer, or remove the scopes");
     }
 }
 

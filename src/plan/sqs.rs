@@ -73,6 +73,19 @@ pub(super) fn compile(
             let users = match credentials {
                 UserList::Users(users) => {
                     check_users(users, &at.key("credentials"), problems);
+                    for (index, user) in users.iter().enumerate() {
+                        let at = at.key("credentials").index(index);
+                        for (key, stands) in [
+                            ("policy", user.policy.is_some()),
+                            ("account", user.account.is_some()),
+                        ] {
+                            if stands {
+                                problems
+                                    .error(&at.key(key), "has no meaning for the SQS listener, whose users may do everything")
+                                    .help("leave it out");
+                            }
+                        }
+                    }
                     users.clone()
                 }
                 // A file that was not read, which has been reported: nobody can sign.

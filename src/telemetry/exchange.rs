@@ -16,6 +16,7 @@ use super::metrics::{Ended, Metrics, Name, Outcome, RouteMeters};
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::context::{ContextSource, ContextVariable, PhaseFact, Plain};
+use crate::model::deprecation::Deprecation;
 use crate::model::identity::Identity;
 use crate::model::peer::{Endpoint, Peer};
 use crate::model::phase::Phase;
@@ -250,6 +251,11 @@ impl Exchange {
         self.facts.as_ref()?.identity.api_key.clone()
     }
 
+    /// What the answer tells a caller who came by a way that will go.
+    pub fn deprecation(&self) -> Option<Arc<Deprecation>> {
+        self.facts.as_ref()?.identity.deprecation.clone()
+    }
+
     /// The metrics that the request counts on; fresh ones after its end.
     pub fn metrics(&self) -> Metrics {
         self.facts
@@ -343,8 +349,14 @@ impl Facts {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.mark);
         self.mark = now;
-        // A phase ends once: what refused in it has the say.
-        self.phases[phase.index()].get_or_insert(PhaseNote { status, took });
+        // A phase that comes in several parts has taken the time of all; what refused in it has the say.
+        match &mut self.phases[phase.index()] {
+            Some(note) => {
+                note.took += took;
+                note.status = note.status.max(status);
+            }
+            none => *none = Some(PhaseNote { status, took }),
+        }
     }
 
     fn outcome(&self) -> Outcome {
@@ -580,6 +592,7 @@ impl ContextSource for Exchange {
                 let values = facts.identity.values.as_deref()?;
                 values.get(name).map(|value| Cow::Borrowed(&**value))
             }
+            ContextVariable::Webhook(field) => facts.identity.delivery.as_ref()?.field(*field),
             ContextVariable::Vacant(_) => None,
         }
     }

@@ -13,6 +13,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::forwarding::Forwarding;
+use super::renewal::Renewal;
+use super::throttling::Throttling;
+use super::tokens::Tokens;
+use super::webhooks::Webhooks;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -137,6 +141,19 @@ pub struct ByQueue {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BySource {
+    /// `header`, `query` or `authorizer`.
+    pub source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PlanRefusal {
+    pub plan: Name,
+    /// `throttled` or `quota_exceeded`.
+    pub code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QueueState {
     pub queue: Name,
     pub state: &'static str,
@@ -190,6 +207,10 @@ pub struct Metrics {
     pub log_dropped: Counter,
     pub log_lines: Counter,
     pub forwarding: Forwarding,
+    pub renewal: Renewal,
+    pub tokens: Tokens,
+    pub webhooks: Webhooks,
+    pub throttling: Throttling,
 }
 
 /// 0.1 ms to about 26 s, by powers of two and a half.
@@ -228,6 +249,10 @@ impl Default for Metrics {
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
             forwarding: Forwarding::default(),
+            renewal: Renewal::default(),
+            tokens: Tokens::default(),
+            webhooks: Webhooks::default(),
+            throttling: Throttling::default(),
         }
     }
 }
@@ -356,6 +381,10 @@ impl Metrics {
             self.log_dropped.clone(),
         );
         self.forwarding.register(registry);
+        self.renewal.register(registry);
+        self.tokens.register(registry);
+        self.webhooks.register(registry);
+        self.throttling.register(registry);
     }
 
     /// Requests that have been received and have not ended. `rendered` is the text in which the endings stand: the

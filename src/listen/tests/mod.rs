@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::{
-    Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, Malformed,
+    Bound, ConnectionLimits, DrainHandle, Drained, Leaving, ListenStats, ListenerSpec, Malformed,
     MalformedKind, Serve, Terms, run,
 };
 use crate::model::peer::Peer;
@@ -45,6 +45,8 @@ struct Echo {
 impl Serve for Echo {
     type Body = Full<Bytes>;
 
+    const HEARS_OF_LEAVING: bool = true;
+
     async fn call(&self, request: Request<Incoming>, peer: &Arc<Peer>) -> Response<Full<Bytes>> {
         assert_eq!(&*peer.listener, "public");
         let line = format!("{} {}", request.method(), request.uri().path());
@@ -55,6 +57,7 @@ impl Serve for Echo {
                 let permit = self.gate.acquire().await.unwrap();
                 permit.forget();
             }
+            "/poll" => request.extensions().get::<Leaving>().unwrap().begun().await,
             // answered without a look at the body
             "/early" => return Response::builder().status(413).body(line.into()).unwrap(),
             "/large" => return Response::new(vec![b'x'; 8 << 20].into()),
