@@ -172,7 +172,9 @@ fn each_fault_of_a_token_authorizer_is_said_alone() {
         let expected = format!(" error: authorizers.p.{said}");
         let alone = lines.len() == 2 && lines[0].ends_with(&expected);
         if code != 1 || !alone || !lines[0].starts_with("shop.yaml:1:") {
-            wrong.push(format!("{jwt}\n  wanted: {expected}\n  exit {code}: {lines:#?}"));
+            wrong.push(format!(
+                "{jwt}\n  wanted: {expected}\n  exit {code}: {lines:#?}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
