@@ -26,11 +26,12 @@ use crate::limit::shared::SharedStores;
 use crate::limit::usage::Keeper;
 use crate::limit::{self, CallerTable};
 use crate::listen::{
-    BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
+    BindError, Bound, BoundAddress, ConnectionLimits, DrainHandle, Drained, ListenStats,
+    ListenerSpec, Terms, Tls, TlsError, run,
 };
 use crate::outbound;
 use crate::pipeline::Gateway;
-use crate::plan::blueprint::{SqsBlueprint, StoreBlueprint};
+use crate::plan::blueprint::{ListenerBlueprint, SqsBlueprint, StoreBlueprint};
 use crate::plan::{Blueprint, Current, build};
 use crate::sqs_api::SqsApi;
 use crate::stack::Front;
@@ -57,16 +58,27 @@ pub enum StartError {
     Store(#[from] OpenError),
     #[error(transparent)]
     Queues(#[from] DeclareError),
+    #[error("Listener `{listener}`: {source}")]
+    Tls {
+        listener: Arc<str>,
+        source: TlsError,
+    },
     #[error("the access log cannot be opened: {0}")]
     AccessLog(io::Error),
     #[error("the process cannot be set up: {0}")]
     Process(#[from] io::Error),
 }
 
+/// A listener that was bound.
+pub struct Listening {
+    pub name: Arc<str>,
+    pub address: BoundAddress,
+    pub tls: bool,
+}
+
 /// What was bound, for the banner.
 pub struct Started {
-    /// Listener names and their addresses.
-    pub listeners: Vec<(Arc<str>, SocketAddr)>,
+    pub listeners: Vec<Listening>,
     pub admin: SocketAddr,
     /// The listener of the SQS protocol.
     pub sqs: Option<SocketAddr>,
@@ -94,15 +106,13 @@ pub async fn serve(
     let mut stop = Stop::new()?;
     let mut bound = Vec::new();
     for listener in &blueprint.listeners {
-        bound.push(Bound::bind(&ListenerSpec {
-            name: listener.name.clone(),
-            bind: listener.bind.clone(),
-        })?);
+        let opened = Bound::bind(&ListenerSpec {
+            mode: listener.mode,
+            ..ListenerSpec::new(listener.name.clone(), listener.bind.clone())
+        })?;
+        bound.push((opened, terms(listener)?));
     }
-    let admin_bound = Bound::bind(&ListenerSpec {
-        name: "admin".into(),
-        bind: blueprint.admin.clone(),
-    })?;
+    let admin_bound = Bound::bind(&ListenerSpec::new("admin", blueprint.admin.clone()))?;
     let sqs_bound = blueprint.sqs.as_ref().map(bind_sqs).transpose()?;
     let metrics = Metrics::new();
     let log = AccessLog::open(
@@ -159,12 +169,14 @@ pub async fn serve(
         telemetry.clone(),
     ));
 
-    let admin_address = admin_bound.local_addr();
+    let admin_address = admin_bound
+        .ip_address()
+        .ok_or_else(|| io::Error::other("the admin listener has no address"))?;
     let stats: Vec<Arc<ListenStats>> = bound.iter().map(|_| Arc::default()).collect();
     let sqs_stats: Arc<ListenStats> = Arc::default();
     let named = bound
         .iter()
-        .map(|bound| Name(bound.name().clone()))
+        .map(|(bound, _)| Name(bound.name().clone()))
         .zip(stats.iter().cloned())
         .chain(
             sqs_bound
@@ -187,7 +199,7 @@ pub async fn serve(
     let mut started = Started {
         listeners: Vec::new(),
         admin: admin_address,
-        sqs: sqs_bound.as_ref().map(Bound::local_addr),
+        sqs: sqs_bound.as_ref().and_then(Bound::ip_address),
         notices: Vec::new(),
         store_unavailable: None,
     };
@@ -229,12 +241,15 @@ pub async fn serve(
     let (drain_handle, drain) = DrainHandle::new();
     let (_keep, limits) = watch::channel(connection_limits(&blueprint));
     let mut listeners = JoinSet::new();
-    for (bound, counted) in bound.into_iter().zip(stats) {
-        started
-            .listeners
-            .push((bound.name().clone(), bound.local_addr()));
+    for ((bound, terms), counted) in bound.into_iter().zip(stats) {
+        started.listeners.push(Listening {
+            name: bound.name().clone(),
+            address: bound.address().clone(),
+            tls: terms.tls.is_some(),
+        });
         listeners.spawn(run(
             bound,
+            terms,
             limits.clone(),
             Front(gateway.clone()),
             drain.clone(),
@@ -246,7 +261,8 @@ pub async fn serve(
         .as_ref()
         .map(|sqs| sqs_api(sqs, &targets, &metrics));
     if let (Some(bound), Some(api)) = (sqs_bound, sqs.clone()) {
-        listeners.spawn(run(bound, limits.clone(), api, drain.clone(), sqs_stats));
+        let (plain, limits) = (Terms::default(), limits.clone());
+        listeners.spawn(run(bound, plain, limits, api, drain.clone(), sqs_stats));
     }
     let renewal = Renewal {
         source,
@@ -300,9 +316,20 @@ pub async fn serve(
 }
 
 fn bind_sqs(sqs: &SqsBlueprint) -> Result<Bound, BindError> {
-    Bound::bind(&ListenerSpec {
-        name: "sqs".into(),
-        bind: sqs.bind.clone(),
+    Bound::bind(&ListenerSpec::new("sqs", sqs.bind.clone()))
+}
+
+/// On what terms a listener takes connections. Reads its certificates, which blocks.
+fn terms(listener: &ListenerBlueprint) -> Result<Terms, StartError> {
+    let opened = listener.tls.clone().map(Tls::open).transpose();
+    let tls = opened.map_err(|source| StartError::Tls {
+        listener: listener.name.clone(),
+        source,
+    })?;
+    Ok(Terms {
+        proxy_protocol: listener.proxy_protocol,
+        trust: Arc::new(listener.trust.clone()),
+        tls: tls.map(Arc::new),
     })
 }
 

@@ -18,8 +18,8 @@ use crate::pipeline::Gateway;
 use crate::store::{Health, QueueStats, Role, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{
-    ByListener, ByQueue, BySource, Count, Level, Name, PlanRefusal, QueueFate, QueueState,
-    write_ledger,
+    ByFile, ByListener, ByQueue, ByReason, BySource, Count, Level, Name, PlanRefusal, QueueFate,
+    QueueState, write_ledger,
 };
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -86,6 +86,7 @@ impl Exposition {
             accepted.get_or_create(&by).inc_by(stats.accepted());
             refused.get_or_create(&by).inc_by(stats.refused());
         }
+        self.listener_metrics(&mut registry);
         registry.register("connections_open", "Connections open now", open);
         registry.register("connections", "Connections accepted", accepted);
         registry.register(
@@ -158,6 +159,85 @@ fn key_metrics(keys: &ApiKeys, usage: &Usage, registry: &mut Registry) {
         "Attempts to save what API keys have used that the store refused; they are made again",
         failures,
     );
+}
+
+impl Exposition {
+    /// What comes before the requests: PROXY headers, TLS. Listeners without either show nothing of it.
+    fn listener_metrics(&self, registry: &mut Registry) {
+        let handshakes: Family<ByListener, Count> = Family::default();
+        let failures: Family<ByReason, Count> = Family::default();
+        let proxy: Family<ByReason, Count> = Family::default();
+        let reloads: Family<ByListener, Count> = Family::default();
+        let certificates: Family<ByFile, Level> = Family::default();
+        let lists: Family<ByFile, Level> = Family::default();
+        for (listener, stats) in &self.listeners {
+            let by = ByListener {
+                listener: listener.clone(),
+            };
+            let by_reason = |reason| ByReason {
+                listener: listener.clone(),
+                reason,
+            };
+            for (reason, count) in stats.proxy_failures().filter(|(_, count)| *count > 0) {
+                proxy.get_or_create(&by_reason(reason.name())).inc_by(count);
+            }
+            let expiries = stats.expiries();
+            if expiries.is_empty() {
+                continue;
+            }
+            handshakes.get_or_create(&by).inc_by(stats.handshakes());
+            reloads.get_or_create(&by).inc_by(stats.reload_failures());
+            for (reason, count) in stats.handshake_failures() {
+                failures
+                    .get_or_create(&by_reason(reason.name()))
+                    .inc_by(count);
+            }
+            for expiry in expiries {
+                let family = if expiry.of_list {
+                    &lists
+                } else {
+                    &certificates
+                };
+                let labels = ByFile {
+                    listener: listener.clone(),
+                    file: Name(expiry.file),
+                };
+                family.get_or_create(&labels).set(expiry.at);
+            }
+        }
+        registry.register(
+            "tls_handshakes",
+            "TLS handshakes that were brought to their end",
+            handshakes,
+        );
+        registry.register(
+            "tls_handshake_failures",
+            "TLS handshakes that came to nothing, by reason",
+            failures,
+        );
+        registry.register(
+            "tls_reload_failures",
+            "New certificates that could not be used; the old ones stayed",
+            reloads,
+        );
+        registry.register_with_unit(
+            "tls_certificate_not_after",
+            "When a file's certificate expires, since 1970; of several the first",
+            Unit::Seconds,
+            certificates,
+        );
+        registry.register_with_unit(
+            "tls_crl_next_update",
+            "When a revocation list goes out of date, since 1970; of several in a file the first",
+            Unit::Seconds,
+            lists,
+        );
+        registry.register(
+            "proxy_header_failures",
+            "Connections closed for their PROXY header, by reason",
+            proxy,
+        );
+    }
 }
 
 fn store_metrics(store: &Store, registry: &mut Registry) {

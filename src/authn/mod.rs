@@ -176,8 +176,8 @@ impl Spec {
     }
 
     /// The live authorizer. Opens nothing and waits for nothing; may begin to fetch keys in the background, for which
-    /// a Tokio runtime is needed.
-    pub fn build(&self, shared: &Shared<'_>) -> Authenticator {
+    /// a Tokio runtime is needed. `before`: the authorizer of that name so far.
+    pub fn build(&self, shared: &Shared<'_>, before: Option<&Authenticator>) -> Authenticator {
         match self {
             Spec::ApiKey(spec) => Authenticator::ApiKey(api_key::ApiKeyAuthenticator::new(
                 spec.clone(),
@@ -187,6 +187,10 @@ impl Spec {
                 spec.clone(),
                 shared.outbound,
                 &shared.metrics.tokens,
+                match before {
+                    Some(Authenticator::Jwt(before)) => Some(before),
+                    _ => None,
+                },
             )),
             Spec::Lambda(spec) => Authenticator::Lambda(lambda::LambdaAuthenticator::new(
                 spec.clone(),

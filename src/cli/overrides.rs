@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::aws;
 use crate::plan::Blueprint;
+use crate::plan::blueprint::ListenerBlueprint;
 use crate::telemetry::access_log::Destination;
 
 /// Overrides of a checked configuration; none of them is given in ordinary use.
@@ -51,7 +52,8 @@ impl Overrides {
         }
         if let Some(bind) = &self.override_bind {
             for listener in &mut blueprint.listeners {
-                listener.bind.clone_from(bind);
+                // whoever asks for another address speaks plain HTTP there
+                *listener = ListenerBlueprint::plain(listener.name.clone(), bind);
             }
             if let Some(sqs) = &mut blueprint.sqs {
                 sqs.bind.clone_from(bind);

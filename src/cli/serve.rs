@@ -1,7 +1,6 @@
 //! `penstock serve`: the gateway.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +13,10 @@ use super::Exit;
 use super::load::{blueprint_or_problems, fetched};
 use super::overrides::Overrides;
 use super::routes::{plan_json, routes_table};
-use crate::app::{self, Ended, Source, Started};
+use crate::app::{self, Ended, Listening, Source, Started};
 use crate::authn::api_key::DEMO_KEY;
 use crate::config::secrets::Vault;
+use crate::listen::BoundAddress;
 use crate::model::route_key::{MethodKey, RouteKey};
 use crate::plan::Blueprint;
 use crate::plan::blueprint::RouteBlueprint;
@@ -156,8 +156,8 @@ fn banner(blueprint: &Blueprint, started: &Started) -> String {
         blueprint.api,
         blueprint.stage.0
     );
-    for (name, address) in &started.listeners {
-        text += &format!("listening on http://{address} ({name})\n");
+    for listener in &started.listeners {
+        text += &format!("listening on {} ({})\n", url(listener), listener.name);
     }
     text += &format!("admin on http://{}\n", started.admin);
     if let Some(address) = started.sqs {
@@ -179,12 +179,22 @@ fn banner(blueprint: &Blueprint, started: &Started) -> String {
     text += &format!("\n{}", routes_table(blueprint));
     if let Some(line) = started
         .listeners
-        .first()
-        .and_then(|(_, address)| curl(blueprint, *address))
+        .iter()
+        .find_map(|listener| curl(blueprint, listener))
     {
         text += &format!("\ntry: {line}\n");
     }
     text
+}
+
+/// How a listener is reached.
+fn url(listener: &Listening) -> String {
+    match (&listener.address, listener.tls) {
+        (BoundAddress::Ip(address), true) => format!("https://{address}"),
+        (BoundAddress::Ip(address), false) => format!("http://{address}"),
+        (socket, true) => format!("{socket}, TLS"),
+        (socket, false) => socket.to_string(),
+    }
 }
 
 /// A path without the `.` that joining folders leaves in its midst: `./././data` is `data`.
@@ -197,9 +207,21 @@ fn tidy(path: &Path) -> PathBuf {
 }
 
 /// A command that stores something, if a route without variables does.
-fn curl(blueprint: &Blueprint, address: SocketAddr) -> Option<String> {
+fn curl(blueprint: &Blueprint, listener: &Listening) -> Option<String> {
+    let (host, options) = match (&listener.address, listener.tls) {
+        (BoundAddress::Ip(address), false) => (format!("http://{address}"), String::new()),
+        (BoundAddress::Ip(address), true) => {
+            (format!("https://{address}"), "--insecure ".to_owned())
+        }
+        (BoundAddress::Unix(path), false) => (
+            "http://localhost".to_owned(),
+            format!("--unix-socket {} ", path.display()),
+        ),
+        (BoundAddress::Unix(_), true) => return None,
+    };
     let simple = |route: &&RouteBlueprint| {
-        route.integration.stores()
+        route.is_on(&listener.name)
+            && route.integration.stores()
             && matches!(&route.key, RouteKey::Path { .. })
             && route.key.variables().is_empty()
     };
@@ -224,7 +246,7 @@ fn curl(blueprint: &Blueprint, address: SocketAddr) -> Option<String> {
         (false, false) => "-H \"x-api-key: $YOUR_KEY\" ".to_owned(),
     };
     Some(format!(
-        "curl -i {method}{key}-d '{{\"hello\":\"world\"}}' http://{address}{stage}{path}"
+        "curl -i {options}{method}{key}-d '{{\"hello\":\"world\"}}' {host}{stage}{path}"
     ))
 }
 

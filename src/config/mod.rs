@@ -2,6 +2,7 @@
 //! `config/schema.json` and `docs/configuration.md` are generated from them.
 
 mod ack;
+pub mod certificates;
 pub mod key_files;
 mod keys;
 mod listener;
@@ -33,7 +34,7 @@ use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
 pub use keys::{ApiKey, KeyFile};
-pub use listener::{Admin, Listener};
+pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
 pub use secrets::Secrets;

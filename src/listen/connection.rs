@@ -49,18 +49,20 @@ enum Opening {
 
 /// Waits for the drain, and then for a request that may be here already: tokio has not looked for bytes before the
 /// first poll.
-async fn last_word(drain: &mut Drain) {
+pub(super) async fn last_word(drain: &mut Drain) {
     drain.started().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 impl<S: Serve> Connection<S> {
-    /// Serves the connection to its end.
-    pub(super) async fn run<T>(mut self, mut io: T)
+    /// Serves the connection to its end. `seen`: what was read of its first request already.
+    pub(super) async fn run<T>(mut self, mut io: T, mut seen: Vec<u8>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut seen = Vec::with_capacity(PREFACE.len());
+        if !seen.is_empty() {
+            self.activity.received(seen.len());
+        }
         match self.opening(&mut io, &mut seen).await {
             Opening::Nothing => {}
             Opening::HalfHead => Box::pin(self.refuse_late_head(io)).await,
@@ -80,6 +82,12 @@ impl<S: Serve> Connection<S> {
     /// Reads until the bytes are the HTTP/2 preface or cannot become it, for at most the time of a head.
     async fn opening<T: AsyncRead + Unpin>(&mut self, io: &mut T, seen: &mut Vec<u8>) -> Opening {
         loop {
+            if !PREFACE.starts_with(&seen[..seen.len().min(PREFACE.len())]) {
+                return Opening::Http1;
+            }
+            if seen.len() >= PREFACE.len() {
+                return Opening::Http2;
+            }
             let since = self.activity.head_begun().unwrap_or(self.activity.born());
             let missing = PREFACE.len() - seen.len();
             let mut rest = (&mut *io).take(missing as u64);
@@ -99,12 +107,6 @@ impl<S: Serve> Connection<S> {
                     tracing::debug!(%error, "Connection broke before its first request");
                     return Opening::Nothing;
                 }
-            }
-            if !PREFACE.starts_with(seen) {
-                return Opening::Http1;
-            }
-            if seen.len() == PREFACE.len() {
-                return Opening::Http2;
             }
         }
     }

@@ -1,11 +1,21 @@
-//! A caller to a permit: what the route asks for beyond being somebody. Nothing of the body has been read, unless the
-//! caller is proven by it: then policies are asked again once that is done (`proven`).
+//! Whom a route lets pass by address, and a caller to a permit: what the route asks for beyond being somebody. Nothing of
+//! the body has been read, unless the caller is proven by it: then policies are asked again once that is done (`proven`).
 
 use super::rejection::Rejection;
 use crate::authn::Caller;
 use crate::authn::policy::{Answer, Asked, Reason, decide};
+use crate::model::call::Call;
 use crate::model::identity::Presented;
 use crate::plan::Route;
+
+/// Whether the client may use the route, by its address. Asked before anything else is: it costs nothing to refuse.
+pub(super) fn address(route: &Route, call: &Call) -> Result<(), Rejection> {
+    if route.access.is_open() {
+        return Ok(());
+    }
+    let admitted = route.access.admits(call.source_ip());
+    admitted.map_err(Rejection::Barred)
+}
 
 /// Leave to have a payload stored. Made here alone, out of a caller.
 pub struct Permit(());

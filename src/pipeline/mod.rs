@@ -133,6 +133,7 @@ async fn life(
     if let Ok(found) = &found {
         x.routed(found.route.facts.clone());
         x.passed(Phase::Route);
+        authorize::address(&found.route, call)?;
     }
     if let Some(answer) = cors::preflight(plan, call, &found) {
         x.passed(Phase::Cors);
@@ -155,8 +156,7 @@ async fn life(
     }
     let permit = authorize::permit(route, &presented, &caller)?;
     throttle::after_authentication(&found, call, passage, x).await?;
-    if !route.proven_by_body && caller.key_use().is_some() {
-        usage::charge(plan, route, &caller)?;
+    if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
     let body = receive::body(route, call, body).await?;

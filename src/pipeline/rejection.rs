@@ -21,6 +21,7 @@ use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
 use crate::limit::usage::{OverLimit, What};
 use crate::model::call::Call;
+use crate::model::cidr::Barred;
 use crate::model::code::Code;
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
@@ -33,6 +34,9 @@ pub enum Rejection {
     Admit(#[from] AdmitError),
     #[error(transparent)]
     Route(RouteError),
+    /// The route does not let the client's address pass.
+    #[error("the route's lists of addresses: {0}")]
+    Barred(Barred),
     #[error(transparent)]
     Throttled(Box<ThrottleError>),
     /// The usage plan of the caller's key has no room.
@@ -241,6 +245,24 @@ impl Rejection {
                 StatusCode::BAD_REQUEST,
                 bad_request(),
             ),
+            Rejection::Admit(AdmitError::Barred(_)) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Admit,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
+            Rejection::Barred(_) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Authorize,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
             Rejection::Route(
                 RouteError::NoStage | RouteError::NoRoute | RouteError::Redirect { .. },
             ) => (
@@ -389,6 +411,9 @@ impl Rejection {
         match self {
             Rejection::Throttled(error) => error.detail(),
             Rejection::OverPlan(over) => over.detail(),
+            Rejection::Admit(AdmitError::Barred(_)) | Rejection::Barred(_) => {
+                "Requests from this address are not allowed here.".to_owned()
+            }
             Rejection::Authn(error) => error.public.clone().into_owned(),
             Rejection::Forbidden(Forbidden::Scope(scopes)) => {
                 format!("The token needs one of the scopes {}.", scopes.join(", "))

@@ -15,6 +15,9 @@ use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::Clock;
 use crate::limit::usage::{PlanLimits, Usage};
+use crate::listen::{DEFAULT_MODE, ProxyProtocol, TlsSpec};
+use crate::model::cidr::Access;
+use crate::model::peer::Trust;
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
 use crate::model::value::StageName;
@@ -26,6 +29,7 @@ use crate::telemetry::log_format::LogFormat;
 
 use super::cors::CorsPolicy;
 use super::delivery::IdempotencyPlan;
+use super::listeners::is_loopback;
 use super::response::ResponsePlan;
 use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
 
@@ -65,8 +69,35 @@ pub struct Blueprint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerBlueprint {
     pub name: Arc<str>,
-    /// `host:port`.
+    /// `host:port`, or `unix:` and a path.
     pub bind: String,
+    /// The permissions of a Unix socket's file.
+    pub mode: u32,
+    pub tls: Option<TlsSpec>,
+    pub proxy_protocol: ProxyProtocol,
+    pub trust: Trust,
+    /// Whom it lets in, by address.
+    pub access: Access,
+}
+
+impl ListenerBlueprint {
+    /// A listener for plain HTTP from anybody.
+    pub fn plain(name: impl Into<Arc<str>>, bind: impl Into<String>) -> ListenerBlueprint {
+        ListenerBlueprint {
+            name: name.into(),
+            bind: bind.into(),
+            mode: DEFAULT_MODE,
+            tls: None,
+            proxy_protocol: ProxyProtocol::Off,
+            trust: Trust::default(),
+            access: Access::default(),
+        }
+    }
+
+    /// Whether it can be reached from this machine only.
+    pub fn is_local(&self) -> bool {
+        is_loopback(&self.bind)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +156,12 @@ pub struct RouteLimits {
 #[derive(Clone, Debug)]
 pub struct RouteBlueprint {
     pub key: RouteKey,
+    /// Further methods on the same path by which a webhook's sender asks its questions; nothing is stored by them.
+    pub questions: Vec<RouteKey>,
+    /// The listeners that it can be reached on; `None` for all.
+    pub listeners: Option<Vec<Arc<str>>>,
+    /// Whom it lets pass, by address.
+    pub access: Access,
     /// By name, in the order in which they are asked.
     pub authorizers: Vec<(String, authn::Spec)>,
     /// Of which a caller's token needs one; none are asked for where there are none.
@@ -143,6 +180,12 @@ pub struct RouteBlueprint {
 }
 
 impl RouteBlueprint {
+    /// Whether the route can be reached on a listener.
+    pub fn is_on(&self, listener: &str) -> bool {
+        let named = |names: &Vec<Arc<str>>| names.iter().any(|name| **name == *listener);
+        self.listeners.as_ref().is_none_or(named)
+    }
+
     /// Every target, the first one first.
     pub fn targets(&self) -> impl Iterator<Item = &Integration> {
         std::iter::once(&self.integration).chain(&self.copies)

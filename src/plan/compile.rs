@@ -1,8 +1,6 @@
 //! From a configuration to a blueprint: pure, and every problem at once. What one value can say about itself has been
 //! checked when it was read; here values are held against each other.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +18,10 @@ use crate::store::{QueueSpec, Redrive};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
-use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
+use super::blueprint::{Blueprint, GatewayLimits, StoreBlueprint};
 use super::cors::CorsPolicy;
-use super::{delivery, keys, routes, sqs, throttle, usage};
+use super::listeners::check_bind;
+use super::{delivery, keys, listeners, routes, sqs, throttle, usage};
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -37,8 +36,8 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let root = ConfigPath::root();
     let dialect = config.responses.unwrap_or_default();
     let stage_variables = stage_variables(config, problems);
-    let listeners = listeners(config, problems);
-    let exposed = !listeners.iter().all(|listener| is_loopback(&listener.bind));
+    let listeners = listeners::compile(config, origin, problems);
+    let exposed = listeners.iter().any(|listener| !listener.is_local());
     let usage_plans = usage::compile(config, problems);
     let keys = keys::compile(config, exposed, problems);
     let queues = queues(config, problems);
@@ -48,7 +47,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         .as_ref()
         .and_then(|cors| CorsPolicy::compile(cors, &root.key("cors"), problems));
     let targets = delivery::settings(config, problems);
-    let routes = routes::compile(config, dialect, &stage_variables, exposed, problems);
+    let routes = routes::compile(config, dialect, &stage_variables, &listeners, problems);
     delivery::unused(config, &routes, problems);
     let admin = config
         .admin
@@ -183,64 +182,6 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerBlueprint> {
-    let at = ConfigPath::root().key("listeners");
-    if config.listeners.is_empty() {
-        return vec![ListenerBlueprint {
-            name: "public".into(),
-            bind: "127.0.0.1:8080".to_owned(),
-        }];
-    }
-    let mut taken: HashMap<&str, &str> = HashMap::new();
-    let mut listeners = Vec::new();
-    for (name, listener) in &config.listeners {
-        let at = at.key(name).key("bind");
-        check_bind(&listener.bind, &at, problems);
-        if !listener.bind.ends_with(":0")
-            && let Some(other) = taken.insert(&listener.bind, name)
-        {
-            problems.error(
-                &at,
-                format!(
-                    "the listener `{other}` is bound to {} already",
-                    listener.bind
-                ),
-            );
-        }
-        listeners.push(ListenerBlueprint {
-            name: name.as_str().into(),
-            bind: listener.bind.clone(),
-        });
-    }
-    listeners
-}
-
-/// Checks the form of `host:port`; the address, where it is written as one.
-pub(super) fn check_bind(bind: &str, at: &ConfigPath, problems: &mut Problems) -> Option<IpAddr> {
-    if let Ok(address) = bind.parse::<std::net::SocketAddr>() {
-        return Some(address.ip());
-    }
-    let good = bind.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok()
-    });
-    if !good {
-        problems
-            .error(at, format!("{bind:?} is not an address"))
-            .help("write host and port, such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:0");
-    }
-    None
-}
-
-/// Whether an address can be reached from this machine only.
-pub(super) fn is_loopback(bind: &str) -> bool {
-    let host = bind.rsplit_once(':').map_or("", |(host, _)| host);
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn queues(config: &Config, problems: &mut Problems) -> Vec<QueueSpec> {

@@ -10,6 +10,7 @@ pub mod cors;
 pub mod current;
 mod delivery;
 mod keys;
+mod listeners;
 pub mod matcher;
 mod response;
 mod routes;
@@ -21,6 +22,7 @@ pub mod written;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
 use indexmap::IndexMap;
 
 use crate::authn::api_key::ApiKeys;
@@ -31,6 +33,7 @@ use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
 use crate::limit::Slots;
 use crate::limit::usage::Usage;
+use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
 pub use blueprint::{Blueprint, RouteLimits};
@@ -40,7 +43,7 @@ pub use cors::CorsPolicy;
 pub use current::Current;
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
-pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 pub use throttle::Throttles;
 
 /// A route that requests go by.
@@ -48,6 +51,8 @@ pub use throttle::Throttles;
 pub struct Route {
     pub facts: Arc<RouteFacts>,
     pub dialect: Dialect,
+    /// Whom the route lets pass, by address.
+    pub access: Access,
     /// `None`: nothing limits the route's requests by their number.
     pub throttles: Option<Arc<Throttles>>,
     /// What the limits were made of: the next plan goes on with those that stay as they are.
@@ -56,6 +61,8 @@ pub struct Route {
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
     pub proven_by_body: bool,
+    /// Where the route only answers the questions of a webhook's sender: the method of its deliveries. Nothing is stored.
+    pub questions_of: Option<Method>,
     /// Of which a caller's token needs one; none are asked for where there are none.
     pub scopes: Vec<String>,
     /// Where each usage plan has a bucket of its own for this route, by the plan's position.
@@ -80,6 +87,16 @@ struct LimitedBy {
     proven: throttle::When,
 }
 
+/// What requests of one listener meet.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    pub name: Arc<str>,
+    /// Whom the listener lets in, by address.
+    pub access: Access,
+    /// The routes that can be reached on it. Listeners with the same routes share it.
+    pub matcher: Arc<Matcher<Arc<Route>>>,
+}
+
 /// All that a request needs from its head to its answer.
 pub struct Plan {
     pub api: Arc<str>,
@@ -94,7 +111,7 @@ pub struct Plan {
     pub head_bytes: u64,
     pub header_count: usize,
     pub slots: Slots,
-    pub matcher: Matcher<Arc<Route>>,
+    pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
@@ -107,6 +124,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The listener that a request came in on; `None` if it is no longer configured.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners
+            .iter()
+            .find(|listener| *listener.name == *name)
+    }
+
     /// The path below the stage; `None` where the stage does not serve the path.
     pub fn below_stage<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(&self.prefix)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::aws;
 use crate::config::load::{Environment, Loaded, SourceFile, load, load_texts};
-use crate::config::{Config, key_files, users};
+use crate::config::{Config, certificates, key_files, users};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::outbound;
@@ -62,6 +62,9 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
         },
         &mut found,
     );
+    if let Some(blueprint) = &blueprint {
+        check_certificates(&config, blueprint, &mut found);
+    }
     // What is missing only because it was refused has been reported already.
     found.0.retain(|problem| !sources.refused(&problem.path));
     if config.routes.is_empty() && sources.refused_within("routes") {
@@ -81,5 +84,19 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
         problems,
         texts,
         reach: (config.aws.unwrap_or_default(), config.egress),
+    }
+}
+
+/// Reads the files of TLS that listeners name.
+fn check_certificates(config: &Config, blueprint: &Blueprint, problems: &mut Problems) {
+    let at = ConfigPath::root().key("listeners");
+    for listener in &blueprint.listeners {
+        let written = config.listeners.get(&*listener.name);
+        let several = written
+            .and_then(|listener| listener.tls.as_ref())
+            .is_some_and(|tls| !tls.certificates.is_empty());
+        if let Some(tls) = &listener.tls {
+            certificates::check(tls, several, &at.key(&*listener.name).key("tls"), problems);
+        }
     }
 }

@@ -123,6 +123,19 @@ pub struct ByListener {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByReason {
+    pub listener: Name,
+    pub reason: &'static str,
+}
+
+/// Labels of what a listener reads from a file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByFile {
+    pub listener: Name,
+    pub file: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByQueue {
     pub queue: Name,
 }

@@ -8,10 +8,10 @@ use http::header::{ACCEPT, CACHE_CONTROL};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use serde_json::Value;
 
+use super::issuer::KeyPlace;
 use super::json;
 use super::key::{KeySet, Read};
 use super::origin::named_by;
-use super::settings::KeyPlace;
 use crate::outbound::{Bounds, Client, FetchError, Named};
 
 const BOUNDS: Bounds = Bounds {

@@ -7,20 +7,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::compact::Compact;
 use super::fetch::{self, Failure, Fetched};
+use super::issuer::{IssuerSpec, KeyPlace};
 use super::key::{Key, KeySet};
 use super::refetch::Refetch;
 use super::refusal::Refusal;
-use super::settings::{IssuerSpec, KeyPlace};
 use crate::outbound::Client;
 use crate::telemetry::tokens::KeyMeters;
 
 /// How long a request waits for keys: two fetches at their longest, and a little.
 const PATIENCE: Duration = Duration::from_millis(3_500);
+/// How many requests may wait for one issuer: a flood of tokens with made-up keys must not take every place in the
+/// gateway while the issuer is slow.
+const WAITING: usize = 256;
 /// How soon a failed look is tried again: doubled each time, up to these while there are no keys, and while there are.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY_WITHOUT_KEYS: Duration = Duration::from_secs(10);
@@ -33,6 +36,7 @@ pub(super) struct IssuerKeys {
     client: Client,
     /// The task that looks; none for keys that are written down, nor before there is a runtime.
     task: OnceLock<AbortOnDropHandle<()>>,
+    waiting: Semaphore,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,7 @@ impl IssuerKeys {
             }),
             client: client.clone(),
             task: OnceLock::new(),
+            waiting: Semaphore::new(WAITING),
         };
         keys.start();
         keys
@@ -117,7 +122,7 @@ impl IssuerKeys {
                 return Err(Refusal::UnknownKey);
             }
         }
-        self.look().await;
+        self.look().await?;
         let set = self.shared.keys.load_full().ok_or_else(|| self.none())?;
         match set.fitting(token) {
             Some(key) => Ok(key.clone()),
@@ -128,12 +133,19 @@ impl IssuerKeys {
     }
 
     /// Waits for a look at the issuer: the one that is under way, or a new one if the bucket allows it.
-    async fn look(&self) {
+    async fn look(&self) -> Result<(), Refusal> {
         let Some(mut ended) = self.shared.ask(Instant::now()) else {
-            return;
+            return Ok(());
+        };
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(Refusal::NoKeys(format!(
+                "{WAITING} requests wait for the keys of {} already",
+                self.shared.issuer
+            )));
         };
         // What it came to is seen in the keys and the state; a look that takes too long is as good as failed.
         let _ = tokio::time::timeout(PATIENCE, ended.changed()).await;
+        Ok(())
     }
 
     fn none(&self) -> Refusal {

@@ -5,6 +5,7 @@
 mod claims;
 mod compact;
 mod fetch;
+mod issuer;
 mod json;
 mod key;
 mod keys;
@@ -41,20 +42,26 @@ pub use settings::{Config, Spec};
 pub struct JwtAuthenticator {
     spec: Spec,
     /// In the order of the spec's issuers.
-    keys: Vec<IssuerKeys>,
+    keys: Vec<Arc<IssuerKeys>>,
     verified: VerifiedTokens,
     meters: CheckMeters,
 }
 
 impl JwtAuthenticator {
-    /// Where there is a Tokio runtime, the issuers' keys begin to be fetched, in the background.
+    /// Where there is a Tokio runtime, the issuers' keys begin to be fetched, in the background. `before`: the authorizer
+    /// that this one follows; an issuer whose keys are to be had as before keeps those that it has.
     pub(in crate::authn) fn new(
         spec: Spec,
         outbound: &Client,
         meters: &Tokens,
+        before: Option<&JwtAuthenticator>,
     ) -> JwtAuthenticator {
-        let keys = |issuer: &settings::IssuerSpec| {
-            IssuerKeys::new(issuer, spec.stale, outbound, meters.keys(&issuer.issuer))
+        let keys = |issuer: &issuer::IssuerSpec| {
+            let kept = before.and_then(|before| before.keys_of(issuer, &spec));
+            kept.cloned().unwrap_or_else(|| {
+                let meters = meters.keys(&issuer.issuer);
+                Arc::new(IssuerKeys::new(issuer, spec.stale, outbound, meters))
+            })
         };
         JwtAuthenticator {
             keys: spec.issuers.iter().map(keys).collect(),
@@ -62,6 +69,17 @@ impl JwtAuthenticator {
             meters: meters.checks(),
             spec,
         }
+    }
+
+    /// The keys of an issuer, if another configuration has them from the same place and as long.
+    fn keys_of(&self, issuer: &issuer::IssuerSpec, spec: &Spec) -> Option<&Arc<IssuerKeys>> {
+        let mut known = self.spec.issuers.iter().zip(&self.keys);
+        let (_, keys) = known.find(|(known, _)| {
+            known.issuer == issuer.issuer
+                && known.keys == issuer.keys
+                && self.spec.stale == spec.stale
+        })?;
+        Some(keys)
     }
 
     /// Adds to the caller what its token says.

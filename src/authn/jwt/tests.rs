@@ -182,7 +182,12 @@ pub(super) fn config(jwks: String) -> Config {
 }
 
 pub(super) fn authenticator(config: &Config) -> JwtAuthenticator {
-    JwtAuthenticator::new(compiled(config), &Client::default(), &Tokens::default())
+    JwtAuthenticator::new(
+        compiled(config),
+        &Client::default(),
+        &Tokens::default(),
+        None,
+    )
 }
 
 /// What becomes of a token at that second.

@@ -132,8 +132,8 @@ const FAULTS: &[(&str, &str)] = &[
         "jwt.issuers[1].issuer: its keys are public, and `algorithms` accepts HS256 alone; name an algorithm for public keys too",
     ),
     (
-        "issuer: 'https://i.example', audiences: [shop]",
-        "jwt.audiences: unknown key `audiences`; did you mean `audience`?",
+        "issuer: 'https://i.example', audience: [shop], lewway: 1s",
+        "jwt.lewway: unknown key `lewway`; did you mean `leeway`? allowed: `issuer`, `audience`, `jwks_uri`, `jwks`, `secret`, `issuers`, `algorithms`, `leeway`, `identity_source`, `claims`, `cache`",
     ),
 ];
 

@@ -62,13 +62,13 @@ async fn a_public_key_is_never_a_secret() {
     // Neither where no secret is configured, nor where another issuer has one.
     let mut both = Config {
         issuers: vec![
-            settings::Issuer {
+            issuer::Issuer {
                 issuer: ISSUER.into(),
                 audience: public.audience.clone(),
                 jwks: public.jwks.clone(),
                 ..Default::default()
             },
-            settings::Issuer {
+            issuer::Issuer {
                 issuer: "https://secret.example".into(),
                 audience: public.audience.clone(),
                 secret: Some(serde_json::from_str(&format!("\"{}\"", "s".repeat(32))).unwrap()),

@@ -316,3 +316,58 @@ async fn an_address_for_the_keys_needs_no_discovery_and_no_runtime_is_needed_to_
     assert_eq!(verdict(&door, &token).await, "ok");
     assert_eq!(provider.fetches(), 1);
 }
+
+#[tokio::test]
+async fn a_new_plan_keeps_the_keys_that_an_issuer_has() {
+    let provider = Provider::start(all_keys()).await;
+    let door = provider.door();
+    assert_eq!(verdict(&door, &provider.token("p256")).await, "ok");
+    provider.answer(500);
+    let changed = Config {
+        audience: names::Names(vec!["shop".into(), "till".into()]),
+        ..provider.config()
+    };
+    let follow = |config: &Config| {
+        let outbound = Client::default();
+        JwtAuthenticator::new(compiled(config), &outbound, &Tokens::default(), Some(&door))
+    };
+    assert_eq!(
+        verdict(&follow(&changed), &provider.token("p256")).await,
+        "ok"
+    );
+    assert_eq!(provider.fetches(), 1);
+    // Keys from elsewhere are other keys.
+    let elsewhere = Config {
+        jwks_uri: Some(format!("{}/keys", provider.address)),
+        ..provider.config()
+    };
+    assert_ne!(
+        verdict(&follow(&elsewhere), &provider.token("p256")).await,
+        "ok"
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_keys_does_not_wait_in_line_for_a_slow_issuer() {
+    let provider = Provider::start(all_keys()).await;
+    let door = provider.door();
+    assert_eq!(verdict(&door, &provider.token("p256")).await, "ok");
+    provider.answer(0);
+    let tasks: Vec<_> = (0..300)
+        .map(|number| {
+            let (door, token) = (door.clone(), provider.token(&format!("ghost-{number}")));
+            tokio::spawn(async move { verdict(&door, &token).await })
+        })
+        .collect();
+    let mut turned_away = 0;
+    for task in tasks {
+        let said = task.await.unwrap();
+        assert!(
+            said.starts_with("the keys of") || said.starts_with("256 requests"),
+            "{said}"
+        );
+        turned_away += usize::from(said.starts_with("256 requests"));
+    }
+    assert_eq!(turned_away, 300 - 256);
+    assert_eq!(verdict(&door, &provider.token("p256")).await, "ok");
+}
