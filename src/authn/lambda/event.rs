@@ -10,6 +10,7 @@ use time::macros::format_description;
 use super::super::policy::{ACCOUNT, arn_path, decoded};
 use super::{Format, Spec};
 use crate::model::call::Call;
+use crate::model::certificate::ClientCert;
 use crate::model::identity::Presented;
 
 /// As the Common Log Format has it.
@@ -85,7 +86,7 @@ fn context_2(presented: &Presented<'_>) -> Value {
     json!({
         "accountId": ACCOUNT,
         "apiId": presented.api,
-        "authentication": null,
+        "authentication": call.peer.client_cert.as_ref().map(|cert| json!({ "clientCert": client_cert(cert) })),
         "domainName": host,
         "domainPrefix": host.split('.').next().unwrap_or_default(),
         "http": {
@@ -136,12 +137,22 @@ fn version_1(spec: &Spec, presented: &Presented<'_>, values: &[String]) -> Value
             "identity": {
                 "apiKey": call.headers.get("x-api-key").and_then(|key| key.to_str().ok()),
                 "sourceIp": call.source_ip().to_string(),
-                "clientCert": null,
+                "clientCert": call.peer.client_cert.as_deref().map(client_cert),
             },
             "resourcePath": resource,
             "httpMethod": call.method.as_str(),
             "apiId": presented.api,
         },
+    })
+}
+
+fn client_cert(cert: &ClientCert) -> Value {
+    json!({
+        "clientCertPem": cert.pem(),
+        "subjectDN": cert.subject.to_string(),
+        "issuerDN": cert.issuer.to_string(),
+        "serialNumber": cert.serial,
+        "validity": { "notBefore": cert.not_before_text(), "notAfter": cert.not_after_text() },
     })
 }
 

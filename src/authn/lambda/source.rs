@@ -35,9 +35,10 @@ pub(super) enum Fact {
     SourceIp,
     Stage,
     UserAgent,
+    Vpce,
 }
 
-const FACTS: [(&str, Fact); 12] = [
+const FACTS: [(&str, Fact); 13] = [
     ("apiId", Fact::ApiId),
     ("domainName", Fact::DomainName),
     ("domainPrefix", Fact::DomainPrefix),
@@ -50,6 +51,7 @@ const FACTS: [(&str, Fact); 12] = [
     ("identity.sourceIp", Fact::SourceIp),
     ("stage", Fact::Stage),
     ("identity.userAgent", Fact::UserAgent),
+    ("identity.vpceId", Fact::Vpce),
 ];
 
 impl FromStr for Source {
@@ -136,6 +138,7 @@ impl Source {
                 Fact::SourceIp => call.source_ip().to_string(),
                 Fact::Stage => presented.stage.to_owned(),
                 Fact::UserAgent => call.header(&USER_AGENT)?.into_owned(),
+                Fact::Vpce => call.peer.vpce.as_deref()?.to_owned(),
             },
         };
         Some(text)
