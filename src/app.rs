@@ -328,7 +328,6 @@ fn terms(listener: &ListenerBlueprint) -> Result<Terms, StartError> {
     })?;
     Ok(Terms {
         proxy_protocol: listener.proxy_protocol,
-        speakers: listener.speakers.clone(),
         trust: Arc::new(listener.trust.clone()),
         tls: tls.map(Arc::new),
     })

@@ -5,6 +5,7 @@ mod api;
 mod guard;
 mod metrics;
 pub mod queues;
+pub mod usage;
 
 use std::io;
 use std::sync::Arc;
@@ -85,6 +86,7 @@ impl Admin {
             "/readyz" => self.ready(),
             "/metrics" => self.exposition.response(&self.gateway),
             "/v1/targets" => self.targets(),
+            "/v1/usage" => usage::answer(&self.gateway, &self.guard, &request).await,
             "/v1/plan" => json_response(StatusCode::OK, &**self.plan.load()),
             _ => text(StatusCode::NOT_FOUND, NOTHING),
         }
@@ -174,6 +176,7 @@ const INDEX: &str = "Penstock, admin listener\n\n\
     /metrics    Prometheus metrics\n\
     /v1/plan    the routes that run, as JSON\n\
     /v1/targets the targets: their breakers, and what waits for them\n\
+    /v1/usage   what API keys have used (?key=NAME&from=DAY&to=DAY), as JSON\n\
     /v1/queues  the queues, spools and dead letters, as JSON\n\
     /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
     /v1/queues/NAME/moves     how redrives go\n\

@@ -52,7 +52,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 .map(|(name, _)| name.as_str())
                 .collect();
             vec![
-                route.key.to_string(),
+                with_questions(route),
                 joined(route, Integration::kind),
                 joined(route, Integration::target_label),
                 route.ack.mode.name().to_owned(),
@@ -80,6 +80,16 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
         ],
         &rows,
     )
+}
+
+/// The route key, and the methods by which a webhook's sender asks its questions.
+fn with_questions(route: &RouteBlueprint) -> String {
+    let methods = route.questions.iter().map(|key| {
+        let key = key.to_string();
+        let method = key.split(' ').next().unwrap_or_default();
+        format!(" +{method}")
+    });
+    route.key.to_string() + &methods.collect::<String>()
 }
 
 /// The route's buckets, one after the other.
@@ -138,6 +148,7 @@ pub fn plan_json(blueprint: &Blueprint) -> Value {
                 .collect();
             json!({
                 "route": route.key.to_string(),
+                "handshakes": route.questions.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "integration": route.integration.kind(),
                 "target": route.integration.target_label().to_owned(),
                 "targets": targets,

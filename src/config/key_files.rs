@@ -19,6 +19,7 @@ use crate::authn::api_key::KeyHash;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Place, Problems};
 
+pub use lines::{has_one_key_a_line, line_of};
 pub use list::{FileKey, FileKeys};
 
 use lines::Lines;

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::listen;
 use crate::listen::tls::MinVersion;
-use crate::listen::{self};
 use crate::model::cidr::Cidr;
 use crate::model::peer::ForwardingHeader;
 use crate::model::secret::Secret;
@@ -27,7 +27,7 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Whether connections begin with a PROXY header that says who the client of a load balancer is: `off`, `v1`, `v2`
     /// (each connection has to begin with one of that version), or `auto` (a connection may begin with one of either;
-    /// not where strangers can connect). From `trusted_proxies` alone, else from `allow` alone, else from anybody.
+    /// not where strangers can connect). From `trusted_proxies` alone, where they are named, else from anybody.
     /// Default: `off`.
     #[serde(default, deserialize_with = "proxy_protocol")]
     #[schemars(with = "Option<ProxyProtocol>")]
@@ -83,8 +83,10 @@ pub struct CertificatePair {
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 pub enum TlsVersion {
+    /// Both versions are spoken.
     #[serde(rename = "1.2")]
     Tls12,
+    /// TLS 1.3 alone.
     #[serde(rename = "1.3")]
     Tls13,
 }
@@ -116,8 +118,10 @@ pub enum ProxyProtocol {
 /// A header in which proxies say who their client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum ForwardingName {
+    /// `X-Forwarded-For`, one address for each hop.
     #[serde(rename = "x-forwarded-for")]
     XForwardedFor,
+    /// `Forwarded` (RFC 7239).
     #[serde(rename = "forwarded")]
     Forwarded,
 }

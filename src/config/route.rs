@@ -52,8 +52,11 @@ pub struct Route {
     /// What has the payload when the answer is 2xx: `target`, `spool` (this machine's disk) or `target-or-spool`.
     /// Default: `target`.
     pub ack: Option<Ack>,
-    /// Requests that are sent twice are stored once.
-    pub idempotency: Option<Idempotency>,
+    /// Requests that are sent twice are stored once; `false` for none. Default: none, and behind a webhook authorizer
+    /// the sender's own id of the delivery, where it gives one (`{ ttl: 7d, on_mismatch: store }`).
+    #[serde(default, deserialize_with = "off::or_off")]
+    #[schemars(with = "Option<OrOff<Idempotency>>")]
+    pub idempotency: Option<Option<Idempotency>>,
     /// What a success answers, where the dialect's own answer is not what callers want.
     pub response: Option<Response>,
     /// The vendor's response mapping: by the integration's status, `append:header.NAME`, `overwrite:header.NAME`,

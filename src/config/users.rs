@@ -24,9 +24,18 @@ pub fn read(
         lists.push((root.key("sqs").key("credentials"), list));
     }
     for (name, authorizer) in &mut config.authorizers {
-        if let AuthorizerConfig::SigV4(sigv4) = authorizer {
-            let at = root.key("authorizers").key(name).key("sigv4");
-            lists.push((at.key("credentials"), &mut sigv4.credentials));
+        let at = root.key("authorizers").key(name);
+        match authorizer {
+            AuthorizerConfig::SigV4(sigv4) => {
+                let at = at.key("sigv4").key("credentials");
+                lists.push((at, &mut sigv4.credentials));
+            }
+            AuthorizerConfig::Webhook(webhook) => {
+                if let Some(file) = &mut webhook.secret_file {
+                    *file = directory(&at.key("webhook").key("secret_file")).join(&*file);
+                }
+            }
+            _ => {}
         }
     }
     for (at, list) in lists {

@@ -237,6 +237,17 @@ impl Usage {
         standing
     }
 
+    /// The keys that have been used on a day or later.
+    pub fn used_since(&self, day: Day) -> Vec<u32> {
+        let mut keys = Vec::new();
+        for (at, shard) in self.shards.iter().enumerate() {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let used = shard.used().filter(|(_, slot)| slot.day >= day);
+            keys.extend(used.map(|(place, _)| key_at(at, place)));
+        }
+        keys
+    }
+
     fn shard(&self, key: u32) -> MutexGuard<'_, Shard> {
         let at = key as usize % self.shards.len();
         self.shards[at]
@@ -252,6 +263,11 @@ impl Usage {
 /// Where in its shard a key's slot is.
 fn place(key: u32) -> usize {
     key as usize / SHARDS
+}
+
+/// The key at a place of a shard.
+fn key_at(shard: usize, place: usize) -> u32 {
+    u32::try_from(place * SHARDS + shard).unwrap_or(u32::MAX)
 }
 
 impl Plan {

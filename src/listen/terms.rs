@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use super::proxy_protocol::ProxyProtocol;
 use super::tls::Tls;
-use crate::model::cidr::Networks;
 use crate::model::peer::Trust;
 
 /// The terms of one listener. The default is plain HTTP from anybody, of whom nothing is believed.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
     pub proxy_protocol: ProxyProtocol,
-    /// Who may send PROXY headers; anybody where it is empty.
-    pub speakers: Networks,
+    /// Whose PROXY headers, and whose words about their clients, are believed. Where nobody is named anybody may send
+    /// PROXY headers.
     pub trust: Arc<Trust>,
     pub tls: Option<Arc<Tls>>,
 }
@@ -26,6 +25,7 @@ impl Terms {
 
     /// Whether an address may send PROXY headers.
     pub(super) fn may_speak(&self, ip: IpAddr) -> bool {
-        self.speakers.is_empty() || self.speakers.contains(ip)
+        let proxies = &self.trust.proxies;
+        proxies.is_empty() || proxies.contains(ip)
     }
 }

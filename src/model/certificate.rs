@@ -207,7 +207,7 @@ mod tests {
         ] {
             params.distinguished_name.push(kind, value);
         }
-        params.serial_number = Some(rcgen::SerialNumber::from(0x00ff_01_u64));
+        params.serial_number = Some(rcgen::SerialNumber::from(0xff01_u64));
         params.subject_alt_names = vec![
             rcgen::SanType::DnsName("client.example".try_into().unwrap()),
             rcgen::SanType::URI("spiffe://acme/client".try_into().unwrap()),

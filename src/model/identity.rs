@@ -1,11 +1,13 @@
 //! What authentication has found out about a caller: for `$context`, the access log, buckets and idempotency scopes.
 //! Plain facts; the evidence that they were proven is `authn::Caller`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::call::Call;
+use super::context::WebhookField;
 use super::deprecation::Deprecation;
 
 /// The facts about a caller, collected over all authorizers of the route.
@@ -48,6 +50,22 @@ pub struct Delivery {
     pub received_at: String,
     /// `$webhook.attestation`: who verified what and when, signed; `None` where no key for that is configured.
     pub attestation: Option<String>,
+}
+
+impl Delivery {
+    /// `$webhook.NAME`.
+    pub fn field(&self, field: WebhookField) -> Option<Cow<'_, str>> {
+        match field {
+            WebhookField::Id => self.id.as_deref().map(Cow::Borrowed),
+            WebhookField::Type => self.kind.as_deref().map(Cow::Borrowed),
+            WebhookField::Source => Some(Cow::Borrowed(&self.source)),
+            WebhookField::Preset => self.preset.as_deref().map(Cow::Borrowed),
+            WebhookField::Key => Some(self.key.to_string().into()),
+            WebhookField::DedupId => self.dedup_id.as_deref().map(Cow::Borrowed),
+            WebhookField::ReceivedAt => Some(Cow::Borrowed(&self.received_at)),
+            WebhookField::Attestation => self.attestation.as_deref().map(Cow::Borrowed),
+        }
+    }
 }
 
 /// A request at the door, with what routing has found out about it. What authorizers see.

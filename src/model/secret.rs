@@ -47,7 +47,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2".to_owned())), "Secret(redacted)");
+        assert_eq!(
+            format!("{:?}", Secret::new("hunter2".to_owned())),
+            "Secret(redacted)"
+        );
     }
 
     #[test]

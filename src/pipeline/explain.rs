@@ -12,6 +12,7 @@ use super::{admit, authenticate, authorize, cors, map, once, receive, route, usa
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
+use crate::model::identity::Delivery;
 use crate::model::phase::Phase;
 use crate::plan::Plan;
 use crate::telemetry::Exchange;
@@ -157,7 +158,9 @@ async fn follow(
             }
         };
     exchange.identified(caller.identity());
-    let proven = match &caller.identity().principal {
+    let identity = caller.identity();
+    let proven = match &identity.principal {
+        _ if let Some(delivery) = &identity.delivery => genuine(delivery),
         Some(principal) if route.proven_by_body => principal.to_string(),
         _ => "no signature is asked for".to_owned(),
     };
@@ -184,6 +187,21 @@ async fn follow(
     };
     x.call = Some(called.unwrap_or_else(|error| Value::from(error.to_string())));
     Ok(())
+}
+
+/// What is known of a webhook delivery that is genuine.
+fn genuine(delivery: &Delivery) -> String {
+    let named = |name: &str, value: &Option<String>| match value {
+        Some(value) => format!("{name} {value}"),
+        None => format!("no {name}"),
+    };
+    format!(
+        "a genuine delivery of {}: secret {} matched, {}, {}",
+        delivery.source,
+        delivery.key,
+        named("id", &delivery.id),
+        named("type", &delivery.kind)
+    )
 }
 
 impl Explanation {

@@ -156,8 +156,7 @@ async fn life(
     }
     let permit = authorize::permit(route, &presented, &caller)?;
     throttle::after_authentication(&found, call, passage, x).await?;
-    if !route.proven_by_body && caller.key_use().is_some() {
-        usage::charge(plan, route, &caller)?;
+    if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
     let body = receive::body(route, call, body).await?;

@@ -6,17 +6,19 @@ use crate::authn::Caller;
 use crate::limit::usage::PlanLimits;
 use crate::plan::{Plan, Route};
 
-/// Charges the caller's key, if the caller has one.
-pub(super) fn charge(plan: &Plan, route: &Route, caller: &Caller) -> Result<(), Rejection> {
+/// Charges the caller's key, if the caller has one. Says whether a usage plan had anything to decide.
+pub(super) fn charge(plan: &Plan, route: &Route, caller: &Caller) -> Result<bool, Rejection> {
     let Some(who) = caller.key_use() else {
-        return Ok(());
+        return Ok(false);
     };
     let bucket = who
         .plan
         .and_then(|at| route.plan_buckets.get(usize::from(at)))
         .copied()
         .flatten();
-    plan.usage.charge(who, bucket).map_err(Rejection::OverPlan)
+    let charged = plan.usage.charge(who, bucket);
+    charged.map_err(Rejection::OverPlan)?;
+    Ok(who.plan.is_some())
 }
 
 /// What `penstock explain` says of the limits; `None` where the caller brings no key.

@@ -16,7 +16,7 @@ use crate::integration::Integration;
 use crate::limit::Clock;
 use crate::limit::usage::{PlanLimits, Usage};
 use crate::listen::{DEFAULT_MODE, ProxyProtocol, TlsSpec};
-use crate::model::cidr::{Access, Networks};
+use crate::model::cidr::Access;
 use crate::model::peer::Trust;
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
@@ -75,8 +75,6 @@ pub struct ListenerBlueprint {
     pub mode: u32,
     pub tls: Option<TlsSpec>,
     pub proxy_protocol: ProxyProtocol,
-    /// Who may send PROXY headers; anybody where it is empty.
-    pub speakers: Networks,
     pub trust: Trust,
     /// Whom it lets in, by address.
     pub access: Access,
@@ -91,7 +89,6 @@ impl ListenerBlueprint {
             mode: DEFAULT_MODE,
             tls: None,
             proxy_protocol: ProxyProtocol::Off,
-            speakers: Networks::default(),
             trust: Trust::default(),
             access: Access::default(),
         }
@@ -159,6 +156,8 @@ pub struct RouteLimits {
 #[derive(Clone, Debug)]
 pub struct RouteBlueprint {
     pub key: RouteKey,
+    /// Further methods on the same path by which a webhook's sender asks its questions; nothing is stored by them.
+    pub questions: Vec<RouteKey>,
     /// The listeners that it can be reached on; `None` for all.
     pub listeners: Option<Vec<Arc<str>>>,
     /// Whom it lets pass, by address.

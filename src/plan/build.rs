@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::authn::api_key::ApiKeys;
 use crate::authn::{self, Authenticator};
 use crate::aws;
@@ -12,6 +14,7 @@ use crate::integration::Targets;
 use crate::limit::shared::SharedStores;
 use crate::limit::usage::Usage;
 use crate::limit::{CallerTable, Clock, Slots};
+use crate::model::route_key::{MethodKey, RouteKey};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
@@ -67,6 +70,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
     let scope = format!("{}:{stage}", blueprint.api);
     let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
     let mut routes = Vec::new();
+    let mut questions = Vec::new();
     for route in &blueprint.routes {
         for integration in std::iter::once(&route.integration).chain(&route.copies) {
             match integration.target() {
@@ -78,13 +82,6 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         if route.idempotency.is_some() {
             shared.metrics.expect_keys(&key);
         }
-        let facts = RouteFacts {
-            api: blueprint.api.clone(),
-            stage: stage.clone(),
-            meters: shared.metrics.route(&key),
-            key,
-            integration: route.integration.kind(),
-        };
         let authenticators: Vec<_> = route
             .authorizers
             .iter()
@@ -112,7 +109,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         };
         let same_route = before.and_then(|before| {
             let mut routes = before.routes.iter();
-            routes.find(|old| old.facts.key == facts.key && old.limited_by == limited_by)
+            routes.find(|old| old.facts.key == key && old.limited_by == limited_by)
         });
         let throttles = match same_route {
             Some(old) => old.throttles.clone(),
@@ -120,30 +117,49 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
                 (&route.throttles, &route.concurrency),
                 blueprint.auth_failures.as_ref(),
                 proven,
-                (&scope, &facts.key),
+                (&scope, &key),
                 &limits,
             )
             .map(Arc::from),
         };
-        let live = Arc::new(Route {
-            facts: Arc::new(facts),
-            dialect,
-            access: route.access.clone(),
-            throttles,
-            limited_by,
-            proven_by_body,
-            authenticators,
-            scopes: route.scopes.clone(),
-            plan_buckets: plan_buckets(blueprint, route),
-            policies: route.policies.clone(),
-            limits: route.limits,
-            integration: route.integration.clone(),
-            copies: route.copies.clone(),
-            ack: route.ack,
-            idempotency: route.idempotency.clone(),
-            response: route.response.clone(),
-        });
-        routes.push(live);
+        let live = |key: Name, questions_of: Option<Method>| {
+            Arc::new(Route {
+                facts: Arc::new(RouteFacts {
+                    api: blueprint.api.clone(),
+                    stage: stage.clone(),
+                    meters: shared.metrics.route(&key),
+                    key,
+                    integration: route.integration.kind(),
+                }),
+                questions_of,
+                dialect,
+                access: route.access.clone(),
+                throttles: throttles.clone(),
+                limited_by: limited_by.clone(),
+                proven_by_body,
+                authenticators: authenticators.clone(),
+                scopes: route.scopes.clone(),
+                plan_buckets: plan_buckets(blueprint, route),
+                policies: route.policies.clone(),
+                limits: route.limits,
+                integration: route.integration.clone(),
+                copies: route.copies.clone(),
+                ack: route.ack,
+                idempotency: route.idempotency.clone(),
+                response: route.response.clone(),
+            })
+        };
+        if let RouteKey::Path {
+            method: MethodKey::One(method),
+            ..
+        } = &route.key
+        {
+            for question in &route.questions {
+                let name = Name(question.to_string().into());
+                questions.push((routes.len(), question, live(name, Some(method.clone()))));
+            }
+        }
+        routes.push(live(key, None));
     }
     Plan {
         api: blueprint.api.clone(),
@@ -159,7 +175,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             .map(|before| before.slots.clone())
             .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
             .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
-        listeners: listeners(blueprint, &routes),
+        listeners: listeners(blueprint, &routes, &questions),
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
@@ -193,9 +209,19 @@ fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u1
     blueprint.usage_plans.iter().map(bucket_of).collect()
 }
 
+type Routes = Matcher<Arc<Route>>;
+
+/// A route that only answers a webhook's questions, with its key; first the place of the route whose deliveries it is
+/// about.
+type Question<'b> = (usize, &'b RouteKey, Arc<Route>);
+
 /// Each listener with its routes. `routes`: those of the blueprint, in its order.
-fn listeners(blueprint: &Blueprint, routes: &[Arc<Route>]) -> Vec<ListenerPlan> {
-    let mut shared: Vec<(Vec<bool>, Arc<Matcher<Arc<Route>>>)> = Vec::new();
+fn listeners(
+    blueprint: &Blueprint,
+    routes: &[Arc<Route>],
+    questions: &[Question<'_>],
+) -> Vec<ListenerPlan> {
+    let mut shared: Vec<(Vec<bool>, Arc<Routes>)> = Vec::new();
     let mut plans = Vec::new();
     for listener in &blueprint.listeners {
         let reached: Vec<bool> = blueprint
@@ -207,11 +233,15 @@ fn listeners(blueprint: &Blueprint, routes: &[Arc<Route>]) -> Vec<ListenerPlan> 
         let matcher = match known {
             Some((_, matcher)) => matcher.clone(),
             None => {
-                let mut matcher = Matcher::default();
+                let mut matcher = Routes::default();
                 let on = blueprint.routes.iter().zip(routes).zip(&reached);
                 for ((written, live), _) in on.filter(|(_, reached)| **reached) {
                     // Compiling has refused two routes for the same requests, so the first one always stands.
                     let _ = matcher.insert(&written.key, live.clone());
+                }
+                for (_, key, live) in questions.iter().filter(|(place, ..)| reached[*place]) {
+                    // Two routes of one path may ask for the same questions; the first one's source answers.
+                    let _ = matcher.insert(key, live.clone());
                 }
                 let matcher = Arc::new(matcher);
                 shared.push((reached, matcher.clone()));

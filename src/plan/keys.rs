@@ -166,10 +166,10 @@ impl<'c> Found<'c, '_> {
         if !self.written.iter().any(from_csv) {
             return;
         }
-        let mut last: HashMap<KeyHashKey, usize> = HashMap::new();
+        let mut last: HashMap<KeyHash, usize> = HashMap::new();
         for (position, key) in self.keys.iter().enumerate() {
             if from_csv(&self.written[position]) {
-                last.insert(key_of(&key.hash), position);
+                last.insert(key.hash, position);
             }
         }
         if last.len()
@@ -188,7 +188,7 @@ impl<'c> Found<'c, '_> {
             .map(|key| {
                 let own = position;
                 position += 1;
-                !from_csv(&self.written[own]) || last.get(&key_of(&key.hash)) == Some(&own)
+                !from_csv(&self.written[own]) || last.get(&key.hash) == Some(&own)
             })
             .collect();
         let mut at = kept.iter();
@@ -286,15 +286,5 @@ impl<'c> Found<'c, '_> {
         let problem = self.problems.error(at, message);
         problem.place = written.place();
         Some(problem)
-    }
-}
-
-/// What tells two hashes apart.
-type KeyHashKey = ([u8; 16], [u8; 32]);
-
-fn key_of(hash: &KeyHash) -> KeyHashKey {
-    match hash {
-        KeyHash::Plain(hash) => ([0; 16], *hash),
-        KeyHash::Salted { salt, hash } => (*salt, *hash),
     }
 }

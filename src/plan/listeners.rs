@@ -106,12 +106,7 @@ fn one(
     let proxy_protocol = listener
         .proxy_protocol
         .map_or(ProxyProtocol::Off, Into::into);
-    let speakers = if proxies.is_empty() {
-        access.allow.clone()
-    } else {
-        proxies.clone()
-    };
-    check_proxy_protocol(proxy_protocol, &bind, &speakers, at, problems);
+    check_proxy_protocol(proxy_protocol, &bind, &proxies, at, problems);
     ListenerBlueprint {
         name: name.into(),
         mode: listener.mode.unwrap_or(DEFAULT_MODE),
@@ -120,7 +115,6 @@ fn one(
             .as_ref()
             .and_then(|tls| tls_spec(tls, &at.key("tls"), origin, problems)),
         proxy_protocol,
-        speakers,
         trust: Trust {
             proxies,
             header: listener
@@ -213,13 +207,11 @@ fn tls_spec(
                 .help("write `cert: FILE` and `key: FILE`");
             Vec::new()
         }
-        (cert, key, []) => {
-            let (there, missing) = if cert.is_some() {
-                ("cert", "key")
-            } else {
-                ("key", "cert")
+        (cert, _, []) => {
+            let (there, missing) = match cert {
+                Some(_) => ("cert", "key"),
+                None => ("key", "cert"),
             };
-            debug_assert!(cert.is_none() || key.is_none());
             problems
                 .error(at, format!("`{there}` is of no use without `{missing}`"))
                 .help(format!("write `{missing}: FILE` beside it"));
@@ -287,12 +279,12 @@ fn tls_spec(
 fn check_proxy_protocol(
     mode: ProxyProtocol,
     bind: &str,
-    speakers: &Networks,
+    proxies: &Networks,
     at: &ConfigPath,
     problems: &mut Problems,
 ) {
     let at = at.key("proxy_protocol");
-    let restricted = !speakers.is_empty() && speakers.0.iter().all(Cidr::is_private);
+    let restricted = !proxies.is_empty() && proxies.0.iter().all(Cidr::is_private);
     if is_private_bind(bind) || mode == ProxyProtocol::Off {
         return;
     }
@@ -305,7 +297,7 @@ fn check_proxy_protocol(
                 )
                 .help("write `v1` or `v2`, or name the load balancers' private addresses in `trusted_proxies`, or bind to a private address");
         }
-        ProxyProtocol::V1 | ProxyProtocol::V2 if speakers.is_empty() => {
+        ProxyProtocol::V1 | ProxyProtocol::V2 if proxies.is_empty() => {
             problems
                 .warning(
                     &at,

@@ -22,6 +22,7 @@ pub mod written;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
 use indexmap::IndexMap;
 
 use crate::authn::api_key::ApiKeys;
@@ -42,7 +43,7 @@ pub use cors::CorsPolicy;
 pub use current::Current;
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
-pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 pub use throttle::Throttles;
 
 /// A route that requests go by.
@@ -60,6 +61,8 @@ pub struct Route {
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
     pub proven_by_body: bool,
+    /// Where the route only answers the questions of a webhook's sender: the method of its deliveries. Nothing is stored.
+    pub questions_of: Option<Method>,
     /// Of which a caller's token needs one; none are asked for where there are none.
     pub scopes: Vec<String>,
     /// Where each usage plan has a bucket of its own for this route, by the plan's position.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 
@@ -18,7 +19,7 @@ use crate::model::value::{ByteSize, QueueName, Span};
 
 use super::blueprint::{ListenerBlueprint, RouteBlueprint, RouteLimits};
 use super::matcher::Matcher;
-use super::response::ResponsePlan;
+use super::response::{ResponsePlan, WebhookAck};
 use super::{delivery, listeners, throttle};
 
 /// Every route that can be compiled; problems for the others.
@@ -43,6 +44,7 @@ pub(super) fn compile(
         side: mapping::Side::Request,
         path_variables: &[],
         stage_variables,
+        webhook: None,
         integration_fields: None,
     };
     let throttles = throttle::Defaults::compile(
@@ -132,10 +134,24 @@ impl Compiler<'_> {
     ) -> Option<RouteBlueprint> {
         let before = problems.errors();
         let variables = key.variables();
+        let on = listeners::of_route(route, self.listeners, at, problems);
+        let reached: Vec<&ListenerBlueprint> = self
+            .listeners
+            .iter()
+            .filter(|listener| on.as_ref().is_none_or(|on| on.contains(&listener.name)))
+            .collect();
+        let authorizers = self.route_authorizers(route, &reached, at, problems);
+        let webhook = authorizers.iter().find_map(|(_, spec)| match spec {
+            authn::Spec::Webhook(webhook) => Some(webhook),
+            _ => None,
+        });
         let request = mapping::Scope {
             side: mapping::Side::Request,
             path_variables: &variables,
             stage_variables: self.stage_variables,
+            webhook: webhook.map(|webhook| mapping::WebhookScope {
+                attested: webhook.attests(),
+            }),
             integration_fields: None,
         };
         let scope = Scope {
@@ -161,21 +177,14 @@ impl Compiler<'_> {
             integration_fields: fields.as_deref(),
             ..request
         };
-        let response = ResponsePlan::compile(
+        let mut response = ResponsePlan::compile(
             route.response.as_ref(),
             &route.response_parameters,
             at,
             &response_scope,
             problems,
         );
-        let on = listeners::of_route(route, self.listeners, at, problems);
-        let reached: Vec<&ListenerBlueprint> = self
-            .listeners
-            .iter()
-            .filter(|listener| on.as_ref().is_none_or(|on| on.contains(&listener.name)))
-            .collect();
         let access = listeners::access(route.allow.as_ref(), route.deny.as_ref(), at, problems);
-        let authorizers = self.route_authorizers(route, &reached, at, problems);
         scopes(&route.scopes, &authorizers, &at.key("scopes"), problems);
         let own = route.policy.as_ref().and_then(|policy| {
             let name = format!("the policy of {key}");
@@ -202,16 +211,23 @@ impl Compiler<'_> {
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
         let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
-        let idempotency = delivery::idempotency(
-            route.idempotency.as_ref(),
-            &integration,
-            limits.timeout,
-            at,
-            &request,
-            problems,
-        );
+        let (timeout, written) = (limits.timeout, &route.idempotency);
+        let idempotency = match (written, webhook) {
+            (None, Some(webhook)) => {
+                delivery::by_delivery(webhook, &integration, timeout, at, &request, problems)
+            }
+            _ => {
+                let written = written.as_ref().and_then(Option::as_ref);
+                delivery::idempotency(written, &integration, timeout, at, &request, problems)
+            }
+        };
+        response.webhook_ack = webhook
+            .filter(|_| integration.stores())
+            .and_then(|webhook| WebhookAck::new(webhook.ack()?));
+        let questions = webhook.map(|webhook| self.questions(key, webhook));
         (problems.errors() == before).then(|| RouteBlueprint {
             key: key.clone(),
+            questions: questions.unwrap_or_default(),
             listeners: on,
             access,
             authorizers,
@@ -293,6 +309,42 @@ impl Compiler<'_> {
             }
         }
         specs
+    }
+
+    /// The methods by which the sender asks its questions on the path of a route, where no route of their own serves
+    /// them.
+    fn questions(&self, key: &RouteKey, webhook: &authn::webhook::Spec) -> Vec<RouteKey> {
+        let RouteKey::Path {
+            method: MethodKey::One(own),
+            path,
+        } = key
+        else {
+            // Every method comes by the route itself.
+            return Vec::new();
+        };
+        let declared = |wanted: &Method| {
+            self.config.routes.keys().any(|other| match other {
+                RouteKey::Path {
+                    method,
+                    path: other,
+                } => {
+                    let serves = match method {
+                        MethodKey::Any => true,
+                        MethodKey::One(method) => method == wanted,
+                    };
+                    serves && shape(other) == shape(path)
+                }
+                RouteKey::Default => false,
+            })
+        };
+        let methods = webhook.handshake_methods().into_iter();
+        methods
+            .filter(|method| method != own && !declared(method))
+            .map(|method| RouteKey::Path {
+                method: MethodKey::One(method),
+                path: path.clone(),
+            })
+            .collect()
     }
 
     fn limits(&self, route: &Route, at: &ConfigPath, problems: &mut Problems) -> RouteLimits {

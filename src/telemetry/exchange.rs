@@ -592,6 +592,7 @@ impl ContextSource for Exchange {
                 let values = facts.identity.values.as_deref()?;
                 values.get(name).map(|value| Cow::Borrowed(&**value))
             }
+            ContextVariable::Webhook(field) => facts.identity.delivery.as_ref()?.field(*field),
             ContextVariable::Vacant(_) => None,
         }
     }

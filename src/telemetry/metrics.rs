@@ -14,9 +14,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::forwarding::Forwarding;
 use super::renewal::Renewal;
+use super::throttling::Throttling;
 use super::tokens::Tokens;
 use super::webhooks::Webhooks;
-use super::throttling::Throttling;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.

@@ -6,9 +6,9 @@ pub mod forwarding;
 pub mod log_format;
 pub mod metrics;
 pub mod renewal;
+pub mod throttling;
 pub mod tokens;
 mod webhooks;
-pub mod throttling;
 
 use std::sync::Arc;
 

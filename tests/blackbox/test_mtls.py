@@ -91,7 +91,9 @@ def test_weak_certificates_are_refused(required, authority, tmp_path):
     wanted.load_cert_chain(str(weak.cert), str(weak.key))
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         wanted.minimum_version = wanted.maximum_version = version
+        before = failures(required, "certificate_invalid")
         assert ask(required, wanted) is None
+        eventually(lambda: failures(required, "certificate_invalid") == before + 1, 5, "the refusal")
     strong = authority.client("strong", rsa_bits=2048)
     assert ask(required, context(authority, strong)).status == 200
 

@@ -127,7 +127,7 @@ def guarded(shared_gateway):
         api_keys={"k": {"hash": "sha256:" + "0" * 64}},
         listeners={
             "public": {"bind": "127.0.0.1:0", "proxy_protocol": "v2", "deny": [OTHER]},
-            "private": {"bind": "127.0.0.1:0", "proxy_protocol": "v2", "allow": ["10.0.0.0/8", "127.0.0.1"], "trusted_proxies": ["127.0.0.1"]},
+            "private": {"bind": "127.0.0.1:0", "proxy_protocol": "v2", "allow": ["10.0.0.0/8"]},
         }))
 
 
@@ -351,6 +351,7 @@ def test_a_socket_left_by_a_killed_gateway_is_replaced(gateway, tmp_path):
 @pytest.mark.parametrize("listener, said", [
     ({"bind": "0.0.0.0:8080", "proxy_protocol": "auto"}, "can be reached by strangers"),
     ({"bind": "0.0.0.0:8080", "proxy_protocol": "auto", "trusted_proxies": ["203.0.113.0/24"]}, "can be reached by strangers"),
+    ({"bind": "0.0.0.0:8080", "proxy_protocol": "auto", "allow": ["10.0.0.0/8"]}, "can be reached by strangers"),
     ({"bind": "0.0.0.0:8080", "proxy_protocol": "auto", "trusted_proxies": ["10.0.0.0/8"]}, None),
     ({"bind": "10.0.0.5:8080", "proxy_protocol": "auto"}, None),
     ({"bind": "0.0.0.0:8080", "proxy_protocol": "v2"}, "warning"),

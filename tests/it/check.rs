@@ -2,6 +2,10 @@
 
 mod delivery;
 mod jwt;
+mod keys;
+mod webhooks;
+mod throttles;
+mod listeners;
 
 use std::fs;
 use std::path::Path;

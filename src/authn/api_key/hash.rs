@@ -18,7 +18,7 @@ pub type Digest = [u8; 32];
 pub type Salt = [u8; 16];
 
 /// A key, as a configuration knows it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyHash {
     Plain(Digest),
     Salted { salt: Salt, hash: Digest },
@@ -62,6 +62,12 @@ impl KeyHash {
             salt,
             hash: sha256(&[&salt, key]),
         }
+    }
+
+    /// The name that a key goes by, where it stands in it: `psk_<name>_<secret>`.
+    pub fn name_in(key: &str) -> Option<&str> {
+        let name = id_in(key.as_bytes())?;
+        key.get("psk_".len()..)?.get(..name.len())
     }
 
     /// Whether it is the hash of this key. Takes as long when it is not.

@@ -185,9 +185,7 @@ impl<'a> Facts<'a> {
             })),
             Key::SourceIp => Some(Cow::Owned(call.source_ip().to_string())),
             Key::SourceVpce => vpce(presented).map(Cow::Borrowed),
-            Key::VpcSourceIp => {
-                vpce(presented).map(|_| Cow::Owned(call.source_ip().to_string()))
-            }
+            Key::VpcSourceIp => vpce(presented).map(|_| Cow::Owned(call.source_ip().to_string())),
             Key::PrincipalAccount => caller(|caller| &caller.account),
             Key::PrincipalArn => caller(|caller| &caller.arn),
             Key::PrincipalType => Some(Cow::Borrowed(match self.caller {

@@ -332,7 +332,7 @@ impl WebhookAuthenticator {
                     .identity
                     .principal
                     .get_or_insert_with(|| self.spec.source.clone());
-                caller.identity.delivery = Some(Arc::from(delivery));
+                caller.identity.delivery.get_or_insert(Arc::from(delivery));
                 Ok(Verified::Passed)
             }
             Judged::Answer(answer) => Ok(Verified::Answered(answer)),

@@ -104,3 +104,47 @@ fn token(text: &str) -> Option<(&str, &str)> {
     let word_like = begins.is_ascii_alphanumeric() && word != "null";
     word_like.then_some((word, rest))
 }
+
+/// Whether a text can be added to at its end.
+pub fn has_one_key_a_line(text: &str) -> bool {
+    text.trim_end() == "api_keys:" || matches!(read(Path::new(""), text), Lines::Keys(_))
+}
+
+/// The line of a key.
+pub fn line_of(key: &FileKey<'_>) -> String {
+    let mut line = format!("  {}: {{ hash: \"{}\"", written(key.id), key.hash);
+    if let Some(plan) = key.plan {
+        line += &format!(", plan: {}", written(plan));
+    }
+    if !key.enabled {
+        line += ", enabled: false";
+    }
+    if let Some(description) = key.description {
+        line += &format!(", description: {}", written(description));
+    }
+    line + " }"
+}
+
+/// A text as YAML has it: a plain word, or in quotes. `${` would be a substitution.
+fn written(text: &str) -> String {
+    const OTHERS: [&str; 8] = ["true", "false", "null", "yes", "no", "on", "off", "none"];
+    let plain = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        && text.len() > 1
+        && !OTHERS.contains(&text.to_ascii_lowercase().as_str());
+    if plain {
+        return text.to_owned();
+    }
+    let mut quoted = "\"".to_owned();
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04x}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted.replace("${", "$${")
+}

@@ -116,6 +116,20 @@ impl FileKeys {
         })
     }
 
+    /// Every key but those that a later one replaces: where the file says so, of keys with the same hash the last.
+    pub fn last_of_each(&self) -> impl Iterator<Item = FileKey<'_>> {
+        let mut last = HashMap::new();
+        if self.later_wins {
+            for (position, row) in self.rows.iter().enumerate() {
+                last.insert(row.hash, position);
+            }
+        }
+        self.iter().enumerate().filter_map(move |(position, key)| {
+            let replaced = last.get(&key.hash).is_some_and(|last| *last != position);
+            (!replaced).then_some(key)
+        })
+    }
+
     /// Where a key stands.
     pub fn place(&self, position: usize) -> Option<Place> {
         let row = self.rows.get(position)?;

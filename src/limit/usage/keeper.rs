@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::super::period::Day;
 use super::shard::{Done, Slot};
-use super::{Standing, Usage, place};
+use super::{Usage, key_at, place};
 use crate::store::{KeyState, Store, StoreError, UsageDay};
 
 /// How often what has changed is saved.
@@ -220,7 +220,7 @@ impl Usage {
                 let Some(done) = shard.done.pop() else {
                     break;
                 };
-                let key = key_of(at, done.at);
+                let key = key_at(at, done.at);
                 batch.over.extend(self.day_of(names, key, &done.slot));
                 batch.done.push((at, done));
             }
@@ -286,7 +286,7 @@ impl Usage {
             .collect()
     }
 
-    /// A key's requests by day, saved or not, and where it stands; days without any are left out.
+    /// A key's requests by day, saved or not; days without any are left out.
     pub async fn report(
         &self,
         names: &impl Names,
@@ -311,12 +311,6 @@ impl Usage {
         let mut days: Vec<UsageDay> = days.into_values().collect();
         days.sort_unstable_by_key(|day| day.day);
         Ok(days)
-    }
-
-    /// Where a key stands.
-    pub fn standing_of(&self, names: &impl Names, key: &str) -> Option<Standing> {
-        let number = names.number(key)?;
-        Some(self.standing(number, names.plan_of(number)))
     }
 }
 
@@ -355,9 +349,4 @@ impl Slot {
             self.quota_used = self.quota_used.saturating_add(saved.quota_used);
         }
     }
-}
-
-/// The key at a place of a shard.
-fn key_of(shard: usize, at: usize) -> u32 {
-    u32::try_from(at * super::SHARDS + shard).unwrap_or(u32::MAX)
 }

@@ -78,6 +78,18 @@ impl Shard {
         (&mut block[at % BLOCK], end)
     }
 
+    /// Every slot that has been used, and its place.
+    pub fn used(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        let blocks = self.blocks.iter().enumerate();
+        let slots = blocks.flat_map(|(block, slots)| {
+            let slots = slots.iter().flat_map(|slots| slots.iter());
+            slots
+                .enumerate()
+                .map(move |(at, slot)| (block * BLOCK + at, slot))
+        });
+        slots.filter(|(_, slot)| slot.day > 0)
+    }
+
     /// The slot at a place, if the key has been used.
     pub fn seen(&self, at: usize) -> Option<&Slot> {
         let slot = self.blocks.get(at / BLOCK)?.as_ref()?.get(at % BLOCK)?;

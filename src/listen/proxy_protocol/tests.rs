@@ -182,7 +182,10 @@ fn fields_name_the_vpc_endpoint_and_tls() {
     };
     let vpce = field(TYPE_AWS, b"\x01vpce-08d2bf15fac5001c9");
     let named = Some("vpce-08d2bf15fac5001c9".to_owned());
-    assert_eq!(said(&[vpce.clone()]), Ok((named.clone(), false)));
+    assert_eq!(
+        said(std::slice::from_ref(&vpce)),
+        Ok((named.clone(), false))
+    );
     let padding = field(0x04, &[0; 7]);
     let alpn = field(0x01, b"h2");
     let tls = field(TYPE_SSL, &[0x01, 0, 0, 0, 0]);

@@ -3,19 +3,19 @@
 use super::*;
 use crate::listen::{ProxyFailure, ProxyProtocol};
 use crate::model::cidr::Networks;
-use crate::model::peer::Endpoint;
+use crate::model::peer::{Endpoint, Trust};
 
 const GET: &str = "GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
 fn terms(proxy_protocol: ProxyProtocol, speakers: &[&str]) -> Terms {
+    let proxies = speakers.iter().map(|range| range.parse().unwrap());
+    let proxies = proxies.collect();
     Terms {
         proxy_protocol,
-        speakers: Networks(
-            speakers
-                .iter()
-                .map(|range| range.parse().unwrap())
-                .collect(),
-        ),
+        trust: Arc::new(Trust {
+            proxies: Networks(proxies),
+            ..Trust::default()
+        }),
         ..Terms::default()
     }
 }

@@ -12,7 +12,7 @@ use crate::limit::shared::Address;
 use crate::mapping::{Expression, Scope, Source};
 use crate::model::context::{ContextVariable, Plain};
 use crate::model::path::ConfigPath;
-use crate::model::problem::Problems;
+use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
 use crate::model::value::Span;
 
@@ -248,6 +248,21 @@ fn check_expression(
             .error(at, "it is the same for every request")
             .help("leave `per` out, for one bucket for all, or name a value of the request, such as `$context.identity.sourceIp`");
         return None;
+    }
+    for reference in expression.references() {
+        if let Source::Context(ContextVariable::Vacant(name)) = &reference.source {
+            let problem = problems.error(
+                at,
+                format!(
+                    "`{}` never has a value here, so all requests would share one bucket",
+                    reference.written
+                ),
+            );
+            if let Some(near) = nearest(name, ContextVariable::names()) {
+                problem.help(format!("did you mean `$context.{near}`?"));
+            }
+            return None;
+        }
     }
     let own = expression.references().find(|reference| {
         matches!(

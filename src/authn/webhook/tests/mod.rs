@@ -33,9 +33,21 @@ pub(super) fn compiled(written: Value) -> Result<Spec, Vec<String>> {
 
 /// A live authorizer; `answers`: what URLs give.
 pub(super) fn live(written: Value, answers: HashMap<String, String>) -> WebhookAuthenticator {
-    let spec = compiled(written).unwrap_or_else(|said| panic!("{said:#?}"));
+    tried(written, answers).unwrap_or_else(|said| panic!("{said:#?}"))
+}
+
+/// The same, where it might not compile.
+pub(super) fn tried(
+    written: Value,
+    answers: HashMap<String, String>,
+) -> Result<WebhookAuthenticator, Vec<String>> {
+    let spec = compiled(written)?;
     let fetcher = Fetcher::Canned(Arc::new(answers));
-    WebhookAuthenticator::with_fetcher(Arc::new(spec), fetcher, &Webhooks::default(), false)
+    let spec = Arc::new(spec);
+    let metrics = Webhooks::default();
+    Ok(WebhookAuthenticator::with_fetcher(
+        spec, fetcher, &metrics, false,
+    ))
 }
 
 /// A request; a header may stand there several times.
@@ -50,11 +62,7 @@ pub(super) fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Call
         }
     }
     let any = "127.0.0.1:1".parse().unwrap();
-    let peer = Arc::new(Peer {
-        remote: any,
-        local: any,
-        listener: "public".into(),
-    });
+    let peer = Arc::new(Peer::tcp(any, any, "public"));
     Call::new(request.body(()).unwrap().into_parts().0, peer)
 }
 
