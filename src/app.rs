@@ -4,11 +4,14 @@
 //! flight finish, wait for the calls that store, close the store, flush the log. At the deadline what is left is cut
 //! off and counted.
 
+mod renewal;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,24 +19,29 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, Exposition, Guard};
-use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
 use crate::limit::shared::SharedStores;
+use crate::limit::usage::Keeper;
 use crate::limit::{self, CallerTable};
 use crate::listen::{
-    BindError, Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, run,
+    BindError, Bound, BoundAddress, ConnectionLimits, DrainHandle, Drained, ListenStats,
+    ListenerSpec, Terms, Tls, TlsError, run,
 };
 use crate::outbound;
 use crate::pipeline::Gateway;
-use crate::plan::blueprint::{SqsBlueprint, StoreBlueprint};
+use crate::plan::blueprint::{ListenerBlueprint, SqsBlueprint, StoreBlueprint};
 use crate::plan::{Blueprint, Current, build};
 use crate::sqs_api::SqsApi;
 use crate::stack::Front;
 use crate::store::{Clock, DeclareError, Notice, OpenError, Options, Store};
 use crate::telemetry::metrics::Name;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
+
+use renewal::Renewal;
+
+pub use renewal::Source;
 
 /// How long past the drain deadline closing the store may take.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -50,16 +58,27 @@ pub enum StartError {
     Store(#[from] OpenError),
     #[error(transparent)]
     Queues(#[from] DeclareError),
+    #[error("Listener `{listener}`: {source}")]
+    Tls {
+        listener: Arc<str>,
+        source: TlsError,
+    },
     #[error("the access log cannot be opened: {0}")]
     AccessLog(io::Error),
     #[error("the process cannot be set up: {0}")]
     Process(#[from] io::Error),
 }
 
+/// A listener that was bound.
+pub struct Listening {
+    pub name: Arc<str>,
+    pub address: BoundAddress,
+    pub tls: bool,
+}
+
 /// What was bound, for the banner.
 pub struct Started {
-    /// Listener names and their addresses.
-    pub listeners: Vec<(Arc<str>, SocketAddr)>,
+    pub listeners: Vec<Listening>,
     pub admin: SocketAddr,
     /// The listener of the SQS protocol.
     pub sqs: Option<SocketAddr>,
@@ -81,21 +100,19 @@ pub enum Ended {
 /// Runs a gateway until it is told to stop. `announce` is called once, when it serves.
 pub async fn serve(
     blueprint: Blueprint,
-    plan_json: serde_json::Value,
+    source: Source,
     announce: impl FnOnce(&Started),
 ) -> Result<Ended, StartError> {
     let mut stop = Stop::new()?;
     let mut bound = Vec::new();
     for listener in &blueprint.listeners {
-        bound.push(Bound::bind(&ListenerSpec {
-            name: listener.name.clone(),
-            bind: listener.bind.clone(),
-        })?);
+        let opened = Bound::bind(&ListenerSpec {
+            mode: listener.mode,
+            ..ListenerSpec::new(listener.name.clone(), listener.bind.clone())
+        })?;
+        bound.push((opened, terms(listener)?));
     }
-    let admin_bound = Bound::bind(&ListenerSpec {
-        name: "admin".into(),
-        bind: blueprint.admin.clone(),
-    })?;
+    let admin_bound = Bound::bind(&ListenerSpec::new("admin", blueprint.admin.clone()))?;
     let sqs_bound = blueprint.sqs.as_ref().map(bind_sqs).transpose()?;
     let metrics = Metrics::new();
     let log = AccessLog::open(
@@ -117,41 +134,49 @@ pub async fn serve(
     }
     let store_needed = blueprint.store.needed;
     // What an earlier configuration has spooled is forwarded all the same.
-    let store_opened = store_needed || Store::exists(&blueprint.store.path);
+    let store_opened =
+        store_needed || blueprint.has_quotas() || Store::exists(&blueprint.store.path);
     let before_opening = if store_opened {
         StoreState::Unavailable("the store is being opened".to_owned())
     } else {
         StoreState::Absent
     };
     let targets = Arc::new(Targets::new(clients.clone(), before_opening));
-    let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
+    let usage = blueprint.usage();
+    let mut keeper = Keeper::new(usage.clone(), blueprint.keys.clone());
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
+    let outbound = outbound::Client::new(blueprint.egress.clone());
     let stores = Arc::new(SharedStores::new(metrics.throttling.shared()));
     stores.connect();
+    let callers = Arc::new(CallerTable::new(
+        CallerTable::ENTRIES,
+        limit::Clock::monotonic(),
+    ));
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
         forward: forward.clone(),
-        keys: keys.clone(),
-        callers: Arc::new(CallerTable::new(
-            CallerTable::ENTRIES,
-            limit::Clock::monotonic(),
-        )),
+        keys: blueprint.keys.clone(),
+        usage: usage.clone(),
+        callers: callers.clone(),
         stores: stores.clone(),
-        outbound: outbound::Client::default(),
-        aws: clients,
+        outbound: outbound.clone(),
+        aws: clients.clone(),
+        rehearses: false,
     };
     let gateway = Arc::new(Gateway::new(
-        Current::new(build(&blueprint, &shared)),
+        Current::new(build(&blueprint, &shared, None)),
         telemetry.clone(),
     ));
 
-    let admin_address = admin_bound.local_addr();
+    let admin_address = admin_bound
+        .ip_address()
+        .ok_or_else(|| io::Error::other("the admin listener has no address"))?;
     let stats: Vec<Arc<ListenStats>> = bound.iter().map(|_| Arc::default()).collect();
     let sqs_stats: Arc<ListenStats> = Arc::default();
     let named = bound
         .iter()
-        .map(|bound| Name(bound.name().clone()))
+        .map(|(bound, _)| Name(bound.name().clone()))
         .zip(stats.iter().cloned())
         .chain(
             sqs_bound
@@ -159,20 +184,22 @@ pub async fn serve(
                 .map(|bound| (Name(bound.name().clone()), sqs_stats.clone())),
         )
         .collect();
+    let guard = Guard::new(blueprint.admin_token.clone(), admin_address.ip());
+    let plan_json = Arc::new(ArcSwap::from_pointee((source.shown)(&blueprint)));
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
-        exposition: Exposition::new(&metrics, named, keys),
-        plan: plan_json,
+        exposition: Exposition::new(&metrics, named),
+        plan: plan_json.clone(),
         store_needed,
-        guard: Guard::new(blueprint.admin_token.clone(), admin_address.ip()),
+        guard: guard.clone(),
     }
     .start(admin_bound)?;
 
     let mut started = Started {
         listeners: Vec::new(),
         admin: admin_address,
-        sqs: sqs_bound.as_ref().map(Bound::local_addr),
+        sqs: sqs_bound.as_ref().and_then(Bound::ip_address),
         notices: Vec::new(),
         store_unavailable: None,
     };
@@ -186,6 +213,8 @@ pub async fn serve(
         match opened {
             Ok((store, notices)) => {
                 started.notices = notices;
+                // Nobody is to get a quota twice, so what was used is known before anybody is served.
+                keeper.save(Some(&store)).await;
                 targets.set_store(StoreState::Open(store));
                 forward.start();
             }
@@ -201,25 +230,57 @@ pub async fn serve(
         }
     }
 
+    let keeping = keeper.run({
+        let targets = targets.clone();
+        move || match targets.store_state() {
+            StoreState::Open(store) => Some(store),
+            StoreState::Absent | StoreState::Unavailable(_) => None,
+        }
+    });
+
     let (drain_handle, drain) = DrainHandle::new();
     let (_keep, limits) = watch::channel(connection_limits(&blueprint));
     let mut listeners = JoinSet::new();
-    for (bound, counted) in bound.into_iter().zip(stats) {
-        started
-            .listeners
-            .push((bound.name().clone(), bound.local_addr()));
+    for ((bound, terms), counted) in bound.into_iter().zip(stats) {
+        started.listeners.push(Listening {
+            name: bound.name().clone(),
+            address: bound.address().clone(),
+            tls: terms.tls.is_some(),
+        });
         listeners.spawn(run(
             bound,
+            terms,
             limits.clone(),
             Front(gateway.clone()),
             drain.clone(),
             counted,
         ));
     }
-    if let (Some(bound), Some(sqs)) = (sqs_bound, &blueprint.sqs) {
-        let api = sqs_api(sqs, &targets, &metrics);
-        listeners.spawn(run(bound, limits.clone(), api, drain.clone(), sqs_stats));
+    let sqs = blueprint
+        .sqs
+        .as_ref()
+        .map(|sqs| sqs_api(sqs, &targets, &metrics));
+    if let (Some(bound), Some(api)) = (sqs_bound, sqs.clone()) {
+        let (plain, limits) = (Terms::default(), limits.clone());
+        listeners.spawn(run(bound, plain, limits, api, drain.clone(), sqs_stats));
     }
+    let renewal = Renewal {
+        source,
+        running: blueprint.clone(),
+        gateway: gateway.clone(),
+        metrics: metrics.clone(),
+        targets: targets.clone(),
+        forward: forward.clone(),
+        outbound,
+        aws: clients,
+        callers,
+        stores,
+        succession: keeping.succession(),
+        guard,
+        sqs,
+        plan_json,
+    };
+    let renewal = AbortOnDropHandle::new(tokio::spawn(renewal.run()));
     announce(&started);
 
     // A listener that ends by itself has failed: its port is gone, so the gateway stops in good order.
@@ -231,7 +292,7 @@ pub async fn serve(
             Err(error) => io::Error::other(error),
         }),
     };
-    drop(reopening);
+    drop((reopening, renewal));
     if let Some(error) = &failed {
         tracing::error!(%error, "A listener has failed");
     }
@@ -247,6 +308,7 @@ pub async fn serve(
     )
     .await;
     drop(admin);
+    keeping.finish(deadline + CLOSING).await;
     if let StoreState::Open(store) = targets.store_state() {
         close_store(&store, deadline, &mut stop).await;
     }
@@ -255,9 +317,20 @@ pub async fn serve(
 }
 
 fn bind_sqs(sqs: &SqsBlueprint) -> Result<Bound, BindError> {
-    Bound::bind(&ListenerSpec {
-        name: "sqs".into(),
-        bind: sqs.bind.clone(),
+    Bound::bind(&ListenerSpec::new("sqs", sqs.bind.clone()))
+}
+
+/// On what terms a listener takes connections. Reads its certificates, which blocks.
+fn terms(listener: &ListenerBlueprint) -> Result<Terms, StartError> {
+    let opened = listener.tls.clone().map(Tls::open).transpose();
+    let tls = opened.map_err(|source| StartError::Tls {
+        listener: listener.name.clone(),
+        source,
+    })?;
+    Ok(Terms {
+        proxy_protocol: listener.proxy_protocol,
+        trust: Arc::new(listener.trust.clone()),
+        tls: tls.map(Arc::new),
     })
 }
 

@@ -15,7 +15,7 @@
 //! `a ← b` means that b may use a and everything before a; nothing points back (`tests/it/arrows.rs` checks it):
 //!
 //! ```text
-//! model ← mapping ← telemetry ← store, limit, aws, outbound, listen ← authn, integration ← forward, sqs_api ← config ← plan
+//! model ← mapping ← telemetry ← store, limit, outbound, aws, listen ← authn, integration ← forward, sqs_api ← config ← plan
 //!       ← pipeline ← stack ← admin ← app ← drill ← cli
 //! ```
 

@@ -6,7 +6,9 @@
 //! by `Origin` and `Sec-Fetch-Site` (Fetch standard), and, against names that are made to point here, by `Host`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 
 use super::queues::Refused;
@@ -17,7 +19,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The rules of one listener.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    token: Option<Secret<String>>,
+    token: Arc<ArcSwapOption<Secret<String>>>,
     loopback: bool,
 }
 
@@ -25,19 +27,24 @@ impl Guard {
     /// For a listener at this address.
     pub fn new(token: Option<Secret<String>>, bound: IpAddr) -> Guard {
         Guard {
-            token,
+            token: Arc::new(ArcSwapOption::new(token.map(Arc::new))),
             loopback: bound.is_loopback(),
         }
     }
 
+    /// What has to be brought from now on.
+    pub fn ask_for(&self, token: Option<Secret<String>>) {
+        self.token.store(token.map(Arc::new));
+    }
+
     /// Whether the caller may see messages.
     pub fn may_read(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        if let Some(token) = &self.token {
+        if let Some(token) = &*self.token.load() {
             let brought = text(headers, &AUTHORIZATION)
                 .and_then(|value| value.split_once(' '))
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
                 .map(|(_, token)| Secret::new(token.trim().to_owned()));
-            return if brought.as_ref() == Some(token) {
+            return if brought.as_ref() == Some(&**token) {
                 Ok(())
             } else {
                 Err(Refused::forbidden(

@@ -12,12 +12,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::authn::api_key::ApiKeys;
 use crate::integration::StoreState;
+use crate::limit::usage::Usage;
 use crate::listen::ListenStats;
 use crate::pipeline::Gateway;
-use crate::store::{Health, QueueStats, Store};
+use crate::store::{Health, QueueStats, Role, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{
-    ByListener, ByQueue, Count, Level, Name, QueueFate, QueueState, write_ledger,
+    ByFile, ByListener, ByQueue, ByReason, BySource, Count, Level, Name, PlanRefusal, QueueFate,
+    QueueState, write_ledger,
 };
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,22 +28,16 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Exposition {
     registry: Registry,
     listeners: Vec<(Name, Arc<ListenStats>)>,
-    keys: Arc<ApiKeys>,
 }
 
 impl Exposition {
     /// Registers what counts by itself.
-    pub fn new(
-        metrics: &Metrics,
-        listeners: Vec<(Name, Arc<ListenStats>)>,
-        keys: Arc<ApiKeys>,
-    ) -> Exposition {
+    pub fn new(metrics: &Metrics, listeners: Vec<(Name, Arc<ListenStats>)>) -> Exposition {
         let mut registry = Registry::with_prefix("penstock");
         metrics.register(&mut registry);
         Exposition {
             registry,
             listeners,
-            keys,
         }
     }
 
@@ -81,6 +77,7 @@ impl Exposition {
             accepted.get_or_create(&by).inc_by(stats.accepted());
             refused.get_or_create(&by).inc_by(stats.refused());
         }
+        self.listener_metrics(&mut registry);
         registry.register("connections_open", "Connections open now", open);
         registry.register("connections", "Connections accepted", accepted);
         registry.register(
@@ -88,14 +85,15 @@ impl Exposition {
             "Connections refused because the listener was full",
             refused,
         );
+        let plan = gateway.current.load();
         let from_query = Count::default();
-        from_query.inc_by(self.keys.from_query());
+        from_query.inc_by(plan.keys.from_query());
         registry.register(
             "api_keys_in_query",
             "Requests that brought their API key in the query (deprecated)",
             from_query,
         );
-        let plan = gateway.current.load();
+        key_metrics(&plan.keys, &plan.usage, &mut registry);
         let (used, limit) = plan.slots.used();
         let slots = Level::default();
         slots.set(signed(used as u64));
@@ -114,6 +112,129 @@ impl Exposition {
             StoreState::Absent => {}
         }
         registry
+    }
+}
+
+/// What API keys have used. Single keys are told by `/v1/usage`.
+fn key_metrics(keys: &ApiKeys, usage: &Usage, registry: &mut Registry) {
+    let known = Level::default();
+    known.set(signed(keys.len() as u64));
+    registry.register("api_keys", "API keys that are configured", known);
+    let requests: Family<BySource, Count> = Family::default();
+    for (source, count) in usage.by_source() {
+        requests.get_or_create(&BySource { source }).inc_by(count);
+    }
+    registry.register(
+        "api_key_requests",
+        "Requests that an API key was charged for, by where the key came from",
+        requests,
+    );
+    let refused: Family<PlanRefusal, Count> = Family::default();
+    for (plan, throttled, exhausted) in usage.refusals() {
+        for (code, count) in [("throttled", throttled), ("quota_exceeded", exhausted)] {
+            let plan = Name(plan.clone());
+            refused
+                .get_or_create(&PlanRefusal { plan, code })
+                .inc_by(count);
+        }
+    }
+    registry.register(
+        "usage_plan_refusals",
+        "Requests that a usage plan had no room for",
+        refused,
+    );
+    let failures = Count::default();
+    failures.inc_by(usage.save_failures());
+    registry.register(
+        "usage_save_failures",
+        "Attempts to save what API keys have used that the store refused; they are made again",
+        failures,
+    );
+    let lost = Count::default();
+    lost.inc_by(usage.days_lost());
+    registry.register(
+        "usage_days_lost",
+        "Days of keys whose counts were lost, because the store took none for days; quotas are not touched",
+        lost,
+    );
+}
+
+impl Exposition {
+    /// What comes before the requests: PROXY headers, TLS. Listeners without either show nothing of it.
+    fn listener_metrics(&self, registry: &mut Registry) {
+        let handshakes: Family<ByListener, Count> = Family::default();
+        let failures: Family<ByReason, Count> = Family::default();
+        let proxy: Family<ByReason, Count> = Family::default();
+        let reloads: Family<ByListener, Count> = Family::default();
+        let certificates: Family<ByFile, Level> = Family::default();
+        let lists: Family<ByFile, Level> = Family::default();
+        for (listener, stats) in &self.listeners {
+            let by = ByListener {
+                listener: listener.clone(),
+            };
+            let by_reason = |reason| ByReason {
+                listener: listener.clone(),
+                reason,
+            };
+            for (reason, count) in stats.proxy_failures().filter(|(_, count)| *count > 0) {
+                proxy.get_or_create(&by_reason(reason.name())).inc_by(count);
+            }
+            let expiries = stats.expiries();
+            if expiries.is_empty() {
+                continue;
+            }
+            handshakes.get_or_create(&by).inc_by(stats.handshakes());
+            reloads.get_or_create(&by).inc_by(stats.reload_failures());
+            for (reason, count) in stats.handshake_failures() {
+                failures
+                    .get_or_create(&by_reason(reason.name()))
+                    .inc_by(count);
+            }
+            for expiry in expiries {
+                let family = if expiry.of_list {
+                    &lists
+                } else {
+                    &certificates
+                };
+                let labels = ByFile {
+                    listener: listener.clone(),
+                    file: Name(expiry.file),
+                };
+                family.get_or_create(&labels).set(expiry.at);
+            }
+        }
+        registry.register(
+            "tls_handshakes",
+            "TLS handshakes that were brought to their end",
+            handshakes,
+        );
+        registry.register(
+            "tls_handshake_failures",
+            "TLS handshakes that came to nothing, by reason",
+            failures,
+        );
+        registry.register(
+            "tls_reload_failures",
+            "New certificates that could not be used; the old ones stayed",
+            reloads,
+        );
+        registry.register_with_unit(
+            "tls_certificate_not_after",
+            "When a file's certificate expires, since 1970; of several the first",
+            Unit::Seconds,
+            certificates,
+        );
+        registry.register_with_unit(
+            "tls_crl_next_update",
+            "When a revocation list goes out of date, since 1970; of several in a file the first",
+            Unit::Seconds,
+            lists,
+        );
+        registry.register(
+            "proxy_header_failures",
+            "Connections closed for their PROXY header, by reason",
+            proxy,
+        );
     }
 }
 
@@ -154,6 +275,7 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         ByQueue,
         prometheus_client::metrics::gauge::Gauge<f64, std::sync::atomic::AtomicU64>,
     > = Family::default();
+    let waiting: Family<ByQueue, Level> = Family::default();
     for queue in &stats.queues {
         let name = Name(queue.name.as_str().into());
         for (state, count) in [
@@ -176,6 +298,13 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
                 })
                 .inc_by(count);
         }
+        if queue.role == Role::Queue {
+            waiting
+                .get_or_create(&ByQueue {
+                    queue: name.clone(),
+                })
+                .set(signed(queue.receives_waiting));
+        }
         if let Some(age) = queue.oldest_age {
             oldest
                 .get_or_create(&ByQueue { queue: name })
@@ -197,6 +326,11 @@ fn store_metrics(store: &Store, registry: &mut Registry) {
         "Age of the oldest message",
         Unit::Seconds,
         oldest,
+    );
+    registry.register(
+        "queue_receives_waiting",
+        "Receives of an embedded queue that have begun and not ended: long polls",
+        waiting,
     );
     let bytes = Level::default();
     bytes.set(signed(stats.file_bytes));

@@ -5,11 +5,13 @@ mod api;
 mod guard;
 mod metrics;
 pub mod queues;
+pub mod usage;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -22,7 +24,7 @@ use tokio::sync::watch;
 use crate::forward::TargetView;
 use crate::integration::StoreState;
 use crate::listen::{
-    Bound, ConnectionLimits, Drain, DrainHandle, ListenStats, Malformed, Serve, run,
+    Bound, ConnectionLimits, Drain, DrainHandle, ListenStats, Malformed, Serve, Terms, run,
 };
 use crate::model::peer::Peer;
 use crate::pipeline::Gateway;
@@ -37,7 +39,7 @@ pub struct Admin {
     pub gateway: Arc<Gateway>,
     pub exposition: Exposition,
     /// The plan as `penstock routes --json` prints it.
-    pub plan: Value,
+    pub plan: Arc<ArcSwap<Value>>,
     /// Whether some route or queue needs the store.
     pub store_needed: bool,
     /// Who may see and change messages.
@@ -84,7 +86,8 @@ impl Admin {
             "/readyz" => self.ready(),
             "/metrics" => self.exposition.response(&self.gateway),
             "/v1/targets" => self.targets(),
-            "/v1/plan" => json_response(StatusCode::OK, &self.plan),
+            "/v1/usage" => usage::answer(&self.gateway, &self.guard, &request).await,
+            "/v1/plan" => json_response(StatusCode::OK, &**self.plan.load()),
             _ => text(StatusCode::NOT_FOUND, NOTHING),
         }
     }
@@ -173,6 +176,7 @@ const INDEX: &str = "Penstock, admin listener\n\n\
     /metrics    Prometheus metrics\n\
     /v1/plan    the routes that run, as JSON\n\
     /v1/targets the targets: their breakers, and what waits for them\n\
+    /v1/usage   what API keys have used (?key=NAME&from=DAY&to=DAY), as JSON\n\
     /v1/queues  the queues, spools and dead letters, as JSON\n\
     /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
     /v1/queues/NAME/moves     how redrives go\n\
@@ -185,7 +189,15 @@ impl Answers {
             ..ConnectionLimits::default()
         };
         let (_keep, limits) = watch::channel(limits);
-        if let Err(error) = run(bound, limits, self, drain, Arc::new(ListenStats::default())).await
+        if let Err(error) = run(
+            bound,
+            Terms::default(),
+            limits,
+            self,
+            drain,
+            Arc::new(ListenStats::default()),
+        )
+        .await
         {
             tracing::error!(%error, "The admin listener has ended");
         }

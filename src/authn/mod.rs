@@ -16,21 +16,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::aws;
+use crate::limit::usage::KeyUse;
 use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
+use crate::model::secret::Secret;
 use crate::outbound;
+use crate::telemetry::Metrics;
 
 pub use error::{AuthnError, Kind};
 
 /// An authorizer: exactly one kind, by its name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub enum AuthorizerConfig {
-    /// An API key of `api_keys`, in a header or in the query.
+    /// An API key of `api_keys`, in a header, in the query, or named by another authorizer.
     #[serde(rename = "api_key")]
     ApiKey(api_key::Config),
     /// A JSON Web Token, signed by an issuer whose keys are fetched.
@@ -77,18 +81,39 @@ pub struct Shared<'a> {
     pub keys: &'a Arc<api_key::ApiKeys>,
     pub outbound: &'a outbound::Client,
     pub aws: &'a aws::Clients,
+    pub metrics: &'a Metrics,
+    /// Whether somebody only asks what would become of a request: nothing is changed or confirmed then.
+    pub rehearses: bool,
+}
+
+/// What authorizers are compiled with beside their own keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// `aws.region`.
+    pub region: Option<&'a str>,
+    pub stage_variables: &'a IndexMap<String, String>,
 }
 
 /// Who the caller is. Its fields are private: what takes a caller has been through authentication.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Caller {
     identity: Identity,
     /// The scopes that were granted: `scope` or `scp` of a token.
     scopes: Option<Arc<[String]>>,
     /// What the authorizers' policies say of single requests, all of which must allow.
     policies: Vec<Arc<policy::Document>>,
-    /// The signature that waits for the body.
-    claim: Option<Arc<sigv4::Claim>>,
+    /// Whether some authorizer speaks for or against single requests: one that signs, or a service that decides.
+    judged: bool,
+    /// Who signed.
+    signer: Option<Arc<policy::Principal>>,
+    /// The API key that an authorizer says the request counts for.
+    usage_identifier: Option<Secret<String>>,
+    /// Signatures that wait for the body.
+    pending: Vec<sigv4::authorizer::Pending>,
+    /// Signatures that are good once.
+    reservations: Vec<sigv4::replay::Reservation>,
+    /// The key whose usage plan is charged.
+    key_use: Option<KeyUse>,
 }
 
 /// What has become of a request once its body was looked at.
@@ -102,7 +127,13 @@ pub enum Verified {
 
 impl AuthorizerConfig {
     /// Checks what was written. `name`: as declared.
-    pub fn compile(&self, name: &str, at: &ConfigPath, problems: &mut Problems) -> Option<Spec> {
+    pub fn compile(
+        &self,
+        name: &str,
+        given: &Given<'_>,
+        at: &ConfigPath,
+        problems: &mut Problems,
+    ) -> Option<Spec> {
         match self {
             AuthorizerConfig::ApiKey(config) => config
                 .compile(&at.key("api_key"), problems)
@@ -111,14 +142,14 @@ impl AuthorizerConfig {
                 config.compile(&at.key("jwt"), problems).map(Spec::Jwt)
             }
             AuthorizerConfig::Lambda(config) => config
-                .compile(&at.key("lambda"), problems)
+                .compile(name, given, &at.key("lambda"), problems)
                 .map(Spec::Lambda),
             AuthorizerConfig::Mtls(config) => {
                 config.compile(&at.key("mtls"), problems).map(Spec::Mtls)
             }
-            AuthorizerConfig::SigV4(config) => {
-                config.compile(&at.key("sigv4"), problems).map(Spec::SigV4)
-            }
+            AuthorizerConfig::SigV4(config) => config
+                .compile(given, &at.key("sigv4"), problems)
+                .map(Spec::SigV4),
             AuthorizerConfig::Webhook(config) => config
                 .compile(name, &at.key("webhook"), problems)
                 .map(|spec| Spec::Webhook(Arc::new(spec))),
@@ -145,16 +176,22 @@ impl Spec {
     }
 
     /// The live authorizer. Opens nothing and waits for nothing; may begin to fetch keys in the background, for which
-    /// a Tokio runtime is needed.
-    pub fn build(&self, shared: &Shared<'_>) -> Authenticator {
+    /// a Tokio runtime is needed. `before`: the authorizer of that name so far.
+    pub fn build(&self, shared: &Shared<'_>, before: Option<&Authenticator>) -> Authenticator {
         match self {
             Spec::ApiKey(spec) => Authenticator::ApiKey(api_key::ApiKeyAuthenticator::new(
                 spec.clone(),
                 shared.keys.clone(),
             )),
-            Spec::Jwt(spec) => {
-                Authenticator::Jwt(jwt::JwtAuthenticator::new(spec.clone(), shared.outbound))
-            }
+            Spec::Jwt(spec) => Authenticator::Jwt(jwt::JwtAuthenticator::new(
+                spec.clone(),
+                shared.outbound,
+                &shared.metrics.tokens,
+                match before {
+                    Some(Authenticator::Jwt(before)) => Some(before),
+                    _ => None,
+                },
+            )),
             Spec::Lambda(spec) => Authenticator::Lambda(lambda::LambdaAuthenticator::new(
                 spec.clone(),
                 shared.outbound,
@@ -167,6 +204,8 @@ impl Spec {
             Spec::Webhook(spec) => Authenticator::Webhook(webhook::WebhookAuthenticator::new(
                 spec.clone(),
                 shared.outbound,
+                &shared.metrics.webhooks,
+                shared.rehearses,
             )),
         }
     }
@@ -190,6 +229,11 @@ impl Authenticator {
         }
     }
 
+    /// Whether a service outside the gateway is asked for each request.
+    pub fn asks_a_service(&self) -> bool {
+        matches!(self, Authenticator::Lambda(_))
+    }
+
     /// Whether the caller is proven only once the body is there: until then the source address is charged for it.
     pub fn needs_body(&self) -> bool {
         matches!(self, Authenticator::Webhook(_) | Authenticator::SigV4(_))
@@ -209,6 +253,18 @@ impl Authenticator {
             | Authenticator::Jwt(_)
             | Authenticator::Lambda(_)
             | Authenticator::Mtls(_) => Ok(Verified::Passed),
+        }
+    }
+
+    /// The answer to a question that a webhook's sender asks with a method of its own; `None` where the request is none.
+    pub async fn answer_question(
+        &self,
+        presented: &Presented<'_>,
+        body: &Bytes,
+    ) -> Result<Option<Response<Bytes>>, AuthnError> {
+        match self {
+            Authenticator::Webhook(kind) => kind.answer_question(presented, body).await,
+            _ => Ok(None),
         }
     }
 }
@@ -234,8 +290,54 @@ impl Caller {
         self.scopes.as_deref()
     }
 
-    /// The policies that came with the credentials: every one of them must allow the request.
-    pub fn policies(&self) -> &[Arc<policy::Document>] {
-        &self.policies
+    /// Whether someone signed and is not proven yet: what the caller may do is known once the body is there.
+    pub fn is_pending(&self) -> bool {
+        self.pending.iter().any(sigv4::authorizer::Pending::is_open)
+    }
+
+    /// Who signed.
+    pub fn signer(&self) -> Option<&policy::Principal> {
+        self.signer.as_deref()
+    }
+
+    /// What the authorizers' policies say of a request, every one of which must allow it; `None` where no authorizer of
+    /// the route speaks of single requests.
+    pub fn answer(&self, asked: &policy::Asked<'_>) -> Option<policy::Answer> {
+        if !self.judged {
+            return None;
+        }
+        let mut allowed = policy::Answer::Allowed(policy::Reason {
+            document: "the authorizer".into(),
+            statement: "no policy".to_owned(),
+        });
+        for document in &self.policies {
+            match document.answer(asked) {
+                answer @ policy::Answer::Denied(_) => return Some(answer),
+                policy::Answer::Silent => allowed = policy::Answer::Silent,
+                answer if allowed != policy::Answer::Silent => allowed = answer,
+                _ => {}
+            }
+        }
+        Some(allowed)
+    }
+
+    /// From here on what the caller signed may be stored: signatures that are good once are used up.
+    pub fn spend(&mut self) {
+        self.reservations
+            .iter_mut()
+            .for_each(sigv4::replay::Reservation::spend);
+    }
+
+    /// Nothing was stored after all.
+    pub fn unspend(&mut self) {
+        self.reservations
+            .iter_mut()
+            .for_each(sigv4::replay::Reservation::unspend);
+    }
+
+    /// Some authorizer speaks of single requests, by a policy or by letting all pass.
+    fn judge(&mut self, policy: Option<Arc<policy::Document>>) {
+        self.judged = true;
+        self.policies.extend(policy);
     }
 }

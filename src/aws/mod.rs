@@ -8,6 +8,7 @@ mod check;
 mod credentials;
 mod error;
 mod http;
+mod signed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -24,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use self::check::check;
 use self::credentials::State;
 pub use self::error::{CallError, Refusal};
+pub use self::signed::Service;
 
 /// How long establishing a connection may take, name lookup and TLS included. A refused connection fails at once.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,6 +60,12 @@ pub struct Endpoints {
     pub eventbridge: Option<String>,
     pub stepfunctions: Option<String>,
     pub appconfig: Option<String>,
+    /// For request authorizers that are Lambda functions.
+    pub lambda: Option<String>,
+    /// For `${aws-secretsmanager:…}`.
+    pub secretsmanager: Option<String>,
+    /// For `${aws-ssm:…}`.
+    pub ssm: Option<String>,
     /// For `assume_role`.
     pub sts: Option<String>,
 }

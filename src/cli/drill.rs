@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::load::compiled;
+use super::load::{blueprint_or_problems, compiled};
 use super::table::table;
 use super::{Exit, print};
 use crate::drill::{
@@ -74,7 +74,7 @@ enum Sabotage {
 
 impl Drill {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = compiled(&self.files).blueprint_or_problems() else {
+        let Some(blueprint) = blueprint_or_problems(compiled(&self.files)) else {
             return Exit::Problems;
         };
         let program = match std::env::current_exe() {

@@ -1,6 +1,7 @@
 //! `penstock explain`: what would become of a request, with nothing sent.
 
 use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use bytes::Bytes;
 use clap::Args;
 use http::{HeaderName, HeaderValue, Method, Uri};
 
-use super::load::compiled;
+use super::load::{blueprint_or_problems, fetched};
 use super::{Exit, print};
-use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
+use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
 use crate::limit::shared::SharedStores;
@@ -20,8 +21,9 @@ use crate::model::call::Call;
 use crate::model::peer::Peer;
 use crate::outbound;
 use crate::pipeline::{self, Explanation};
+use crate::plan::blueprint::ListenerBlueprint;
 use crate::plan::build::Shared;
-use crate::plan::{Blueprint, build};
+use crate::plan::{Blueprint, Plan, build};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::log_format::LogFormat;
@@ -42,6 +44,12 @@ pub struct Explain {
     /// The body; `@FILE` reads a file, `@-` standard input
     #[arg(short = 'd', long = "data", value_name = "BODY")]
     data: Option<String>,
+    /// The listener that the request comes in on [default: the first one that has a route for it]
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// The address that it comes from; what `X-Forwarded-For` says counts where the listener trusts that address
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    from: IpAddr,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -49,10 +57,6 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = compiled(std::slice::from_ref(&self.file)).blueprint_or_problems()
-        else {
-            return Exit::Problems;
-        };
         let (request, body) = match self.request() {
             Ok(request) => request,
             Err(refusal) => {
@@ -60,13 +64,39 @@ impl Explain {
                 return Exit::Usage;
             }
         };
-        // Keys of issuers are fetched as a gateway would fetch them.
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let runtime = match tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build();
-        let explanation = match runtime
-            .and_then(|runtime| runtime.block_on(explained(&blueprint, request, &body)))
+            .build()
         {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("error: the runtime cannot be started: {error}");
+                return Exit::CannotStart;
+            }
+        };
+        let vault = Vault::default();
+        let compiled = fetched(std::slice::from_ref(&self.file), &vault);
+        let blueprint = match runtime.block_on(compiled) {
+            Ok(compiled) => blueprint_or_problems(compiled),
+            Err(refusal) => {
+                eprintln!("error: {refusal}");
+                return Exit::CannotStart;
+            }
+        };
+        let Some(blueprint) = blueprint else {
+            return Exit::Problems;
+        };
+        if let Some(name) = &self.listener
+            && !blueprint
+                .listeners
+                .iter()
+                .any(|listener| *listener.name == **name)
+        {
+            eprintln!("error: the listener `{name}` is not declared");
+            return Exit::Usage;
+        }
+        // Keys of issuers are fetched as a gateway would fetch them.
+        let explanation = match runtime.block_on(self.explained(&blueprint, request, &body)) {
             Ok(explanation) => explanation,
             Err(error) => {
                 eprintln!("error: {error}");
@@ -131,46 +161,68 @@ impl Explain {
         };
         Ok((request, body.into()))
     }
-}
 
-async fn explained(
-    blueprint: &Blueprint,
-    request: http::Request<()>,
-    body: &Bytes,
-) -> std::io::Result<Explanation> {
-    let metrics = Metrics::new();
-    let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
-    let clients = Clients::new(blueprint.aws.clone());
-    let targets = Targets::new(clients.clone(), StoreState::Absent);
-    let keys = Arc::new(ApiKeys::new(blueprint.keys.iter().cloned()));
-    let targets = Arc::new(targets);
-    let plan = build(
-        blueprint,
-        &Shared {
-            metrics: &metrics,
-            forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
-            targets,
-            keys,
-            callers: Arc::new(CallerTable::new(CallerTable::ENTRIES, Clock::monotonic())),
-            stores: Arc::new(SharedStores::new(metrics.throttling.shared())),
-            outbound: outbound::Client::default(),
-            aws: clients,
-        },
-    );
-    let here = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let peer = Arc::new(Peer {
-        remote: here,
-        local: here,
-        listener: "explain".into(),
-    });
-    let call = Arc::new(Call::new(request.into_parts().0, peer));
-    let exchange = Exchange::open(
-        Telemetry::new(metrics, log),
-        call.clone(),
-        plan.api.clone(),
-        plan.stage.clone(),
-    );
-    Ok(pipeline::explain(&plan, &call, body, exchange).await)
+    /// The connection that the request comes in on.
+    fn peer(&self, blueprint: &Blueprint, plan: &Plan, request: &http::Request<()>) -> Peer {
+        let serves = |listener: &&ListenerBlueprint| match &self.listener {
+            Some(name) => *listener.name == **name,
+            None => plan.listener(&listener.name).is_some_and(|listener| {
+                let path = plan.below_stage(request.uri().path());
+                path.is_some_and(|path| listener.matcher.find(request.method(), path, true).is_ok())
+            }),
+        };
+        let mut listeners = blueprint.listeners.iter();
+        let listener = listeners.find(serves).or(blueprint.listeners.first());
+        let from = SocketAddr::new(self.from, 0);
+        let name = listener.map_or_else(|| "public".into(), |listener| listener.name.clone());
+        Peer {
+            secure: listener.is_some_and(|listener| listener.tls.is_some()),
+            trust: Arc::new(
+                listener
+                    .map(|listener| listener.trust.clone())
+                    .unwrap_or_default(),
+            ),
+            ..Peer::tcp(from, from, name)
+        }
+    }
+
+    async fn explained(
+        &self,
+        blueprint: &Blueprint,
+        request: http::Request<()>,
+        body: &Bytes,
+    ) -> std::io::Result<Explanation> {
+        let metrics = Metrics::new();
+        let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
+        let clients = Clients::new(blueprint.aws.clone());
+        let targets = Targets::new(clients.clone(), StoreState::Absent);
+        let targets = Arc::new(targets);
+        let plan = build(
+            blueprint,
+            &Shared {
+                metrics: &metrics,
+                forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
+                targets,
+                keys: blueprint.keys.clone(),
+                usage: blueprint.usage(),
+                callers: Arc::new(CallerTable::new(CallerTable::ENTRIES, Clock::monotonic())),
+                stores: Arc::new(SharedStores::new(metrics.throttling.shared())),
+                outbound: outbound::Client::new(blueprint.egress.clone()),
+                rehearses: true,
+                aws: clients,
+            },
+            None,
+        );
+        let peer = Arc::new(self.peer(blueprint, &plan, &request));
+        let call = Arc::new(Call::new(request.into_parts().0, peer));
+        let exchange = Exchange::open(
+            Telemetry::new(metrics, log),
+            call.clone(),
+            plan.api.clone(),
+            plan.stage.clone(),
+        );
+        Ok(pipeline::explain(&plan, &call, body, exchange).await)
+    }
 }
 
 fn shown(explanation: &Explanation) -> String {

@@ -2,76 +2,64 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::Config;
-use crate::config::load::{ProcessEnvironment, load};
-use crate::config::users;
-use crate::model::path::ConfigPath;
+use crate::aws::Clients;
+use crate::config::load::ProcessEnvironment;
+use crate::config::secrets::Vault;
 use crate::model::problem::{Problem, Problems, Severity};
+use crate::outbound;
 use crate::plan::Blueprint;
-use crate::plan::compile::{Origin, compile};
+use crate::plan::written::{self, Compiled};
 
-/// A configuration as far as it could be understood.
-pub struct Compiled {
-    /// `None` when there are errors.
-    pub blueprint: Option<Blueprint>,
-    pub problems: Problems,
-}
+/// How often fetching the first secrets is tried, and how long it waits in between.
+const TRIES: u32 = 3;
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
-/// Loads and compiles; touches no network and opens nothing.
+/// Loads and compiles; touches no network and opens nothing. Secrets that AWS keeps stay unknown.
 pub fn compiled(paths: &[PathBuf]) -> Compiled {
-    let loaded = load::<Config>(paths, &ProcessEnvironment);
-    let mut problems = loaded.problems;
-    let Some(mut config) = loaded.value else {
-        return Compiled {
-            blueprint: None,
-            problems,
-        };
-    };
-    let mut found = Problems::default();
-    let api = loaded.sources.default_api();
-    let directory = |path: &_| loaded.sources.directory(path);
-    users::read(&mut config, &directory, &ProcessEnvironment, &mut problems);
-    let blueprint = compile(
-        &config,
-        &Origin {
-            api: &api,
-            directory: &directory,
-        },
-        &mut found,
-    );
-    // What is missing only because it was refused has been reported already.
-    found
-        .0
-        .retain(|problem| !loaded.sources.refused(&problem.path));
-    if config.routes.is_empty() && loaded.sources.refused_within("routes") {
-        let routes = ConfigPath::root().key("routes");
-        found.0.retain(|problem| problem.path != routes);
+    written::compiled(paths, &ProcessEnvironment)
+}
+
+/// Loads and compiles, with the secrets that AWS keeps. `Err`: some cannot be had.
+pub async fn fetched(paths: &[PathBuf], vault: &Vault) -> Result<Compiled, String> {
+    let compiled = written::compiled(paths, vault);
+    if !vault.draws_on_aws() || compiled.problems.has_errors() {
+        return Ok(compiled);
     }
-    // Checks across values show what they refuse, and do not know what came from outside.
-    loaded.sources.conceal(&mut found);
-    problems.0.extend(found.0);
-    loaded.sources.locate(&mut problems);
-    let blueprint = blueprint.filter(|_| !problems.has_errors());
-    Compiled {
-        blueprint,
-        problems,
+    let (aws, egress) = compiled.reach;
+    let clients = Clients::new(aws);
+    let via = outbound::Client::new(egress);
+    let mut tries = 0;
+    loop {
+        let fetched = vault.fetch(&clients, &via).await;
+        tries += 1;
+        if fetched.failed.is_empty() {
+            return Ok(written::compiled(paths, vault));
+        }
+        if tries == TRIES {
+            let reasons: Vec<String> = fetched.failed.iter().map(ToString::to_string).collect();
+            return Err(format!("secrets cannot be fetched: {}", reasons.join("; ")));
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
     }
 }
 
-impl Compiled {
-    /// The blueprint; problems go to standard error.
-    pub fn blueprint_or_problems(self) -> Option<Blueprint> {
-        for problem in &self.problems.0 {
-            eprintln!("{}", shown(problem));
-        }
-        if self.problems.has_errors() {
-            eprintln!("{}", summary(&self.problems));
-        }
-        self.blueprint
+/// The blueprint of files; problems go to standard error.
+pub fn blueprint_or_problems(compiled: Compiled) -> Option<Blueprint> {
+    for problem in &compiled.problems.0 {
+        eprintln!("{}", shown(problem));
     }
+    if compiled.problems.has_errors() {
+        eprintln!("{}", summary(&compiled.problems));
+    } else if compiled.blueprint.is_none() {
+        eprintln!(
+            "error: the configuration draws on secrets that AWS keeps, and this command does not fetch them"
+        );
+    }
+    compiled.blueprint
 }
 
 /// A problem for people: on a terminal its severity stands out.

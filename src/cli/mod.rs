@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod drill;
 mod explain;
+mod keys;
 mod load;
 mod overrides;
 mod queue;
@@ -61,6 +62,7 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
+    Keys(keys::Keys),
     Queue(queue::Queue),
     Store(store::Store),
     Drill(drill::Drill),
@@ -88,6 +90,7 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),
         Command::Drill(drill) => drill.run(),

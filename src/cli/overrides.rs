@@ -7,10 +7,11 @@ use clap::Args;
 
 use crate::aws;
 use crate::plan::Blueprint;
+use crate::plan::blueprint::ListenerBlueprint;
 use crate::telemetry::access_log::Destination;
 
 /// Overrides of a checked configuration; none of them is given in ordinary use.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Overrides {
     /// Call every AWS service at this URL, with the credentials of the environment and no role
     #[arg(long, hide_short_help = true, value_name = "URL")]
@@ -51,7 +52,8 @@ impl Overrides {
         }
         if let Some(bind) = &self.override_bind {
             for listener in &mut blueprint.listeners {
-                listener.bind.clone_from(bind);
+                // whoever asks for another address speaks plain HTTP there
+                *listener = ListenerBlueprint::plain(listener.name.clone(), bind);
             }
             if let Some(sqs) = &mut blueprint.sqs {
                 sqs.bind.clone_from(bind);

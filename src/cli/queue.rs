@@ -17,7 +17,7 @@ use super::Exit;
 use crate::model::value::Span;
 pub use failure::Failure;
 use reach::Reach;
-pub use reach::log_to_terminal;
+pub use reach::{log_to_terminal, running};
 pub use text::messages;
 
 /// Look into queues, spools and dead letters, and move or remove what is in them

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::load::compiled;
+use super::load::{blueprint_or_problems, compiled};
 use super::table::table;
 use super::{Exit, print};
 use crate::forward::AckMode;
@@ -28,7 +28,7 @@ pub struct Routes {
 
 impl Routes {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = compiled(&self.files).blueprint_or_problems() else {
+        let Some(blueprint) = blueprint_or_problems(compiled(&self.files)) else {
             return Exit::Problems;
         };
         if self.json {
@@ -52,7 +52,7 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
                 .map(|(name, _)| name.as_str())
                 .collect();
             vec![
-                route.key.to_string(),
+                with_questions(route),
                 joined(route, Integration::kind),
                 joined(route, Integration::target_label),
                 route.ack.mode.name().to_owned(),
@@ -80,6 +80,16 @@ pub fn routes_table(blueprint: &Blueprint) -> String {
         ],
         &rows,
     )
+}
+
+/// The route key, and the methods by which a webhook's sender asks its questions.
+fn with_questions(route: &RouteBlueprint) -> String {
+    let methods = route.questions.iter().map(|key| {
+        let key = key.to_string();
+        let method = key.split(' ').next().unwrap_or_default();
+        format!(" +{method}")
+    });
+    route.key.to_string() + &methods.collect::<String>()
 }
 
 /// The route's buckets, one after the other.
@@ -138,6 +148,7 @@ pub fn plan_json(blueprint: &Blueprint) -> Value {
                 .collect();
             json!({
                 "route": route.key.to_string(),
+                "handshakes": route.questions.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "integration": route.integration.kind(),
                 "target": route.integration.target_label().to_owned(),
                 "targets": targets,

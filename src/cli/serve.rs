@@ -1,8 +1,8 @@
 //! `penstock serve`: the gateway.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,11 +10,13 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use super::load::compiled;
+use super::load::{blueprint_or_problems, fetched};
 use super::overrides::Overrides;
 use super::routes::{plan_json, routes_table};
-use crate::app::{self, Ended, Started};
-use crate::authn::api_key::{DEMO_KEY, hash_of};
+use crate::app::{self, Ended, Listening, Source, Started};
+use crate::authn::api_key::DEMO_KEY;
+use crate::config::secrets::Vault;
+use crate::listen::BoundAddress;
 use crate::model::route_key::{MethodKey, RouteKey};
 use crate::plan::Blueprint;
 use crate::plan::blueprint::RouteBlueprint;
@@ -66,10 +68,6 @@ impl Serve {
                 return Exit::CannotStart;
             }
         }
-        let Some(mut blueprint) = compiled(&self.files).blueprint_or_problems() else {
-            return Exit::Problems;
-        };
-        self.overrides.apply(&mut blueprint);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -80,13 +78,32 @@ impl Serve {
                 return Exit::CannotStart;
             }
         };
+        let vault = Arc::new(Vault::default());
+        let compiled = match runtime.block_on(fetched(&self.files, &vault)) {
+            Ok(compiled) => compiled,
+            Err(refusal) => {
+                eprintln!("error: {refusal}");
+                return Exit::CannotStart;
+            }
+        };
+        let texts = compiled.texts.clone();
+        let Some(mut blueprint) = blueprint_or_problems(compiled) else {
+            return Exit::Problems;
+        };
+        self.overrides.apply(&mut blueprint);
+        let overrides = self.overrides.clone();
+        let source = Source {
+            texts,
+            vault,
+            amend: Box::new(move |blueprint| overrides.apply(blueprint)),
+            shown: plan_json,
+        };
         let described = blueprint.clone();
-        let plan = plan_json(&blueprint);
         let announce = |started: &Started| {
             // A closed standard error is no reason not to serve.
             let _ = std::io::stderr().write_all(banner(&described, started).as_bytes());
         };
-        let ended = runtime.block_on(app::serve(blueprint, plan, announce));
+        let ended = runtime.block_on(app::serve(blueprint, source, announce));
         // What hangs on a disk or in a name server does not keep the process.
         runtime.shutdown_timeout(Duration::from_secs(1));
         match ended {
@@ -139,8 +156,8 @@ fn banner(blueprint: &Blueprint, started: &Started) -> String {
         blueprint.api,
         blueprint.stage.0
     );
-    for (name, address) in &started.listeners {
-        text += &format!("listening on http://{address} ({name})\n");
+    for listener in &started.listeners {
+        text += &format!("listening on {} ({})\n", url(listener), listener.name);
     }
     text += &format!("admin on http://{}\n", started.admin);
     if let Some(address) = started.sqs {
@@ -162,12 +179,22 @@ fn banner(blueprint: &Blueprint, started: &Started) -> String {
     text += &format!("\n{}", routes_table(blueprint));
     if let Some(line) = started
         .listeners
-        .first()
-        .and_then(|(_, address)| curl(blueprint, *address))
+        .iter()
+        .find_map(|listener| curl(blueprint, listener))
     {
         text += &format!("\ntry: {line}\n");
     }
     text
+}
+
+/// How a listener is reached.
+fn url(listener: &Listening) -> String {
+    match (&listener.address, listener.tls) {
+        (BoundAddress::Ip(address), true) => format!("https://{address}"),
+        (BoundAddress::Ip(address), false) => format!("http://{address}"),
+        (socket, true) => format!("{socket}, TLS"),
+        (socket, false) => socket.to_string(),
+    }
 }
 
 /// A path without the `.` that joining folders leaves in its midst: `./././data` is `data`.
@@ -180,9 +207,21 @@ fn tidy(path: &Path) -> PathBuf {
 }
 
 /// A command that stores something, if a route without variables does.
-fn curl(blueprint: &Blueprint, address: SocketAddr) -> Option<String> {
+fn curl(blueprint: &Blueprint, listener: &Listening) -> Option<String> {
+    let (host, options) = match (&listener.address, listener.tls) {
+        (BoundAddress::Ip(address), false) => (format!("http://{address}"), String::new()),
+        (BoundAddress::Ip(address), true) => {
+            (format!("https://{address}"), "--insecure ".to_owned())
+        }
+        (BoundAddress::Unix(path), false) => (
+            "http://localhost".to_owned(),
+            format!("--unix-socket {} ", path.display()),
+        ),
+        (BoundAddress::Unix(_), true) => return None,
+    };
     let simple = |route: &&RouteBlueprint| {
-        route.integration.stores()
+        route.is_on(&listener.name)
+            && route.integration.stores()
             && matches!(&route.key, RouteKey::Path { .. })
             && route.key.variables().is_empty()
     };
@@ -200,17 +239,14 @@ fn curl(blueprint: &Blueprint, address: SocketAddr) -> Option<String> {
     } else {
         format!("/{}", blueprint.stage.0)
     };
-    let demo = blueprint
-        .keys
-        .iter()
-        .any(|(hash, entry)| entry.enabled && *hash == hash_of(DEMO_KEY.as_bytes()));
+    let demo = blueprint.keys.find(DEMO_KEY.as_bytes()).is_ok();
     let key = match (route.authorizers.is_empty(), demo) {
         (true, _) => String::new(),
         (false, true) => format!("-H 'x-api-key: {DEMO_KEY}' "),
         (false, false) => "-H \"x-api-key: $YOUR_KEY\" ".to_owned(),
     };
     Some(format!(
-        "curl -i {method}{key}-d '{{\"hello\":\"world\"}}' http://{address}{stage}{path}"
+        "curl -i {options}{method}{key}-d '{{\"hello\":\"world\"}}' {host}{stage}{path}"
     ))
 }
 

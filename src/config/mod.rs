@@ -2,40 +2,49 @@
 //! `config/schema.json` and `docs/configuration.md` are generated from them.
 
 mod ack;
+pub mod certificates;
+pub mod key_files;
+mod keys;
 mod listener;
 pub mod load;
 mod off;
 pub mod reference;
 mod route;
 mod schema;
+pub mod secrets;
 mod service;
 mod stage;
 mod target;
 mod throttle;
+mod usage_plans;
 pub mod users;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::authn::AuthorizerConfig;
+use crate::authn::{AuthorizerConfig, policy};
 use crate::aws;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{QueueName, StageName};
+use crate::outbound;
 use crate::sqs_api;
 
 use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
-pub use listener::{Admin, Listener};
+pub use keys::{ApiKey, KeyFile};
+pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
 pub use schema::{described, schema};
+pub use secrets::Secrets;
 pub use service::{Queue, Redrive, StoreConfig};
-pub use stage::{AccessLog, ApiKey, Cors, Dialect, Limits, LogFormat, TrailingSlash};
+pub use stage::{AccessLog, Cors, Dialect, Limits, LogFormat, TrailingSlash};
 pub use target::{Backoff, Batch, Breaker, Target};
 pub use throttle::{
     AuthFailures, Concurrencies, Concurrency, Throttle, Throttles, WhenSharedFails,
 };
+pub use usage_plans::{PlanQuota, PlanThrottle, QuotaPeriod, UsagePlan};
 
 /// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
 ///
@@ -63,6 +72,10 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// How AWS is reached.
     pub aws: Option<aws::Settings>,
+    /// How the gateway's own requests go out: for issuers' keys, request authorizers, webhook certificates.
+    pub egress: outbound::Settings,
+    /// How secrets from outside are kept up to date.
+    pub secrets: Secrets,
     /// The embedded durable store.
     pub store: Option<StoreConfig>,
     /// Embedded queues, with the semantics of SQS. Names follow SQS's rule; a FIFO queue's ends in `.fifo`.
@@ -91,8 +104,16 @@ pub struct Config {
     pub limits: Limits,
     /// Who may come in, by name. `none` and `api_key` are built in.
     pub authorizers: IndexMap<String, AuthorizerConfig>,
-    /// API keys by id.
+    /// Who may call, over all routes: a resource policy in the vendor's JSON, as a mapping or as text
+    /// (`${file:policy.json}`). Its resources are `execute-api:/STAGE/METHOD/path`. Default: none.
+    pub policy: Option<policy::Written>,
+    /// API keys by id: what logs, mappings and reports call them. Up to 128 characters.
     pub api_keys: IndexMap<String, ApiKey>,
+    /// Further keys, in files of their own: YAML (`api_keys:` as here), or the CSV of the vendor's import (a first line
+    /// with `Name,Key` and, where wanted, `Description`, `Enabled`, `UsagePlanIds`).
+    pub api_key_files: Vec<KeyFile>,
+    /// How fast and how much the keys of a plan may ask, by name.
+    pub usage_plans: IndexMap<String, UsagePlan>,
     /// The routes: `METHOD /path`, `ANY /path`, `METHOD /path/{name}`, `METHOD /path/{rest+}`, `$default`.
     pub routes: IndexMap<RouteKey, Route>,
     /// One line for each request; `false` for none. Default: JSON to standard output.

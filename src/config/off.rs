@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::ack::Idempotency;
 use super::stage::{AccessLog, Cors};
 use super::target::Batch;
 use super::throttle::{AuthFailures, Throttles};
@@ -44,6 +45,10 @@ impl Switched<'_> for Cors {
 
 impl Switched<'_> for AccessLog {
     const FORMS: &'static str = "a mapping (`{ path: stdout, format: json }`) or `false`";
+}
+
+impl Switched<'_> for Idempotency {
+    const FORMS: &'static str = "a mapping (`{ key: $request.header.idempotency-key }`) or `false`";
 }
 
 impl Switched<'_> for Batch {

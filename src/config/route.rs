@@ -8,7 +8,9 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use super::ack::{Ack, Idempotency};
 use super::off::{self, OrOff};
 use super::throttle::{Concurrencies, Throttles};
+use crate::authn::policy;
 use crate::integration::IntegrationConfig;
+use crate::model::cidr::Cidr;
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
 
@@ -18,6 +20,19 @@ use crate::model::value::{ByteSize, Span};
 pub struct Route {
     /// Who may come in: one authorizer, or a list that must all let the caller pass, in order. Default: anyone.
     pub authorizer: Option<OneOrMany>,
+    /// Scopes of which the caller's token needs at least one (`scope` or `scp`), at most 10. Needs a `jwt` authorizer.
+    #[serde(default)]
+    #[schemars(length(max = 10))]
+    pub scopes: Vec<String>,
+    /// Who may call: a resource policy of this route, together with that of the API. A deny in either refuses; an allow
+    /// in either is enough. Default: none.
+    pub policy: Option<policy::Written>,
+    /// The listeners that the route can be reached on, by name; on others it is not there. Default: all.
+    pub listeners: Option<Vec<String>>,
+    /// The addresses that may use the route; everyone else gets 403. Default: everybody's.
+    pub allow: Option<Vec<Cidr>>,
+    /// The addresses that get 403, also where `allow` has them. Default: nobody's.
+    pub deny: Option<Vec<Cidr>>,
     /// The route's own token buckets: one, or a list. The one without `per` takes the place of the general one, those
     /// with `per` stand beside the general ones; `false` or `none` for no bucket at all.
     #[serde(default, deserialize_with = "off::or_off")]
@@ -37,8 +52,11 @@ pub struct Route {
     /// What has the payload when the answer is 2xx: `target`, `spool` (this machine's disk) or `target-or-spool`.
     /// Default: `target`.
     pub ack: Option<Ack>,
-    /// Requests that are sent twice are stored once.
-    pub idempotency: Option<Idempotency>,
+    /// Requests that are sent twice are stored once; `false` for none. Default: none, and behind a webhook authorizer
+    /// the sender's own id of the delivery, where it gives one (`{ ttl: 7d, on_mismatch: store }`).
+    #[serde(default, deserialize_with = "off::or_off")]
+    #[schemars(with = "Option<OrOff<Idempotency>>")]
+    pub idempotency: Option<Option<Idempotency>>,
     /// What a success answers, where the dialect's own answer is not what callers want.
     pub response: Option<Response>,
     /// The vendor's response mapping: by the integration's status, `append:header.NAME`, `overwrite:header.NAME`,

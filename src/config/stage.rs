@@ -84,24 +84,6 @@ pub struct Limits {
     pub drain: Option<Span>,
 }
 
-/// An API key, by what it hashes to.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ApiKey {
-    /// `sha256:` and the 64 hexadecimal digits of the key's SHA-256. The key itself must hold at least 128 random bits.
-    #[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
-    pub hash: String,
-    /// Whether the key is good. Default: true.
-    #[serde(default = "yes")]
-    pub enabled: bool,
-    /// For people.
-    pub description: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
 /// One line for each request, refusals, vanished clients and panics included.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

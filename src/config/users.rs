@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::load::{Environment, load};
+use crate::authn::AuthorizerConfig;
 use crate::authn::sigv4::{UserList, UsersFile};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -17,11 +18,27 @@ pub fn read(
     environment: &dyn Environment,
     problems: &mut Problems,
 ) {
-    let Some(sqs) = &mut config.sqs else {
-        return;
-    };
-    let at = ConfigPath::root().key("sqs").key("credentials");
-    if let Some(list) = &mut sqs.credentials {
+    let root = ConfigPath::root();
+    let mut lists = Vec::new();
+    if let Some(list) = config.sqs.as_mut().and_then(|sqs| sqs.credentials.as_mut()) {
+        lists.push((root.key("sqs").key("credentials"), list));
+    }
+    for (name, authorizer) in &mut config.authorizers {
+        let at = root.key("authorizers").key(name);
+        match authorizer {
+            AuthorizerConfig::SigV4(sigv4) => {
+                let at = at.key("sigv4").key("credentials");
+                lists.push((at, &mut sigv4.credentials));
+            }
+            AuthorizerConfig::Webhook(webhook) => {
+                if let Some(file) = &mut webhook.secret_file {
+                    *file = directory(&at.key("webhook").key("secret_file")).join(&*file);
+                }
+            }
+            _ => {}
+        }
+    }
+    for (at, list) in lists {
         read_list(list, &at, directory, environment, problems);
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn try_compile(json: &str, region: Option<&str>) -> (Option<Integrati
             side: Side::Request,
             path_variables: &["id"],
             stage_variables: &stage_variables,
+            webhook: None,
             integration_fields: None,
         },
         queues: &queues,

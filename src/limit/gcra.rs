@@ -118,7 +118,8 @@ impl Gcra {
         full_at.saturating_sub(self.period)
     }
 
-    fn level(&self, full_at: u64, now: u64) -> Level {
+    /// What there is at `now`.
+    pub(super) fn level(&self, full_at: u64, now: u64) -> Level {
         let ahead = full_at.saturating_sub(now);
         let tokens = self.burst.saturating_sub(ahead).checked_div(self.period);
         Level {

@@ -2,16 +2,18 @@
 //!
 //! Every bucket is kept as the one number that the generic cell rate algorithm needs: the moment at which the bucket is
 //! full again (`gcra`). Those that several instances share are kept by Redis (`shared`). `clock` tells the time, so that
-//! tests can.
+//! tests can. `usage` is what API keys may use by their usage plans, and `period` the calendar of its quotas.
 
 mod bucket;
 pub mod clock;
 mod gcra;
 mod keyed;
+pub mod period;
 mod places;
 mod rate_limits;
 pub mod shared;
 mod slots;
+pub mod usage;
 
 pub use bucket::Bucket;
 pub use clock::Clock;

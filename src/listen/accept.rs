@@ -1,29 +1,31 @@
 //! The accept loop of one listener. Nothing that a client or the system does ends it, only the drain.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::Serve;
 use super::activity::{Activity, PREFACE};
 use super::answer;
-use super::bind::Bound;
+use super::bind::{Bound, BoundSocket};
 use super::connection::Connection;
 use super::drain::{Drain, Drained};
 use super::limits::ConnectionLimits;
 use super::malformed::{Malformed, MalformedKind};
 use super::stats::ListenStats;
-use crate::model::peer::Peer;
+use super::terms::Terms;
+use super::transport::Raw;
+use super::unix::SocketFile;
+use crate::model::peer::{Endpoint, Peer};
 
 /// How long to wait after `accept` failed for want of something (descriptors, memory).
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -49,14 +51,20 @@ const LAST_POLL: Duration = Duration::from_secs(1);
 /// Each listener has a [`ListenStats`] of its own. A change of `limits` applies to connections accepted after it.
 pub async fn run<S: Serve>(
     bound: Bound,
+    terms: Terms,
     limits: watch::Receiver<ConnectionLimits>,
     service: S,
     mut drain: Drain,
     stats: Arc<ListenStats>,
 ) -> io::Result<Drained> {
-    let socket = TcpListener::from_std(bound.socket)?;
+    let socket = Listening::new(bound.socket)?;
+    let _watch = terms.tls.clone().map(|tls| {
+        let watching = tls.watch(bound.name.clone(), stats.clone());
+        AbortOnDropHandle::new(tokio::spawn(watching))
+    });
     let mut listener = Listener {
         name: bound.name,
+        terms: Arc::new(terms),
         limits,
         service,
         drain: drain.clone(),
@@ -72,28 +80,85 @@ pub async fn run<S: Serve>(
             () = drain.started() => break,
             Some(ended) = listener.connections.join_next() => reap(ended),
             accepted = socket.accept() => match accepted {
-                Ok((stream, remote)) => listener.take(stream, remote),
+                Ok(stream) => listener.take(stream),
                 Err(error) => listener.accept_failed(&error).await,
             },
         }
     }
     // asked directly: tokio learns of connections only when its driver has run
-    let socket = socket.into_std()?;
+    let backlog = socket.into_backlog()?;
     for _ in 0..LAST_CALL {
-        match waiting(&socket) {
-            Some((stream, remote)) => listener.take(stream, remote),
+        match backlog.next() {
+            Some(stream) => listener.take(stream),
             None => break,
         }
     }
-    drop(socket);
+    drop(backlog);
     Ok(listener.finish(drain).await)
 }
 
-/// A connection that is in the backlog already.
-fn waiting(socket: &std::net::TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    let (stream, remote) = socket.accept().ok()?;
-    stream.set_nonblocking(true).ok()?;
-    Some((TcpStream::from_std(stream).ok()?, remote))
+/// A socket from which connections are accepted.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listening {
+    fn new(socket: BoundSocket) -> io::Result<Listening> {
+        Ok(match socket {
+            BoundSocket::Tcp(socket) => Listening::Tcp(TcpListener::from_std(socket)?),
+            BoundSocket::Unix(socket, file) => {
+                Listening::Unix(UnixListener::from_std(socket)?, file)
+            }
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Raw> {
+        Ok(match self {
+            Listening::Tcp(socket) => Raw::Tcp(socket.accept().await?.0),
+            Listening::Unix(socket, _) => Raw::Unix(socket.accept().await?.0),
+        })
+    }
+
+    /// The same socket, asked for what is in its backlog already.
+    fn into_backlog(self) -> io::Result<BoundSocket> {
+        Ok(match self {
+            Listening::Tcp(socket) => BoundSocket::Tcp(socket.into_std()?),
+            Listening::Unix(socket, file) => BoundSocket::Unix(socket.into_std()?, file),
+        })
+    }
+}
+
+impl BoundSocket {
+    /// A connection that is in the backlog already.
+    fn next(&self) -> Option<Raw> {
+        match self {
+            BoundSocket::Tcp(socket) => {
+                let (stream, _) = socket.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                TcpStream::from_std(stream).ok().map(Raw::Tcp)
+            }
+            BoundSocket::Unix(socket, _) => {
+                let (stream, _) = socket.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                UnixStream::from_std(stream).ok().map(Raw::Unix)
+            }
+        }
+    }
+}
+
+/// The two ends of a connection; the far one first.
+fn ends(stream: &Raw) -> io::Result<(Endpoint, Endpoint)> {
+    match stream {
+        Raw::Tcp(stream) => {
+            stream.set_nodelay(true)?;
+            Ok((
+                Endpoint::Ip(stream.peer_addr()?),
+                Endpoint::Ip(stream.local_addr()?),
+            ))
+        }
+        Raw::Unix(_) => Ok((Endpoint::Unix, Endpoint::Unix)),
+    }
 }
 
 fn reap(ended: Result<(), tokio::task::JoinError>) {
@@ -107,6 +172,7 @@ fn reap(ended: Result<(), tokio::task::JoinError>) {
 /// A listener at work.
 struct Listener<S> {
     name: Arc<str>,
+    terms: Arc<Terms>,
     limits: watch::Receiver<ConnectionLimits>,
     service: S,
     drain: Drain,
@@ -121,19 +187,18 @@ struct Listener<S> {
 
 impl<S: Serve> Listener<S> {
     /// A new connection: to be served, or refused if there is no room for it.
-    fn take(&mut self, stream: TcpStream, remote: SocketAddr) {
+    fn take(&mut self, stream: Raw) {
         self.stats.accepted.fetch_add(1, Relaxed);
-        let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
-            Ok(local) => local,
+        let (remote, local) = match ends(&stream) {
+            Ok(ends) => ends,
             Err(error) => {
                 tracing::debug!(%error, "Connection was gone before it was served");
                 return;
             }
         };
         let peer = Arc::new(Peer {
-            remote,
-            local,
-            listener: self.name.clone(),
+            trust: self.terms.trust.clone(),
+            ..Peer::new(remote, local, self.name.clone())
         });
         let limits = self.limits.borrow().clone();
         if self.stats.open() >= limits.connections as u64 {
@@ -150,20 +215,25 @@ impl<S: Serve> Listener<S> {
             activity: Arc::new(Activity::new(self.stats.clone())),
             _open: self.stats.open_connection(),
         };
-        self.connections.spawn(connection.run(stream));
+        self.connections
+            .spawn(connection.arrive(stream, self.terms.clone()));
     }
 
     /// There is no room: says so, to as many as can be told at once.
-    fn refuse(&mut self, stream: TcpStream, peer: Arc<Peer>) {
+    fn refuse(&mut self, stream: Raw, peer: Arc<Peer>) {
         self.stats.refused.fetch_add(1, Relaxed);
         let service = self.service.clone();
         let what = Malformed::new(
             MalformedKind::TooManyConnections,
             "the listener has no room for another connection",
         );
-        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
-            service.malformed(&peer, what);
-            return;
+        let permit = match self.refusals.clone().try_acquire_owned() {
+            // a client that waits for a handshake could not read it
+            Ok(permit) if self.terms.tls.is_none() => permit,
+            _ => {
+                service.malformed(&peer, what);
+                return;
+            }
         };
         self.connections.spawn(async move {
             let _permit = permit;
@@ -217,7 +287,7 @@ impl<S: Serve> Listener<S> {
 }
 
 /// Tells a client that there is no room for it, once it has said something: an answer to nothing would be lost.
-async fn refused<S: Serve>(mut stream: TcpStream, service: S, peer: Arc<Peer>, what: Malformed) {
+async fn refused<S: Serve>(mut stream: Raw, service: S, peer: Arc<Peer>, what: Malformed) {
     let mut seen = [0; PREFACE.len()];
     let heard = match tokio::time::timeout(REFUSAL, stream.read(&mut seen)).await {
         Ok(Ok(bytes)) if bytes > 0 => &seen[..bytes],

@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::drain::Drain;
+use super::leaving::Leaving;
 use super::limits::ConnectionLimits;
 use super::stats::ListenStats;
 
@@ -71,6 +72,7 @@ pub(super) struct Activity {
     /// The client's end of sending, until hyper is told.
     half_closed: Clock,
     half_close_over: AtomicBool,
+    leaving: Leaving,
 }
 
 impl Activity {
@@ -87,6 +89,7 @@ impl Activity {
             stalled: Clock::default(),
             half_closed: Clock::default(),
             half_close_over: AtomicBool::new(false),
+            leaving: Leaving::default(),
         }
     }
 
@@ -138,8 +141,14 @@ impl Activity {
         }
         if !self.half_closed.is_running() {
             self.note(&self.half_closed);
+            self.leaving.begin();
         }
         true
+    }
+
+    /// What a request may ask whether its client has closed its sending half.
+    pub(super) fn leaving(&self) -> Leaving {
+        self.leaving.clone()
     }
 
     /// hyper is to know of the client's end when it reads next.

@@ -1,10 +1,14 @@
 //! Takes an address: from here on clients can connect, and wait in the backlog until [`run`](super::run) accepts.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::unix::SocketFile;
 
 /// How many connections the kernel keeps for us before they are accepted.
 const BACKLOG: i32 = 1024;
@@ -15,15 +19,60 @@ pub struct ListenerSpec {
     /// The listener's name in the configuration.
     pub name: Arc<str>,
     /// `host:port`; port 0 lets the system choose. Of a host name's addresses the first that can be bound is taken.
+    /// Or `unix:` and the path of a socket.
     pub bind: String,
+    /// Who may connect to a Unix socket: the permissions of its file.
+    pub mode: u32,
 }
+
+/// The permissions of a Unix socket's file where nothing else is written: its owner and its group may connect.
+pub const DEFAULT_MODE: u32 = 0o660;
+
+/// What stands before the path of a Unix socket.
+pub const UNIX: &str = "unix:";
 
 /// An address that is ours, with connections queueing up.
 #[derive(Debug)]
 pub struct Bound {
     pub(super) name: Arc<str>,
-    pub(super) socket: std::net::TcpListener,
-    local: SocketAddr,
+    pub(super) socket: BoundSocket,
+    address: BoundAddress,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) enum BoundSocket {
+    Tcp(std::net::TcpListener),
+    /// The file goes when the listening ends.
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+}
+
+/// The address that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoundAddress {
+    /// With the port that the system chose.
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for BoundAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BoundAddress::Ip(address) => address.fmt(f),
+            BoundAddress::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+impl ListenerSpec {
+    /// A listener, by name and address.
+    pub fn new(name: impl Into<Arc<str>>, bind: impl Into<String>) -> ListenerSpec {
+        ListenerSpec {
+            name: name.into(),
+            bind: bind.into(),
+            mode: DEFAULT_MODE,
+        }
+    }
 }
 
 /// Why an address cannot be had.
@@ -49,11 +98,12 @@ pub enum BindError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another process listens there: stop it, or choose another port (0 lets the system choose)"
+            "; another process listens there: stop it, or choose another address (port 0 lets the system choose)"
         }
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need the capability CAP_NET_BIND_SERVICE"
         }
+        io::ErrorKind::AlreadyExists => "; remove it, or choose another path",
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
         _ => "",
     }
@@ -62,6 +112,9 @@ fn advice(error: &io::Error) -> &'static str {
 impl Bound {
     /// Binds and listens. Resolving a host name blocks.
     pub fn bind(spec: &ListenerSpec) -> Result<Bound, BindError> {
+        if let Some(path) = spec.bind.strip_prefix(UNIX) {
+            return Bound::bind_unix(spec, Path::new(path));
+        }
         let addresses = spec
             .bind
             .to_socket_addrs()
@@ -76,8 +129,8 @@ impl Bound {
                 Ok((socket, local)) => {
                     return Ok(Bound {
                         name: spec.name.clone(),
-                        socket,
-                        local,
+                        socket: BoundSocket::Tcp(socket),
+                        address: BoundAddress::Ip(local),
                     });
                 }
                 Err(error) => failure = error,
@@ -90,9 +143,31 @@ impl Bound {
         })
     }
 
-    /// The address that was bound, with the port that the system chose.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local
+    fn bind_unix(spec: &ListenerSpec, path: &Path) -> Result<Bound, BindError> {
+        let (socket, file) =
+            super::unix::listen(path, spec.mode, BACKLOG).map_err(|source| BindError::Bind {
+                name: spec.name.clone(),
+                bind: spec.bind.clone(),
+                source,
+            })?;
+        Ok(Bound {
+            name: spec.name.clone(),
+            socket: BoundSocket::Unix(socket, file),
+            address: BoundAddress::Unix(path.to_owned()),
+        })
+    }
+
+    /// The address that was bound.
+    pub fn address(&self) -> &BoundAddress {
+        &self.address
+    }
+
+    /// The same, where it is not a Unix socket's.
+    pub fn ip_address(&self) -> Option<SocketAddr> {
+        match self.address {
+            BoundAddress::Ip(address) => Some(address),
+            BoundAddress::Unix(_) => None,
+        }
     }
 
     /// The listener's name in the configuration.
@@ -122,10 +197,7 @@ mod tests {
     use super::*;
 
     fn spec(bind: &str) -> ListenerSpec {
-        ListenerSpec {
-            name: "public".into(),
-            bind: bind.to_owned(),
-        }
+        ListenerSpec::new("public", bind)
     }
 
     #[test]
@@ -133,14 +205,16 @@ mod tests {
         assert_ne!(
             Bound::bind(&spec("127.0.0.1:0"))
                 .unwrap()
-                .local_addr()
+                .ip_address()
+                .unwrap()
                 .port(),
             0
         );
         assert!(
             Bound::bind(&spec("localhost:0"))
                 .unwrap()
-                .local_addr()
+                .ip_address()
+                .unwrap()
                 .ip()
                 .is_loopback()
         );
@@ -149,7 +223,7 @@ mod tests {
     #[test]
     fn an_address_in_use_says_what_to_do() {
         let first = Bound::bind(&spec("127.0.0.1:0")).unwrap();
-        let error = Bound::bind(&spec(&first.local_addr().to_string())).unwrap_err();
+        let error = Bound::bind(&spec(&first.address().to_string())).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("Listener `public`: cannot listen on 127.0.0.1:"));
         assert!(text.contains("another process listens there"), "{text}");

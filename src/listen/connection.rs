@@ -49,24 +49,25 @@ enum Opening {
 
 /// Waits for the drain, and then for a request that may be here already: tokio has not looked for bytes before the
 /// first poll.
-async fn last_word(drain: &mut Drain) {
+pub(super) async fn last_word(drain: &mut Drain) {
     drain.started().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 impl<S: Serve> Connection<S> {
-    /// Serves the connection to its end.
-    pub(super) async fn run<T>(mut self, mut io: T)
+    /// Serves the connection to its end. `seen`: what was read of its first request already.
+    pub(super) async fn run<T>(mut self, mut io: T, mut seen: Vec<u8>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut seen = Vec::with_capacity(PREFACE.len());
+        if !seen.is_empty() {
+            self.activity.received(seen.len());
+        }
         match self.opening(&mut io, &mut seen).await {
             Opening::Nothing => {}
             Opening::HalfHead => Box::pin(self.refuse_late_head(io)).await,
             Opening::Http1 => {
                 let wire = Wire::http1(io, seen, self.activity.clone());
-                // boxed, so that a connection which has said nothing yet costs little
                 // boxed, so that a connection which has said nothing yet costs little
                 Box::pin(self.http1(wire)).await;
             }
@@ -81,6 +82,12 @@ impl<S: Serve> Connection<S> {
     /// Reads until the bytes are the HTTP/2 preface or cannot become it, for at most the time of a head.
     async fn opening<T: AsyncRead + Unpin>(&mut self, io: &mut T, seen: &mut Vec<u8>) -> Opening {
         loop {
+            if !PREFACE.starts_with(&seen[..seen.len().min(PREFACE.len())]) {
+                return Opening::Http1;
+            }
+            if seen.len() >= PREFACE.len() {
+                return Opening::Http2;
+            }
             let since = self.activity.head_begun().unwrap_or(self.activity.born());
             let missing = PREFACE.len() - seen.len();
             let mut rest = (&mut *io).take(missing as u64);
@@ -101,12 +108,6 @@ impl<S: Serve> Connection<S> {
                     return Opening::Nothing;
                 }
             }
-            if !PREFACE.starts_with(seen) {
-                return Opening::Http1;
-            }
-            if seen.len() == PREFACE.len() {
-                return Opening::Http2;
-            }
         }
     }
 
@@ -124,7 +125,10 @@ impl<S: Serve> Connection<S> {
             self.peer.clone(),
             self.activity.clone(),
         );
-        service_fn(move |request| {
+        service_fn(move |mut request: Request<Incoming>| {
+            if S::HEARS_OF_LEAVING {
+                request.extensions_mut().insert(activity.leaving());
+            }
             let in_flight = activity.begin();
             let (service, peer) = (service.clone(), peer.clone());
             async move {

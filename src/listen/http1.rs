@@ -15,12 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Serve;
 use super::activity::{Event, Silence, Watchdog};
 use super::answer;
+use super::arrival::TLS_HANDSHAKE;
 use super::connection::Connection;
 use super::malformed::{Malformed, MalformedKind};
 use super::wire::Wire;
-
-/// The first byte of a TLS handshake record.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// How hyper words that the target alone is too long, which it answers with 414 where other oversized heads get 431.
 const TARGET_TOO_LONG: &str = "URI too long";

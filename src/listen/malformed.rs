@@ -30,6 +30,8 @@ pub enum MalformedKind {
     HeadTruncated,
     /// An HTTP/2 connection broke the protocol, or its limits: GOAWAY.
     Protocol,
+    /// HTTP without TLS on a listener with it: 400.
+    PlainHttp,
     /// The listener has no room for another connection: 503.
     TooManyConnections,
 }
@@ -38,9 +40,10 @@ impl MalformedKind {
     /// The machine-readable reason, as metrics and problem documents name it.
     pub const fn code(self) -> Code {
         match self {
-            MalformedKind::Head | MalformedKind::HeadTruncated | MalformedKind::Protocol => {
-                Code::Malformed
-            }
+            MalformedKind::Head
+            | MalformedKind::HeadTruncated
+            | MalformedKind::Protocol
+            | MalformedKind::PlainHttp => Code::Malformed,
             MalformedKind::HeadTooLarge => Code::HeadersTooLarge,
             MalformedKind::HeadTimeout => Code::Timeout,
             MalformedKind::TooManyConnections => Code::Overloaded,

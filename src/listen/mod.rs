@@ -5,22 +5,29 @@
 //! What a request means, and every limit that has a refusal of its own (header bytes and count, body, time), belongs
 //! to the pipeline; the limits here are the last resort below it.
 //!
-//! A connection's life: `accept` → `connection` (which protocol?) → `http1` or `http2`, with the clocks of
-//! `activity` deciding when it has been silent for too long, until the client leaves or [`drain`] asks to end it.
-//! Nothing here knows TCP but [`bind`] and `accept`: TLS and the PROXY protocol slip in between.
+//! A connection's life: `accept` → `arrival` (PROXY header, TLS) → `connection` (which protocol?) → `http1` or `http2`,
+//! with the clocks of `activity` deciding when it has been silent for too long, until the client leaves or [`drain`] asks
+//! to end it. Nothing here knows TCP but [`bind`], `accept` and `transport`.
 
 pub mod bind;
 pub mod drain;
 pub mod limits;
 pub mod malformed;
+pub mod proxy_protocol;
 pub mod stats;
+pub mod terms;
+pub mod tls;
 
 mod accept;
 mod activity;
 mod answer;
+mod arrival;
 mod connection;
 mod http1;
 mod http2;
+mod leaving;
+mod transport;
+mod unix;
 mod wire;
 
 #[cfg(test)]
@@ -36,11 +43,17 @@ use hyper::body::Incoming;
 use crate::model::peer::Peer;
 
 pub use accept::run;
-pub use bind::{BindError, Bound, ListenerSpec};
+pub use arrival::ProxyFailure;
+pub use bind::{BindError, Bound, BoundAddress, DEFAULT_MODE, ListenerSpec, UNIX};
 pub use drain::{Drain, DrainHandle, Drained};
+pub use leaving::Leaving;
 pub use limits::ConnectionLimits;
 pub use malformed::{Malformed, MalformedKind};
+pub use proxy_protocol::ProxyProtocol;
 pub use stats::ListenStats;
+pub use terms::Terms;
+pub use tls::failure::HandshakeFailure;
+pub use tls::{Tls, TlsError, TlsSpec};
 
 /// What the connection plane hands requests to.
 ///
@@ -51,6 +64,9 @@ pub trait Serve: Clone + Send + Sync + 'static {
         + Send
         + Unpin
         + 'static;
+
+    /// Whether requests have a [`Leaving`] among their extensions.
+    const HEARS_OF_LEAVING: bool = false;
 
     /// Answers one request. The future is dropped when the client is gone (on HTTP/1 after
     /// [`ConnectionLimits::half_close`], in case only the sending half was closed) or at the drain deadline.

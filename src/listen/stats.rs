@@ -1,7 +1,11 @@
 //! What a listener counts about its connections, for `/metrics`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::arrival::ProxyFailure;
+use super::tls::failure::HandshakeFailure;
+use super::tls::material::Expiry;
 
 /// Counters of one listener. The caller keeps a clone of the `Arc` and reads them at any time.
 #[derive(Debug, Default)]
@@ -14,6 +18,11 @@ pub struct ListenStats {
     pub(super) in_flight: AtomicU64,
     pub(super) idle_closed: AtomicU64,
     pub(super) stalled: AtomicU64,
+    pub(super) handshakes: AtomicU64,
+    handshake_failures: [AtomicU64; HandshakeFailure::ALL.len()],
+    proxy_failures: [AtomicU64; ProxyFailure::ALL.len()],
+    reload_failures: AtomicU64,
+    expiries: Mutex<Vec<Expiry>>,
 }
 
 impl ListenStats {
@@ -55,6 +64,57 @@ impl ListenStats {
     /// Connections cut because the client took no byte of its answer any more.
     pub fn stalled(&self) -> u64 {
         self.stalled.load(Relaxed)
+    }
+
+    /// TLS handshakes that were brought to their end.
+    pub fn handshakes(&self) -> u64 {
+        self.handshakes.load(Relaxed)
+    }
+
+    /// TLS handshakes that came to nothing, by the reason.
+    pub fn handshake_failures(&self) -> impl Iterator<Item = (HandshakeFailure, u64)> {
+        let count =
+            |reason: HandshakeFailure| self.handshake_failures[reason as usize].load(Relaxed);
+        HandshakeFailure::ALL
+            .into_iter()
+            .map(move |reason| (reason, count(reason)))
+    }
+
+    /// Connections closed for what their PROXY header was, or was not.
+    pub fn proxy_failures(&self) -> impl Iterator<Item = (ProxyFailure, u64)> {
+        let count = |reason: ProxyFailure| self.proxy_failures[reason as usize].load(Relaxed);
+        ProxyFailure::ALL
+            .into_iter()
+            .map(move |reason| (reason, count(reason)))
+    }
+
+    /// How often new certificates could not be used.
+    pub fn reload_failures(&self) -> u64 {
+        self.reload_failures.load(Relaxed)
+    }
+
+    /// When the certificates and revocation lists that are in use end; empty on a listener without TLS.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.expiries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_expiries(&self, expiries: Vec<Expiry>) {
+        *self.expiries.lock().unwrap_or_else(PoisonError::into_inner) = expiries;
+    }
+
+    pub(super) fn reload_failed(&self) {
+        self.reload_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn handshake_failed(&self, reason: HandshakeFailure) {
+        self.handshake_failures[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn proxy_failed(&self, reason: ProxyFailure) {
+        self.proxy_failures[reason as usize].fetch_add(1, Relaxed);
     }
 
     /// Counts a connection as open until the value is dropped.

@@ -3,7 +3,7 @@
 //!
 //! `$request.header.x`, `$request.querystring.x`, `$request.path`, `$request.path.x`, `$request.body`,
 //! `$request.body.a.b[0]['c d']`, `$context.x`, `$stageVariables.x`, static text, and `${…}` inside text with an
-//! optional default: `${request.header.x:-none}`. On the way out also `$integration.x`, `$response.header.x`,
+//! optional default: `${request.header.x:-none}`. Behind a webhook authorizer `$webhook.x`. On the way out also `$integration.x`, `$response.header.x`,
 //! `$response.body`, `$response.body.a`.
 
 mod parse;
@@ -39,8 +39,17 @@ pub struct Scope<'a> {
     pub path_variables: &'a [&'a str],
     /// The stage's variables; their values are put in at compile time.
     pub stage_variables: &'a IndexMap<String, String>,
+    /// What `$webhook.NAME` can name; `None` where no webhook authorizer stands before the expression.
+    pub webhook: Option<WebhookScope>,
     /// The fields that `$integration.NAME` can name; `None` where that is not known, or where none can be named.
     pub integration_fields: Option<&'a [&'a str]>,
+}
+
+/// What is known of deliveries where an expression stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebhookScope {
+    /// Whether they come with a signed statement.
+    pub attested: bool,
 }
 
 /// Where a value comes from.

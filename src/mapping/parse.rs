@@ -3,19 +3,20 @@
 use http::HeaderName;
 
 use super::{Part, Reference, Scope, Selector, Side, Source};
-use crate::model::context::ContextVariable;
+use crate::model::context::{ContextVariable, WebhookField};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::{Piece, Text};
 
 /// The roots that a source can start with, for the nearest spelling.
-const ROOTS: [&str; 9] = [
+const ROOTS: [&str; 10] = [
     "request.header",
     "request.querystring",
     "request.path",
     "request.body",
     "context",
     "stageVariables",
+    "webhook",
     "integration",
     "response.header",
     "response.body",
@@ -182,6 +183,7 @@ fn source(
         Side::Response => response_source(name, scope, at, problems),
         _ => None,
     });
+    let found = found.or_else(|| webhook_source(name, scope, at, problems));
     let found = found.or_else(|| context_source(name, scope, at, problems));
     match found {
         Some(Ok(source)) => Some(source),
@@ -272,6 +274,51 @@ fn response_source(
     })
 }
 
+/// `$webhook.NAME`, which `$context.webhook.NAME` is too.
+fn webhook_source(
+    name: &str,
+    scope: &Scope<'_>,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) -> Found {
+    let field = match scope.side {
+        Side::Log => None,
+        Side::Request | Side::Response => name
+            .strip_prefix("context.")
+            .unwrap_or(name)
+            .strip_prefix("webhook."),
+    }?;
+    let Some(known) = WebhookField::named(field) else {
+        let problem = problems.error(at, format!("`${name}`: a delivery has no such field"));
+        problem.help(match nearest(field, WebhookField::NAMES.iter().copied()) {
+            Some(near) => format!("did you mean `$webhook.{near}`?"),
+            None => format!("its fields are {}", WebhookField::NAMES.join(", ")),
+        });
+        return Some(Err(()));
+    };
+    match scope.webhook {
+        None => {
+            problems
+                .error(
+                    at,
+                    format!("`${name}`: the route has no webhook authorizer"),
+                )
+                .help("name one under `authorizer`, or leave this out");
+            Some(Err(()))
+        }
+        Some(webhook) if known == WebhookField::Attestation && !webhook.attested => {
+            problems
+                .error(
+                    at,
+                    format!("`${name}`: the authorizer has no key to sign it with"),
+                )
+                .help("write `attestation: { key: … }` in the authorizer");
+            Some(Err(()))
+        }
+        Some(_) => Some(Ok(Source::Context(ContextVariable::Webhook(known)))),
+    }
+}
+
 fn context_source(
     name: &str,
     scope: &Scope<'_>,
@@ -347,7 +394,7 @@ fn unknown(name: &str, at: &ConfigPath, scope: &Scope<'_>, problems: &mut Proble
         (Side::Log, _) => "the access log knows `$context` variables only".to_owned(),
         (_, Some(near)) => format!("did you mean `${near}`?"),
         (_, None) => "allowed: $request.header.NAME, $request.querystring.NAME, $request.path, $request.path.NAME, $request.body, \
-                      $request.body.FIELD, $context.NAME, $stageVariables.NAME; a literal `${` is written `$${`"
+                      $request.body.FIELD, $context.NAME, $stageVariables.NAME, $webhook.NAME; a literal `${` is written `$${`"
             .to_owned(),
     });
 }

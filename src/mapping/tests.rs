@@ -14,6 +14,7 @@ fn compile_text(text: Text, side: Side) -> Result<Expression, String> {
         side,
         path_variables: &["id", "proxy"],
         stage_variables: &stage_variables,
+        webhook: None,
         integration_fields: None,
     };
     let mut problems = Problems::default();

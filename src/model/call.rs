@@ -1,6 +1,7 @@
 //! A request as it came in: its head, who sent it, when, and its id. The body is not part of it.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -9,8 +10,15 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use percent_encoding::percent_decode_str;
 
-use super::peer::Peer;
+use super::forwarded::{Believed, believed};
+use super::peer::{Endpoint, Peer};
 use super::request_id::RequestId;
+
+/// The id that a client gives its request.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest such id that is taken over, in bytes.
+const LONGEST_CLIENT_ID: usize = 128;
 
 /// The head of a request and what is known about it on arrival.
 #[derive(Clone, Debug)]
@@ -25,6 +33,8 @@ pub struct Call {
     pub uri: Uri,
     pub version: Version,
     pub headers: HeaderMap,
+    /// What trusted proxies say about the client.
+    believed: Believed,
 }
 
 impl Call {
@@ -36,6 +46,7 @@ impl Call {
         }
         Call {
             id: RequestId::mint(),
+            believed: believed(&peer, &head.headers),
             peer,
             arrived: Instant::now(),
             arrived_at: SystemTime::now(),
@@ -44,6 +55,37 @@ impl Call {
             version: head.version,
             headers: head.headers,
         }
+    }
+
+    /// The client's address, as throttles, policies and logs go by it: what the connection says (its PROXY header
+    /// included), and where that is a trusted proxy, what it says. A client on a Unix socket is 127.0.0.1.
+    pub fn source_ip(&self) -> IpAddr {
+        self.believed.ip.unwrap_or_else(|| self.peer.source.ip())
+    }
+
+    /// The client's address as it is written down: `unix` for a Unix socket.
+    pub fn source(&self) -> Cow<'static, str> {
+        match (self.believed.ip, self.peer.source) {
+            (None, Endpoint::Unix) => Cow::Borrowed("unix"),
+            _ => Cow::Owned(self.source_ip().to_string()),
+        }
+    }
+
+    /// Whether the client's own connection is encrypted, by what a trusted proxy says, else by what the connection is.
+    pub fn is_secure(&self) -> bool {
+        self.believed.secure.unwrap_or(self.peer.secure)
+    }
+
+    /// The `X-Request-Id` that came with the request, from trusted proxies alone; one that is not up to 128 visible
+    /// ASCII characters is none.
+    pub fn client_request_id(&self) -> Option<&str> {
+        if !self.peer.is_trusted() {
+            return None;
+        }
+        let id = self.headers.get(X_REQUEST_ID)?.to_str().ok()?;
+        let fits = (1..=LONGEST_CLIENT_ID).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then_some(id)
     }
 
     /// The path as received, percent-encoding and all.
@@ -88,6 +130,16 @@ impl Call {
             }
         }
         joined
+    }
+
+    /// Every query parameter in the order of arrival, decoded as [`Call::query`] does; bytes that are not UTF-8 are replaced.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> {
+        let text = |piece| String::from_utf8_lossy(&form_decoded(piece)).into_owned();
+        let pairs = self.raw_query().unwrap_or_default().split('&');
+        pairs.filter(|pair| !pair.is_empty()).map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (text(name), text(value))
+        })
     }
 
     /// The host that the caller named: the request target's authority, else the `Host` header; without the port.
@@ -153,14 +205,7 @@ mod tests {
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         let any = "127.0.0.1:1".parse().unwrap();
-        Call::new(
-            head,
-            Arc::new(Peer {
-                remote: any,
-                local: any,
-                listener: "public".into(),
-            }),
-        )
+        Call::new(head, Arc::new(Peer::tcp(any, any, "public")))
     }
 
     #[test]
@@ -191,11 +236,7 @@ mod tests {
             .header("cookie", "a=1")
             .header("cookie", "b=2");
         let any = "127.0.0.1:1".parse().unwrap();
-        let peer = Arc::new(Peer {
-            remote: any,
-            local: any,
-            listener: "public".into(),
-        });
+        let peer = Arc::new(Peer::tcp(any, any, "public"));
         let call = Call::new(request.body(()).unwrap().into_parts().0, peer);
         assert_eq!(call.header(&HOST).as_deref(), Some("shop.example:8080"));
         assert_eq!(call.header(&COOKIE).as_deref(), Some("a=1; b=2"));
@@ -213,5 +254,41 @@ mod tests {
         );
         assert_eq!(call("/", &[("host", "[::1]:80")]).host(), Some("[::1]"));
         assert_eq!(call("/", &[]).host(), None);
+    }
+
+    #[test]
+    fn what_proxies_say_is_taken_over_from_trusted_ones_alone() {
+        let call = |proxy: bool, id: &str| {
+            let request = http::Request::builder()
+                .header("x-forwarded-for", "203.0.113.9")
+                .header("x-forwarded-proto", "https")
+                .header("x-request-id", id);
+            let any = "10.0.0.7:1".parse().unwrap();
+            let mut peer = Peer::tcp(any, any, "public");
+            if proxy {
+                let trust = Arc::make_mut(&mut peer.trust);
+                trust.proxies.0.push("10.0.0.0/8".parse().unwrap());
+            }
+            Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer))
+        };
+        let believed = call(true, "a-1");
+        assert_eq!(believed.source(), "203.0.113.9");
+        assert!(believed.is_secure());
+        assert_eq!(believed.client_request_id(), Some("a-1"));
+        assert_eq!(call(true, "a 1").client_request_id(), None);
+        assert_eq!(call(true, &"a".repeat(129)).client_request_id(), None);
+        let stranger = call(false, "a-1");
+        assert_eq!(stranger.source(), "10.0.0.7");
+        assert!(!stranger.is_secure());
+        assert_eq!(stranger.client_request_id(), None);
+    }
+
+    #[test]
+    fn a_client_on_a_unix_socket_is_shown_as_such_and_counts_as_loopback() {
+        let head = http::Request::new(()).into_parts().0;
+        let peer = Peer::new(Endpoint::Unix, Endpoint::Unix, "local".into());
+        let call = Call::new(head, Arc::new(peer));
+        assert_eq!(call.source(), "unix");
+        assert!(call.source_ip().is_loopback());
     }
 }

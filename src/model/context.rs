@@ -25,8 +25,39 @@ pub enum ContextVariable {
     Claim(String),
     /// `authorizer.NAME`: a value from the authorizer's answer.
     Authorizer(String),
+    /// `webhook.NAME`: what was verified about a delivery.
+    Webhook(WebhookField),
     /// A name of the vendor's that never has a value here (cognito, waf): prints `-`, resolves to nothing.
     Vacant(String),
+}
+
+macro_rules! webhook_fields {
+    ($($variant:ident $name:literal)+) => {
+        /// What is known of a verified delivery: `$webhook.NAME`, `$context.webhook.NAME`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum WebhookField { $(#[doc = concat!("`", $name, "`")] $variant,)+ }
+
+        impl WebhookField {
+            /// Every name.
+            pub const NAMES: &'static [&'static str] = &[$($name,)+];
+
+            /// The field of that name.
+            pub fn named(name: &str) -> Option<WebhookField> {
+                match name { $($name => Some(WebhookField::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+webhook_fields! {
+    Id "id"
+    Type "type"
+    Source "source"
+    Preset "preset"
+    Key "key"
+    DedupId "dedupId"
+    ReceivedAt "receivedAt"
+    Attestation "attestation"
 }
 
 macro_rules! plain {
@@ -64,7 +95,17 @@ plain! {
     IdempotencyId true "idempotencyId";
     RequestTime true "requestTime";
     RequestTimeEpoch true "requestTimeEpoch";
+    ClientRequestId true "clientRequestId";
     SourceIp true "identity.sourceIp";
+    VpceId true "identity.vpceId";
+    ClientCertPem true "identity.clientCert.clientCertPem";
+    ClientCertSubject true "identity.clientCert.subjectDN";
+    ClientCertIssuer true "identity.clientCert.issuerDN";
+    ClientCertSerial true "identity.clientCert.serialNumber";
+    ClientCertNotBefore true "identity.clientCert.validity.notBefore";
+    ClientCertNotAfter true "identity.clientCert.validity.notAfter";
+    ClientCertSans true "identity.clientCert.sans";
+    ClientCertFingerprint true "identity.clientCert.sha256";
     UserAgent true "identity.userAgent";
     ApiKeyId true "identity.apiKeyId";
     PrincipalId true "authorizer.principalId";
@@ -124,6 +165,9 @@ impl ContextVariable {
             };
             return Some(ContextVariable::Phase(phase, fact));
         }
+        if let Some(field) = name.strip_prefix("webhook.") {
+            return WebhookField::named(field).map(ContextVariable::Webhook);
+        }
         if let Some(rest) = name.strip_prefix("authorizer.") {
             return match rest.strip_prefix("claims.") {
                 Some("") => None,
@@ -147,6 +191,7 @@ impl ContextVariable {
             ContextVariable::Phase(phase, _) => *phase < Phase::Map,
             ContextVariable::Claim(_)
             | ContextVariable::Authorizer(_)
+            | ContextVariable::Webhook(_)
             | ContextVariable::Vacant(_) => true,
         }
     }
@@ -204,6 +249,11 @@ mod tests {
             ContextVariable::named("waf.status"),
             Some(ContextVariable::Vacant("waf.status".into()))
         );
+        assert_eq!(
+            ContextVariable::named("webhook.id"),
+            Some(ContextVariable::Webhook(WebhookField::Id))
+        );
+        assert_eq!(ContextVariable::named("webhook.colour"), None);
         assert_eq!(ContextVariable::named("authorizer.claims"), None);
         assert_eq!(ContextVariable::named("store.colour"), None);
         assert_eq!(ContextVariable::named("requestid"), None);

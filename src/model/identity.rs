@@ -1,11 +1,14 @@
 //! What authentication has found out about a caller: for `$context`, the access log, buckets and idempotency scopes.
 //! Plain facts; the evidence that they were proven is `authn::Caller`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::call::Call;
+use super::context::WebhookField;
+use super::deprecation::Deprecation;
 
 /// The facts about a caller, collected over all authorizers of the route.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,8 @@ pub struct Identity {
     pub api_key: Option<Arc<str>>,
     /// The usage plan that the key belongs to.
     pub usage_plan: Option<Arc<str>>,
+    /// What answers tell who came by a way that will go.
+    pub deprecation: Option<Arc<Deprecation>>,
     /// `$context.authorizer.claims.NAME`: claims as text, flattened as the reference (4.5) says.
     pub claims: Option<Arc<IndexMap<String, String>>>,
     /// `$context.authorizer.NAME`: what else authorizers said (a request authorizer's context, `claims_json`, `iam.…`).
@@ -38,8 +43,29 @@ pub struct Delivery {
     pub kind: Option<String>,
     /// `$webhook.key`: which of the configured secrets matched, from 0.
     pub key: usize,
-    /// `$webhook.attestation`: who verified what and when, signed where a key for that is configured.
+    /// `$webhook.dedupId`: what tells a repeated delivery. The id, where it is 1 to 255 bytes long, and what has to stand
+    /// beside it where the id alone is not enough (PayPal).
+    pub dedup_id: Option<String>,
+    /// `$webhook.receivedAt`, RFC 3339.
+    pub received_at: String,
+    /// `$webhook.attestation`: who verified what and when, signed; `None` where no key for that is configured.
     pub attestation: Option<String>,
+}
+
+impl Delivery {
+    /// `$webhook.NAME`.
+    pub fn field(&self, field: WebhookField) -> Option<Cow<'_, str>> {
+        match field {
+            WebhookField::Id => self.id.as_deref().map(Cow::Borrowed),
+            WebhookField::Type => self.kind.as_deref().map(Cow::Borrowed),
+            WebhookField::Source => Some(Cow::Borrowed(&self.source)),
+            WebhookField::Preset => self.preset.as_deref().map(Cow::Borrowed),
+            WebhookField::Key => Some(self.key.to_string().into()),
+            WebhookField::DedupId => self.dedup_id.as_deref().map(Cow::Borrowed),
+            WebhookField::ReceivedAt => Some(Cow::Borrowed(&self.received_at)),
+            WebhookField::Attestation => self.attestation.as_deref().map(Cow::Borrowed),
+        }
+    }
 }
 
 /// A request at the door, with what routing has found out about it. What authorizers see.

@@ -1,8 +1,13 @@
 //! The vocabulary: plain values that every other room speaks in. No input or output happens here.
 
 pub mod call;
+pub mod certificate;
+pub mod cidr;
 pub mod code;
 pub mod context;
+pub mod deprecation;
+pub mod distinguished_name;
+pub mod forwarded;
 pub mod identity;
 pub mod message;
 pub mod path;

@@ -1,12 +1,21 @@
-//! Secrets: values that are never printed and are compared in constant time.
+//! Secrets: values that are never printed, are compared in constant time, and leave nothing behind in memory.
 
 use std::fmt;
 
-/// A secret value. `Debug` and `Display` never show it.
-#[derive(Clone)]
-pub struct Secret<T>(T);
+use zeroize::Zeroize;
 
-impl<T> Secret<T> {
+/// A secret value. `Debug` never shows it; dropped, its bytes are overwritten. What a parser or a map has copied of it
+/// before it came here is not.
+#[derive(Clone)]
+pub struct Secret<T: Zeroize>(T);
+
+impl<T: Zeroize> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<T: Zeroize> Secret<T> {
     /// Wraps a value that must not be shown.
     pub fn new(value: T) -> Secret<T> {
         Secret(value)
@@ -18,19 +27,19 @@ impl<T> Secret<T> {
     }
 }
 
-impl<T> fmt::Debug for Secret<T> {
+impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(redacted)")
     }
 }
 
-impl<T: AsRef<[u8]>> PartialEq for Secret<T> {
+impl<T: Zeroize + AsRef<[u8]>> PartialEq for Secret<T> {
     fn eq(&self, other: &Self) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_ref(), other.0.as_ref()).is_ok()
     }
 }
 
-impl<T: AsRef<[u8]>> Eq for Secret<T> {}
+impl<T: Zeroize + AsRef<[u8]>> Eq for Secret<T> {}
 
 #[cfg(test)]
 mod tests {
@@ -38,12 +47,16 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(redacted)");
+        assert_eq!(
+            format!("{:?}", Secret::new("hunter2".to_owned())),
+            "Secret(redacted)"
+        );
     }
 
     #[test]
     fn secrets_are_equal_when_their_bytes_are() {
-        assert_eq!(Secret::new("a"), Secret::new("a"));
-        assert_ne!(Secret::new("a"), Secret::new("ab"));
+        let secret = |text: &str| Secret::new(text.to_owned());
+        assert_eq!(secret("a"), secret("a"));
+        assert_ne!(secret("a"), secret("ab"));
     }
 }

@@ -4,11 +4,48 @@
 //! Whose URL it is decides where it may point (fine print, 5): what an operator wrote may point anywhere; what a
 //! request or a stranger's document named may not point at loopback, private, link-local and metadata addresses,
 //! unless `egress.allow` says so. The address is checked after the name is resolved, and that address is used.
+//!
+//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are followed, in either case. A proxy that is asked for a
+//! stranger's host is not believed to know better: a host that this machine can resolve is checked here first.
 
+mod address;
+mod connect;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use connect::{Dial, Refused};
+
+pub use address::is_public;
+
+/// How the gateway's own requests go out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Egress")]
+pub struct Settings {
+    /// Networks that URLs out of requests (a webhook's certificate, say) may point at although they are private:
+    /// `10.0.0.0/8`. URLs that the configuration itself names may point anywhere. Default: none.
+    #[schemars(with = "Vec<String>")]
+    pub allow: Vec<IpNet>,
+    /// A PEM file of certificate authorities to trust beside those of the system.
+    pub ca: Option<PathBuf>,
+}
 
 /// Whose words a URL is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +70,7 @@ pub struct Bounds {
 pub enum FetchError {
     #[error("{0} is not a URL that can be fetched")]
     Url(String),
-    #[error("{host} is {address}, which a URL out of a request may not point at")]
+    #[error("{host} is {address}, and a URL out of a request may not point there")]
     Forbidden { host: String, address: String },
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
@@ -44,17 +81,181 @@ pub enum FetchError {
 }
 
 /// The client. Cloning shares its connections.
-#[derive(Clone, Debug, Default)]
-pub struct Client {}
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+type Http = legacy::Client<HttpsConnector<Dial>, Full<Bytes>>;
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    proxies: Arc<Matcher>,
+    /// Made when first needed: reading the system's authorities takes a while. One for the operator's URLs and one for
+    /// strangers', so that no connection of the one is used for the other.
+    clients: OnceLock<Result<(Http, Http), String>>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Client::new(Settings::default())
+    }
+}
 
 impl Client {
-    /// Makes one exchange. Any status is an answer; redirects are answers too.
+    /// A client with the proxies of the environment as it is now. Opens nothing.
+    pub fn new(settings: Settings) -> Client {
+        Client::with_proxies(settings, Matcher::from_env())
+    }
+
+    fn with_proxies(settings: Settings, proxies: Matcher) -> Client {
+        Client(Arc::new(Inner {
+            settings,
+            proxies: Arc::new(proxies),
+            clients: OnceLock::new(),
+        }))
+    }
+
+    /// Makes one exchange. Any status is an answer; redirects are answers too, and are not followed.
     pub async fn send(
         &self,
-        _request: Request<Bytes>,
-        _named: Named,
-        _bounds: Bounds,
+        request: Request<Bytes>,
+        named: Named,
+        bounds: Bounds,
     ) -> Result<Response<Bytes>, FetchError> {
-        Err(FetchError::Failed("not built yet".to_owned()))
+        let exchange = self.exchange(request, named, bounds.max_body);
+        tokio::time::timeout(bounds.timeout, exchange)
+            .await
+            .unwrap_or(Err(FetchError::Timeout(bounds.timeout)))
     }
+
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        named: Named,
+        max_body: usize,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let request = self.prepared(request)?;
+        let client = self.client(named).await?;
+        let answer = client.request(request.map(Full::new)).await;
+        let (head, body) = answer.map_err(|error| failed(&error))?.into_parts();
+        let declared = http_body::Body::size_hint(&body).lower();
+        if declared > max_body as u64 {
+            return Err(FetchError::TooLarge(max_body));
+        }
+        let body = Limited::new(body, max_body)
+            .collect()
+            .await
+            .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => FetchError::TooLarge(max_body),
+                None => FetchError::Failed(format!("the answer broke off: {error}")),
+            })?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+
+    /// The request with what a server needs to be asked: a path, and a proxy's credentials where one is asked in clear.
+    fn prepared(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, FetchError> {
+        let uri = request.uri();
+        let web = [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&uri.scheme());
+        if !web || uri.host().is_none_or(str::is_empty) {
+            return Err(FetchError::Url(shown(uri)));
+        }
+        if uri.scheme() == Some(&Scheme::HTTP)
+            && let Some(proxy) = self.0.proxies.intercept(uri)
+            && let Some(credentials) = proxy.basic_auth()
+        {
+            let credentials = credentials.clone();
+            request
+                .headers_mut()
+                .insert(http::header::PROXY_AUTHORIZATION, credentials);
+        }
+        if request.uri().path_and_query().is_none() {
+            let mut parts = request.uri().clone().into_parts();
+            parts.path_and_query = Some(PathAndQuery::from_static("/"));
+            *request.uri_mut() =
+                Uri::from_parts(parts).map_err(|error| FetchError::Url(error.to_string()))?;
+        }
+        request
+            .headers_mut()
+            .entry(http::header::USER_AGENT)
+            .or_insert(HeaderValue::from_static(concat!(
+                "penstock/",
+                env!("CARGO_PKG_VERSION")
+            )));
+        Ok(request)
+    }
+
+    async fn client(&self, named: Named) -> Result<&Http, FetchError> {
+        if self.0.clients.get().is_none() {
+            let inner = self.0.clone();
+            let made = tokio::task::spawn_blocking(move || {
+                inner.clients.get_or_init(|| inner.connect());
+            });
+            made.await
+                .map_err(|error| FetchError::Failed(error.to_string()))?;
+        }
+        match (self.0.clients.get(), named) {
+            (Some(Ok((operators, _))), Named::ByOperator) => Ok(operators),
+            (Some(Ok((_, strangers))), Named::ByStranger) => Ok(strangers),
+            (Some(Err(reason)), _) => Err(FetchError::Failed(reason.clone())),
+            (None, _) => Err(FetchError::Failed("the client was not made".to_owned())),
+        }
+    }
+}
+
+impl Inner {
+    fn connect(&self) -> Result<(Http, Http), String> {
+        let tls = connect::tls(self.settings.ca.as_deref())?;
+        let client = |named: Named| {
+            let dial = Dial {
+                proxies: self.proxies.clone(),
+                allow: match named {
+                    Named::ByOperator => None,
+                    Named::ByStranger => Some(self.settings.allow.clone().into()),
+                },
+            };
+            let connector = hyper_rustls::HttpsConnectorBuilder::new()
+                .with_tls_config(tls.clone())
+                .https_or_http()
+                .enable_http1()
+                .wrap_connector(dial);
+            legacy::Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(Duration::from_secs(30))
+                .pool_timer(TokioTimer::new())
+                .build(connector)
+        };
+        Ok((client(Named::ByOperator), client(Named::ByStranger)))
+    }
+}
+
+/// Whether a file holds authorities that can be trusted; why not.
+pub fn check_ca(file: &Path) -> Result<(), String> {
+    connect::add(&mut rustls::RootCertStore::empty(), file)
+}
+
+/// A URL as it may be shown: without user, password and query.
+fn shown(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    format!(
+        "{}://{host}{}",
+        uri.scheme_str().unwrap_or_default(),
+        uri.path()
+    )
+}
+
+/// What went wrong, from the outermost error to the cause of all.
+fn failed(error: &(dyn Error + 'static)) -> FetchError {
+    let mut causes = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<Refused>() {
+            return FetchError::Forbidden {
+                host: refused.host.clone(),
+                address: refused.address.to_string(),
+            };
+        }
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    causes.dedup();
+    FetchError::Failed(causes.join(": "))
 }

@@ -3,10 +3,11 @@
 
 use http::Version;
 
-use super::Gateway;
 use super::rejection::Rejection;
+use super::{Gateway, route};
 use crate::limit::Slot;
 use crate::model::call::Call;
+use crate::model::cidr::Barred;
 use crate::plan::Plan;
 
 /// Why a request is not let in.
@@ -24,6 +25,8 @@ pub enum AdmitError {
     Hosts(usize),
     #[error("the only transfer coding that is understood is one `chunked`")]
     Coding,
+    #[error("the listener's lists of addresses: {0}")]
+    Barred(Barred),
     #[error("the Host header names another host than :authority")]
     HostsDiffer,
 }
@@ -33,9 +36,22 @@ pub(super) fn slot(gateway: &Gateway, plan: &Plan, call: &Call) -> Result<Slot, 
     if gateway.is_draining() {
         return Err(AdmitError::Draining.into());
     }
+    network(plan, call)?;
     head(plan, call)?;
     let slot = plan.slots.take();
     slot.ok_or_else(|| AdmitError::Overloaded(plan.slots.used().1).into())
+}
+
+/// Whether the client may come in on this listener, by its address. A listener that is no longer configured has no
+/// routes either.
+pub(super) fn network(plan: &Plan, call: &Call) -> Result<(), AdmitError> {
+    match route::listener(plan, call) {
+        Some(listener) if !listener.access.is_open() => listener
+            .access
+            .admits(call.source_ip())
+            .map_err(AdmitError::Barred),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the head is one that can be served.

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 use super::Answer;
-use super::route::{Found, RouteError};
+use super::route::{Found, RouteError, listener};
 use crate::config::TrailingSlash;
 use crate::model::call::Call;
 use crate::plan::{CorsPolicy, Plan};
@@ -25,11 +25,11 @@ pub(super) fn preflight(
         return None;
     }
     let path = plan.below_stage(call.raw_path())?;
-    if plan.matcher.serves_literally(
-        &call.method,
-        path,
-        plan.trailing_slash == TrailingSlash::Ignore,
-    ) {
+    // A route that a webhook's questions have brought about is not one that somebody wrote.
+    let asked = matches!(found, Ok(found) if found.route.questions_of.is_some());
+    let ignore_slash = plan.trailing_slash == TrailingSlash::Ignore;
+    let matcher = &listener(plan, call)?.matcher;
+    if !asked && matcher.serves_literally(&call.method, path, ignore_slash) {
         return None;
     }
     let mut response = Response::new(Full::new(Bytes::new()));

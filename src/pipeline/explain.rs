@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::rejection::Rejection;
 use super::route::RouteError;
 use super::verify::Outcome;
-use super::{admit, authenticate, authorize, cors, map, once, receive, route, verify};
+use super::{admit, authenticate, authorize, cors, map, once, receive, route, usage, verify};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
+use crate::model::identity::Delivery;
 use crate::model::phase::Phase;
 use crate::plan::Plan;
 use crate::telemetry::Exchange;
@@ -70,6 +71,7 @@ async fn follow(
     exchange: &mut Exchange,
     x: &mut Explanation,
 ) -> Result<(), Rejection> {
+    admit::network(plan, call)?;
     admit::head(plan, call)?;
     x.decide(
         Phase::Admit,
@@ -77,6 +79,9 @@ async fn follow(
         format!("request line and headers fit in {} bytes", plan.head_bytes),
     );
     let found = route::matching(plan, call);
+    if let Ok(found) = &found {
+        authorize::address(&found.route, call)?;
+    }
     if let Some(answer) = cors::preflight(plan, call, &found) {
         x.status = Some(answer.status().as_u16());
         x.decide(
@@ -88,7 +93,9 @@ async fn follow(
     }
     if let Err(RouteError::Redirect { location }) = &found {
         x.status = Some(308);
-        x.decide(Phase::Route, true, format!("308: to {location}"));
+        // The query stays as it is, and may hold a key.
+        let path = location.split('?').next().unwrap_or_default();
+        x.decide(Phase::Route, true, format!("308: to {path}"));
         return Ok(());
     }
     let found = found?;
@@ -110,7 +117,7 @@ async fn follow(
         x.decide(Phase::Throttle, true, limit);
     }
     let presented = found.presented(plan, call);
-    let mut caller = authenticate::caller(route, &presented).await?;
+    let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {
         _ if route.authenticators.is_empty() => "anyone may come in".to_owned(),
         Some(principal) => principal.to_string(),
@@ -118,8 +125,22 @@ async fn follow(
     };
     x.decide(Phase::Authenticate, true, who);
     exchange.identified(caller.identity());
-    let permit = authorize::permit(&caller)?;
-    x.decide(Phase::Authorize, true, "no policy is asked".to_owned());
+    let permit = authorize::permit(route, &presented, &caller)?;
+    let asked = match route.scopes.as_slice() {
+        [] => "no scope is asked for".to_owned(),
+        scopes => format!("one of the scopes {}", scopes.join(", ")),
+    };
+    x.decide(Phase::Authorize, true, asked);
+    let was_pending = caller.is_pending();
+    if was_pending {
+        let said = "policies are asked once the body has proven who signed".to_owned();
+        x.decide(Phase::Authorize, true, said);
+    } else if let Some(by) = authorize::allowing(route, &presented, &caller)? {
+        x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
+    if let Some(said) = usage::explained(plan, route, &caller) {
+        x.decide(Phase::Throttle, true, said);
+    }
     receive::check_size(route, body.len() as u64)?;
     x.decide(
         Phase::Receive,
@@ -137,11 +158,16 @@ async fn follow(
             }
         };
     exchange.identified(caller.identity());
-    let proven = match &caller.identity().principal {
+    let identity = caller.identity();
+    let proven = match &identity.principal {
+        _ if let Some(delivery) = &identity.delivery => genuine(delivery),
         Some(principal) if route.proven_by_body => principal.to_string(),
         _ => "no signature is asked for".to_owned(),
     };
     x.decide(Phase::Verify, true, proven);
+    if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
+        x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
     let principal = caller.identity().principal.as_deref();
     if let Some(said) = once::explained(&found, call, &payload, principal, exchange)? {
         x.decide(Phase::Verify, true, said);
@@ -161,6 +187,21 @@ async fn follow(
     };
     x.call = Some(called.unwrap_or_else(|error| Value::from(error.to_string())));
     Ok(())
+}
+
+/// What is known of a webhook delivery that is genuine.
+fn genuine(delivery: &Delivery) -> String {
+    let named = |name: &str, value: &Option<String>| match value {
+        Some(value) => format!("{name} {value}"),
+        None => format!("no {name}"),
+    };
+    format!(
+        "a genuine delivery of {}: secret {} matched, {}, {}",
+        delivery.source,
+        delivery.key,
+        named("id", &delivery.id),
+        named("type", &delivery.kind)
+    )
 }
 
 impl Explanation {

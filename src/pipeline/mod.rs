@@ -15,6 +15,7 @@ mod route;
 mod store;
 mod throttle;
 mod unstoppable;
+mod usage;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -105,6 +106,9 @@ pub async fn handle(
     });
     passage.tell(plan.dialect, &mut response);
     respond::finish(&plan, &call, &mut response);
+    if let Some(notice) = exchange.deprecation() {
+        notice.put(response.headers_mut());
+    }
     let length = http_body::Body::size_hint(response.body())
         .exact()
         .unwrap_or_default();
@@ -129,6 +133,7 @@ async fn life(
     if let Ok(found) = &found {
         x.routed(found.route.facts.clone());
         x.passed(Phase::Route);
+        authorize::address(&found.route, call)?;
     }
     if let Some(answer) = cors::preflight(plan, call, &found) {
         x.passed(Phase::Cors);
@@ -142,15 +147,18 @@ async fn life(
     throttle::early(&found, call, passage, x).await?;
     let presented = found.presented(plan, call);
     let wrong = |rejection: &Rejection| throttle::refused(route, call, rejection);
-    let mut caller = authenticate::caller(route, &presented)
+    let mut caller = authenticate::caller(plan, route, &presented)
         .await
         .inspect_err(wrong)?;
     x.identified(caller.identity());
     if !route.authenticators.is_empty() {
         x.passed(Phase::Authenticate);
     }
-    let permit = authorize::permit(&caller)?;
+    let permit = authorize::permit(route, &presented, &caller)?;
     throttle::after_authentication(&found, call, passage, x).await?;
+    if !route.proven_by_body && usage::charge(plan, route, &caller)? {
+        x.passed(Phase::Throttle);
+    }
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
@@ -165,6 +173,7 @@ async fn life(
     if route.proven_by_body {
         x.identified(caller.identity());
         x.passed(Phase::Verify);
+        usage::charge(plan, route, &caller)?;
     }
     throttle::after_verify(&found, call, &payload, passage, x).await?;
     let principal = caller.identity().principal.as_deref();
@@ -175,13 +184,19 @@ async fn life(
     let requests = map::records(&found, call, &payload, x)?;
     x.passed(Phase::Map);
     let record = Record { requests, key };
+    caller.spend();
     let held = passage.hold(slot);
     let receipt = match store::receipt(gateway, plan, &found, call, record, held, x).await {
         Ok(Stored::Receipt(receipt)) => receipt,
         Ok(Stored::Known(known)) => {
             return once::known_answer(plan, &found, call, &payload, known, x);
         }
-        Err(rejection) => return respond::refused(&found, call, &payload, rejection, x),
+        Err(rejection) => {
+            if rejection.nothing_happened() {
+                caller.unspend();
+            }
+            return respond::refused(&found, call, &payload, rejection, x);
+        }
     };
     x.passed(Phase::Store);
     let kept_for = receipt.kept_for;

@@ -98,7 +98,7 @@ fn brought(
     principal: Option<&str>,
     x: &mut Exchange,
 ) -> Result<Option<NewKey>, Rejection> {
-    let Some(key) = key_of(&once.key, found, call, payload, x)? else {
+    let Some(key) = key_of(once, found, call, payload, x)? else {
         if once.required {
             return Err(KeyError::Missing(written(&once.key)).into());
         }
@@ -195,7 +195,7 @@ pub(super) fn count(metrics: &Metrics, route: &Name, result: &'static str) {
 
 /// The key that the request brings. A structured string (RFC 8941, as the draft writes it) stands for its content.
 fn key_of(
-    expression: &Expression,
+    once: &IdempotencyPlan,
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
@@ -208,13 +208,15 @@ fn key_of(
         body: payload.bytes(),
         context: x,
     };
-    let Ok(value) = expression.resolve("idempotency.key", &sources) else {
+    let Ok(value) = once.key.resolve("idempotency.key", &sources) else {
         return Ok(None);
     };
     let key = unquoted(value.trim_ascii());
     match key.len() {
         0 => Ok(None),
         1..=LONGEST => Ok(Some(key)),
+        // The id itself is bounded; what stands before it is ours.
+        _ if once.by_delivery => Ok(Some(key)),
         _ => Err(KeyError::Malformed("is longer than 255 bytes").into()),
     }
 }

@@ -11,6 +11,7 @@ use http_body_util::Full;
 
 use super::Answer;
 use super::admit::AdmitError;
+use super::authorize::Forbidden;
 use super::once::KeyError;
 use super::receive::BodyError;
 use super::route::RouteError;
@@ -18,7 +19,9 @@ use super::throttle::{RATE_LIMIT, RATE_LIMIT_POLICY, ThrottleError};
 use crate::authn::{AuthnError, Kind};
 use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
+use crate::limit::usage::{OverLimit, What};
 use crate::model::call::Call;
+use crate::model::cidr::Barred;
 use crate::model::code::Code;
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
@@ -31,10 +34,18 @@ pub enum Rejection {
     Admit(#[from] AdmitError),
     #[error(transparent)]
     Route(RouteError),
+    /// The route does not let the client's address pass.
+    #[error("the route's lists of addresses: {0}")]
+    Barred(Barred),
     #[error(transparent)]
     Throttled(Box<ThrottleError>),
+    /// The usage plan of the caller's key has no room.
+    #[error("{0}")]
+    OverPlan(Box<OverLimit>),
     #[error(transparent)]
     Authn(#[from] AuthnError),
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
     #[error(transparent)]
     Body(BodyError),
     #[error(transparent)]
@@ -107,6 +118,14 @@ impl Rejection {
         matches!(self, Rejection::Body(BodyError::Left))
     }
 
+    /// Whether the target certainly has nothing of the request.
+    pub(super) fn nothing_happened(&self) -> bool {
+        match self {
+            Rejection::Target(error) => error.reason() != Code::OutcomeUnknown,
+            _ => false,
+        }
+    }
+
     /// The service's own status, where a service refused.
     pub(super) fn service_status(&self) -> Option<u16> {
         match self {
@@ -129,6 +148,7 @@ impl Rejection {
         let mut headers = HeaderMap::new();
         let mut retry_after = match self {
             Rejection::Throttled(error) => Some(error.retry_after()),
+            Rejection::OverPlan(over) => Some(over.retry_after()),
             // Most are answered long before their fence.
             Rejection::Key(KeyError::InFlight(_)) => Some(1),
             Rejection::Target(error) => error.retry_after().map(|after| after.as_secs()),
@@ -146,10 +166,25 @@ impl Rejection {
                     put(&mut headers, RATE_LIMIT_POLICY, &policies);
                 }
             }
+            Rejection::OverPlan(over) => {
+                let (limit, policy) = over.headers();
+                put(&mut headers, HeaderName::from_static("ratelimit"), &limit);
+                put(
+                    &mut headers,
+                    HeaderName::from_static("ratelimit-policy"),
+                    &policy,
+                );
+            }
             Rejection::Authn(AuthnError {
                 challenge: Some(challenge),
                 ..
             }) => put(&mut headers, WWW_AUTHENTICATE, challenge),
+            // RFC 6750, 3.1
+            Rejection::Forbidden(Forbidden::Scope(scopes)) => {
+                let scopes = scopes.join(" ");
+                let challenge = format!("Bearer scope=\"{scopes}\" error=\"insufficient_scope\"");
+                put(&mut headers, WWW_AUTHENTICATE, &challenge);
+            }
             Rejection::Route(RouteError::Method { allow }) => {
                 let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
                 put(&mut headers, ALLOW, &allow.join(", "));
@@ -210,6 +245,24 @@ impl Rejection {
                 StatusCode::BAD_REQUEST,
                 bad_request(),
             ),
+            Rejection::Admit(AdmitError::Barred(_)) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Admit,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
+            Rejection::Barred(_) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Authorize,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
+            }
             Rejection::Route(
                 RouteError::NoStage | RouteError::NoRoute | RouteError::Redirect { .. },
             ) => (
@@ -245,6 +298,14 @@ impl Rejection {
                 };
                 (Phase::Throttle, code, status, aws)
             }
+            Rejection::OverPlan(over) => {
+                let (code, message) = match over.what {
+                    What::Quota(_) => (Code::QuotaExceeded, "Limit Exceeded"),
+                    What::Route(_) | What::Plan(_) => (Code::Throttled, "Too Many Requests"),
+                };
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                (Phase::Throttle, code, status, Message(status, message))
+            }
             Rejection::Authn(error) => {
                 let (code, status) = authn_place(error.kind);
                 let phase = match error.kind {
@@ -260,6 +321,15 @@ impl Rejection {
                     _ => Message(status, "Internal Server Error"),
                 };
                 (phase, code, status, aws)
+            }
+            Rejection::Forbidden(_) => {
+                let status = StatusCode::FORBIDDEN;
+                (
+                    Phase::Authorize,
+                    Code::Forbidden,
+                    status,
+                    Message(status, "Forbidden"),
+                )
             }
             Rejection::Body(BodyError::TooLarge { .. }) => {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
@@ -340,7 +410,17 @@ impl Rejection {
     fn detail(&self) -> String {
         match self {
             Rejection::Throttled(error) => error.detail(),
+            Rejection::OverPlan(over) => over.detail(),
+            Rejection::Admit(AdmitError::Barred(_)) | Rejection::Barred(_) => {
+                "Requests from this address are not allowed here.".to_owned()
+            }
             Rejection::Authn(error) => error.public.clone().into_owned(),
+            Rejection::Forbidden(Forbidden::Scope(scopes)) => {
+                format!("The token needs one of the scopes {}.", scopes.join(", "))
+            }
+            Rejection::Forbidden(Forbidden::Policy { .. }) => {
+                "The caller is not allowed to make this request.".to_owned()
+            }
             Rejection::Target(error) => error.detail(),
             Rejection::CallEnded(_) => {
                 "The target did not answer: the record may or may not be stored.".to_owned()

@@ -71,7 +71,8 @@ fn answered_as(
     }
     let plan = &route.response;
     let mapping = plan.mappings.get(&answer.service_status());
-    if plan.status.is_none() && plan.headers.is_empty() && mapping.is_none() {
+    let plain = plan.status.is_none() && plan.headers.is_empty() && plan.webhook_ack.is_none();
+    if plain && mapping.is_none() {
         return Ok(response);
     }
     let request = RequestSources {
@@ -90,6 +91,16 @@ fn answered_as(
         body: &body,
     };
     if failure.is_none() && response.status().is_success() {
+        if let Some(ack) = &plan.webhook_ack {
+            *response.status_mut() = ack.status;
+            *response.body_mut() = Full::new(ack.body.clone());
+            response.headers_mut().remove(CONTENT_TYPE);
+            if let Some(content_type) = &ack.content_type {
+                response
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, content_type.clone());
+            }
+        }
         if let Some(status) = plan.status {
             *response.status_mut() = status;
         }
@@ -220,8 +231,11 @@ pub(super) fn finish(plan: &Plan, call: &Call, response: &mut Answer) {
         response.status(),
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
     ) {
+        // The type goes with the content that had it; one that somebody wants without content stays (Discord does).
+        if http_body::Body::size_hint(response.body()).exact() != Some(0) {
+            response.headers_mut().remove(CONTENT_TYPE);
+        }
         *response.body_mut() = Full::default();
-        response.headers_mut().remove(CONTENT_TYPE);
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(call.id.as_str()) {

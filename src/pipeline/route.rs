@@ -11,7 +11,7 @@ use super::rejection::Rejection;
 use crate::config::TrailingSlash;
 use crate::model::call::Call;
 use crate::model::identity::Presented;
-use crate::plan::{Miss, Plan, Route, Variables};
+use crate::plan::{ListenerPlan, Matcher, Miss, Plan, Route, Variables};
 
 /// The route that a request goes by, with what its path says.
 pub struct Found<'c> {
@@ -51,25 +51,37 @@ pub enum RouteError {
     Redirect { location: String },
 }
 
+/// The listener that the request came in on.
+pub(super) fn listener<'p>(plan: &'p Plan, call: &Call) -> Option<&'p ListenerPlan> {
+    plan.listener(&call.peer.listener)
+}
+
 /// The route that serves the request.
 pub(super) fn matching<'c>(plan: &Plan, call: &'c Call) -> Result<Found<'c>, RouteError> {
+    let matcher = &listener(plan, call).ok_or(RouteError::NoRoute)?.matcher;
     let path = plan
         .below_stage(call.raw_path())
         .ok_or(RouteError::NoStage)?;
     let ignore_slash = plan.trailing_slash == TrailingSlash::Ignore;
-    match plan.matcher.find(&call.method, path, ignore_slash) {
+    match matcher.find(&call.method, path, ignore_slash) {
         Ok(found) => Ok(Found {
             route: found.route.clone(),
             variables: found.variables,
             path,
         }),
-        Err(miss) => Err(missed(plan, call, path, miss)),
+        Err(miss) => Err(missed(plan, matcher, call, path, miss)),
     }
 }
 
-fn missed(plan: &Plan, call: &Call, path: &str, miss: Miss) -> RouteError {
+fn missed(
+    plan: &Plan,
+    matcher: &Matcher<Arc<Route>>,
+    call: &Call,
+    path: &str,
+    miss: Miss,
+) -> RouteError {
     if plan.trailing_slash == TrailingSlash::Redirect
-        && plan.matcher.find(&call.method, path, true).is_ok()
+        && matcher.find(&call.method, path, true).is_ok()
     {
         let raw = call.raw_path();
         let twin = raw

@@ -144,7 +144,7 @@ fn context_of(
             "routeKey": &*facts.key.0,
             "httpMethod": call.method.as_str(),
             "path": call.raw_path(),
-            "sourceIp": call.peer.source_ip().to_string(),
+            "sourceIp": call.source(),
             "principalId": principal.as_deref(),
             "receivedAt": u64::try_from(received.as_millis()).unwrap_or(u64::MAX),
         })

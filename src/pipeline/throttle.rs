@@ -81,7 +81,7 @@ pub(super) async fn early(
         return Ok(());
     };
     if let Some(guard) = &throttles.failures
-        && let Err(empty) = guard.check(call.peer.source_ip())
+        && let Err(empty) = guard.check(call.source_ip())
     {
         guard.refused.inc();
         if !guard.dry_run {
@@ -139,7 +139,7 @@ pub(super) fn refused(route: &Route, call: &Call, rejection: &Rejection) {
         && error.wrong_credentials
         && let Some(guard) = guard.and_then(|throttles| throttles.failures.as_ref())
     {
-        guard.failed(call.peer.source_ip());
+        guard.failed(call.source_ip());
     }
 }
 
@@ -173,7 +173,7 @@ fn local<'r>(
         body,
         context: x,
     };
-    let address = call.peer.source_ip();
+    let address = call.source_ip();
     for throttle in step.look.iter().filter(|throttle| !throttle.dry_run) {
         if let Err(empty) = throttle.peek(&throttle.who(address, &sources)) {
             throttle.refused.inc();

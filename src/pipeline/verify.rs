@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::authorize::Permit;
+use super::authorize::{self, Permit};
 use super::rejection::Rejection;
+use super::route::RouteError;
 use crate::authn::{Caller, Verified};
 use crate::model::identity::Presented;
 use crate::plan::Route;
@@ -36,11 +37,24 @@ pub(super) async fn payload(
     caller: &mut Caller,
     body: Bytes,
 ) -> Result<Outcome, Rejection> {
+    if let Some(method) = &route.questions_of {
+        for authenticator in &route.authenticators {
+            if let Some(answer) = authenticator.answer_question(presented, &body).await? {
+                return Ok(Outcome::Answered(answer));
+            }
+        }
+        let allow = vec![method.clone()];
+        return Err(RouteError::Method { allow }.into());
+    }
+    let was_pending = caller.is_pending();
     for authenticator in route.authenticators.iter().filter(|kind| kind.needs_body()) {
         match authenticator.verify(presented, &body, caller).await? {
             Verified::Passed => {}
             Verified::Answered(answer) => return Ok(Outcome::Answered(answer)),
         }
+    }
+    if was_pending {
+        authorize::allowing(route, presented, caller)?;
     }
     Ok(Outcome::Payload(Payload(body)))
 }

@@ -7,21 +7,29 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::authn;
-use crate::authn::api_key::KeyEntry;
+use crate::authn::api_key::ApiKeys;
+use crate::authn::policy::Document;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
+use crate::limit::Clock;
+use crate::limit::usage::{PlanLimits, Usage};
+use crate::listen::{DEFAULT_MODE, ProxyProtocol, TlsSpec};
+use crate::model::cidr::Access;
+use crate::model::peer::Trust;
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
 use crate::model::value::StageName;
+use crate::outbound;
 use crate::sqs_api;
-use crate::store::QueueSpec;
+use crate::store::{self, QueueSpec};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
 use super::cors::CorsPolicy;
 use super::delivery::IdempotencyPlan;
+use super::listeners::is_loopback;
 use super::response::ResponsePlan;
 use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
 
@@ -39,13 +47,18 @@ pub struct Blueprint {
     /// What those who see and change messages through the admin listener bring.
     pub admin_token: Option<Secret<String>>,
     pub aws: aws::Settings,
+    pub egress: outbound::Settings,
+    /// How often secrets that AWS keeps are fetched again.
+    pub secrets_refresh: Duration,
     pub store: StoreBlueprint,
     pub sqs: Option<SqsBlueprint>,
     pub cors: Option<CorsPolicy>,
     pub limits: GatewayLimits,
     /// What an address may get wrong; `None`: anything.
     pub auth_failures: Option<FailureSpec>,
-    pub keys: Vec<([u8; 32], KeyEntry)>,
+    pub keys: Arc<ApiKeys>,
+    /// Keys name them by position.
+    pub usage_plans: Vec<UsagePlanBlueprint>,
     /// How targets are treated.
     pub targets: forward::Settings,
     pub routes: Vec<RouteBlueprint>,
@@ -56,8 +69,35 @@ pub struct Blueprint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerBlueprint {
     pub name: Arc<str>,
-    /// `host:port`.
+    /// `host:port`, or `unix:` and a path.
     pub bind: String,
+    /// The permissions of a Unix socket's file.
+    pub mode: u32,
+    pub tls: Option<TlsSpec>,
+    pub proxy_protocol: ProxyProtocol,
+    pub trust: Trust,
+    /// Whom it lets in, by address.
+    pub access: Access,
+}
+
+impl ListenerBlueprint {
+    /// A listener for plain HTTP from anybody.
+    pub fn plain(name: impl Into<Arc<str>>, bind: impl Into<String>) -> ListenerBlueprint {
+        ListenerBlueprint {
+            name: name.into(),
+            bind: bind.into(),
+            mode: DEFAULT_MODE,
+            tls: None,
+            proxy_protocol: ProxyProtocol::Off,
+            trust: Trust::default(),
+            access: Access::default(),
+        }
+    }
+
+    /// Whether it can be reached from this machine only.
+    pub fn is_local(&self) -> bool {
+        is_loopback(&self.bind)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +110,14 @@ pub struct StoreBlueprint {
     pub queues: Vec<QueueSpec>,
     /// Whether anything configured needs it: a queue is declared, or a route names one.
     pub needed: bool,
+}
+
+/// A usage plan, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsagePlanBlueprint {
+    pub limits: PlanLimits,
+    /// The routes that its further buckets are of, in their order.
+    pub routes: Vec<RouteKey>,
 }
 
 /// The listener of the SQS protocol.
@@ -108,8 +156,18 @@ pub struct RouteLimits {
 #[derive(Clone, Debug)]
 pub struct RouteBlueprint {
     pub key: RouteKey,
+    /// Further methods on the same path by which a webhook's sender asks its questions; nothing is stored by them.
+    pub questions: Vec<RouteKey>,
+    /// The listeners that it can be reached on; `None` for all.
+    pub listeners: Option<Vec<Arc<str>>>,
+    /// Whom it lets pass, by address.
+    pub access: Access,
     /// By name, in the order in which they are asked.
     pub authorizers: Vec<(String, authn::Spec)>,
+    /// Of which a caller's token needs one; none are asked for where there are none.
+    pub scopes: Vec<String>,
+    /// The resource policies of the API and of the route.
+    pub policies: Vec<Arc<Document>>,
     pub throttles: Vec<ThrottleSpec>,
     pub concurrency: Vec<ConcurrencySpec>,
     pub limits: RouteLimits,
@@ -122,6 +180,12 @@ pub struct RouteBlueprint {
 }
 
 impl RouteBlueprint {
+    /// Whether the route can be reached on a listener.
+    pub fn is_on(&self, listener: &str) -> bool {
+        let named = |names: &Vec<Arc<str>>| names.iter().any(|name| **name == *listener);
+        self.listeners.as_ref().is_none_or(named)
+    }
+
     /// Every target, the first one first.
     pub fn targets(&self) -> impl Iterator<Item = &Integration> {
         std::iter::once(&self.integration).chain(&self.copies)
@@ -132,5 +196,21 @@ impl RouteBlueprint {
         self.ack.mode != AckMode::Target
             || self.idempotency.is_some()
             || self.targets().any(Integration::touches_store)
+    }
+}
+
+impl Blueprint {
+    /// What the keys use, by their plans: nothing yet.
+    pub fn usage(&self) -> Arc<Usage> {
+        let plans = self.usage_plans.iter().map(|plan| plan.limits.clone());
+        let keys = self.keys.len();
+        let (wall, steady) = (store::Clock::system(), Clock::monotonic());
+        Arc::new(Usage::new(plans.collect(), keys, wall, steady))
+    }
+
+    /// Whether some usage plan has a quota, which is kept in the store.
+    pub fn has_quotas(&self) -> bool {
+        let mut plans = self.usage_plans.iter();
+        plans.any(|plan| plan.limits.quota.is_some())
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::authn::api_key::ApiKeys;
 use crate::authn::{self, Authenticator};
 use crate::aws;
@@ -10,16 +12,18 @@ use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::shared::SharedStores;
+use crate::limit::usage::Usage;
 use crate::limit::{CallerTable, Clock, Slots};
+use crate::model::route_key::{MethodKey, RouteKey};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
 use crate::telemetry::metrics::Name;
 
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
 use super::matcher::Matcher;
 use super::throttle::{self, Throttles, When};
-use super::{Plan, Route};
+use super::{LimitedBy, ListenerPlan, Plan, Route};
 
 /// What plans are built with.
 pub struct Shared<'a> {
@@ -27,16 +31,20 @@ pub struct Shared<'a> {
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
     pub keys: Arc<ApiKeys>,
+    pub usage: Arc<Usage>,
     /// Where the buckets of callers are kept.
     pub callers: Arc<CallerTable>,
     /// The Redis servers of shared buckets.
     pub stores: Arc<SharedStores>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
+    /// Whether the plan only tells what would become of requests.
+    pub rehearses: bool,
 }
 
-/// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`.
-pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
+/// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
+/// buckets, places and authorizers that are to be as they were go on with what they hold.
+pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) -> Plan {
     let dialect: Dialect = blueprint.dialect;
     let trailing_slash: TrailingSlash = blueprint.trailing_slash;
     let stage: Arc<str> = blueprint.stage.0.as_str().into();
@@ -49,6 +57,8 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         keys: &shared.keys,
         outbound: &shared.outbound,
         aws: &shared.aws,
+        metrics: shared.metrics,
+        rehearses: shared.rehearses,
     };
     let clock = Clock::monotonic();
     let limits = throttle::Shared {
@@ -58,9 +68,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         clock: &clock,
     };
     let scope = format!("{}:{stage}", blueprint.api);
-    let mut named: HashMap<&str, Arc<Authenticator>> = HashMap::new();
-    let mut matcher = Matcher::default();
+    let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
     let mut routes = Vec::new();
+    let mut questions = Vec::new();
     for route in &blueprint.routes {
         for integration in std::iter::once(&route.integration).chain(&route.copies) {
             match integration.target() {
@@ -72,21 +82,17 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         if route.idempotency.is_some() {
             shared.metrics.expect_keys(&key);
         }
-        let facts = RouteFacts {
-            api: blueprint.api.clone(),
-            stage: stage.clone(),
-            meters: shared.metrics.route(&key),
-            key,
-            integration: route.integration.kind(),
-        };
         let authenticators: Vec<_> = route
             .authorizers
             .iter()
             .map(|(name, spec)| {
-                named
-                    .entry(name)
-                    .or_insert_with(|| Arc::new(spec.build(&authorizers)))
-                    .clone()
+                let made = || {
+                    (
+                        spec.clone(),
+                        authenticator(name, spec, &authorizers, before),
+                    )
+                };
+                named.entry(name.clone()).or_insert_with(made).1.clone()
             })
             .collect();
         let proven_by_body = authenticators.iter().any(|kind| kind.needs_body());
@@ -95,30 +101,65 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
             (false, false) => When::Authenticated,
             (false, true) => When::Early,
         };
-        let throttles = Throttles::build(
-            (&route.throttles, &route.concurrency),
-            blueprint.auth_failures.as_ref(),
+        let limited_by = LimitedBy {
+            throttles: route.throttles.clone(),
+            concurrency: route.concurrency.clone(),
+            auth_failures: blueprint.auth_failures,
             proven,
-            (&scope, &facts.key),
-            &limits,
-        );
-        let live = Arc::new(Route {
-            facts: Arc::new(facts),
-            dialect,
-            throttles,
-            proven_by_body,
-            authenticators,
-            limits: route.limits,
-            integration: route.integration.clone(),
-            copies: route.copies.clone(),
-            ack: route.ack,
-            idempotency: route.idempotency.clone(),
-            response: route.response.clone(),
+        };
+        let same_route = before.and_then(|before| {
+            let mut routes = before.routes.iter();
+            routes.find(|old| old.facts.key == key && old.limited_by == limited_by)
         });
-        // Compiling has refused two routes for the same requests, so the first one always stands.
-        if matcher.insert(&route.key, live.clone()).is_ok() {
-            routes.push(live);
+        let throttles = match same_route {
+            Some(old) => old.throttles.clone(),
+            None => Throttles::build(
+                (&route.throttles, &route.concurrency),
+                blueprint.auth_failures.as_ref(),
+                proven,
+                (&scope, &key),
+                &limits,
+            )
+            .map(Arc::from),
+        };
+        let live = |key: Name, questions_of: Option<Method>| {
+            Arc::new(Route {
+                facts: Arc::new(RouteFacts {
+                    api: blueprint.api.clone(),
+                    stage: stage.clone(),
+                    meters: shared.metrics.route(&key),
+                    key,
+                    integration: route.integration.kind(),
+                }),
+                questions_of,
+                dialect,
+                access: route.access.clone(),
+                throttles: throttles.clone(),
+                limited_by: limited_by.clone(),
+                proven_by_body,
+                authenticators: authenticators.clone(),
+                scopes: route.scopes.clone(),
+                plan_buckets: plan_buckets(blueprint, route),
+                policies: route.policies.clone(),
+                limits: route.limits,
+                integration: route.integration.clone(),
+                copies: route.copies.clone(),
+                ack: route.ack,
+                idempotency: route.idempotency.clone(),
+                response: route.response.clone(),
+            })
+        };
+        if let RouteKey::Path {
+            method: MethodKey::One(method),
+            ..
+        } = &route.key
+        {
+            for question in &route.questions {
+                let name = Name(question.to_string().into());
+                questions.push((routes.len(), question, live(name, Some(method.clone()))));
+            }
         }
+        routes.push(live(key, None));
     }
     Plan {
         api: blueprint.api.clone(),
@@ -130,10 +171,88 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>) -> Plan {
         cors: blueprint.cors.clone(),
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
-        slots: Slots::new(blueprint.limits.in_flight),
-        matcher,
+        slots: before
+            .map(|before| before.slots.clone())
+            .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
+            .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
+        listeners: listeners(blueprint, &routes, &questions),
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
+        authorizers: named,
+        keys: shared.keys.clone(),
+        usage: shared.usage.clone(),
     }
+}
+
+/// The authorizer of that name: the one that runs, if it is to be as it is. API keys are looked up in tables that a new
+/// configuration brings along, so theirs are always made anew.
+fn authenticator(
+    name: &str,
+    spec: &authn::Spec,
+    shared: &authn::Shared<'_>,
+    before: Option<&Plan>,
+) -> Arc<Authenticator> {
+    let running = before.and_then(|before| before.authorizers.get(name));
+    match running {
+        Some((old, live)) if old == spec && !matches!(spec, authn::Spec::ApiKey(_)) => live.clone(),
+        _ => Arc::new(spec.build(shared, running.map(|(_, live)| &**live))),
+    }
+}
+
+/// Where each usage plan has a bucket of its own for a route.
+fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u16>]> {
+    let bucket_of = |plan: &UsagePlanBlueprint| {
+        let at = plan.routes.iter().position(|key| *key == route.key)?;
+        u16::try_from(at).ok()
+    };
+    blueprint.usage_plans.iter().map(bucket_of).collect()
+}
+
+type Routes = Matcher<Arc<Route>>;
+
+/// A route that only answers a webhook's questions, with its key; first the place of the route whose deliveries it is
+/// about.
+type Question<'b> = (usize, &'b RouteKey, Arc<Route>);
+
+/// Each listener with its routes. `routes`: those of the blueprint, in its order.
+fn listeners(
+    blueprint: &Blueprint,
+    routes: &[Arc<Route>],
+    questions: &[Question<'_>],
+) -> Vec<ListenerPlan> {
+    let mut shared: Vec<(Vec<bool>, Arc<Routes>)> = Vec::new();
+    let mut plans = Vec::new();
+    for listener in &blueprint.listeners {
+        let reached: Vec<bool> = blueprint
+            .routes
+            .iter()
+            .map(|route| route.is_on(&listener.name))
+            .collect();
+        let known = shared.iter().find(|(other, _)| *other == reached);
+        let matcher = match known {
+            Some((_, matcher)) => matcher.clone(),
+            None => {
+                let mut matcher = Routes::default();
+                let on = blueprint.routes.iter().zip(routes).zip(&reached);
+                for ((written, live), _) in on.filter(|(_, reached)| **reached) {
+                    // Compiling has refused two routes for the same requests, so the first one always stands.
+                    let _ = matcher.insert(&written.key, live.clone());
+                }
+                for (_, key, live) in questions.iter().filter(|(place, ..)| reached[*place]) {
+                    // Two routes of one path may ask for the same questions; the first one's source answers.
+                    let _ = matcher.insert(key, live.clone());
+                }
+                let matcher = Arc::new(matcher);
+                shared.push((reached, matcher.clone()));
+                matcher
+            }
+        };
+        plans.push(ListenerPlan {
+            name: listener.name.clone(),
+            access: listener.access.clone(),
+            matcher,
+        });
+    }
+    plans
 }

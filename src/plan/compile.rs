@@ -1,28 +1,27 @@
 //! From a configuration to a blueprint: pure, and every problem at once. What one value can say about itself has been
 //! checked when it was read; here values are held against each other.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::authn::api_key::{DEMO_KEY, KeyEntry, hash_of, parse_hash};
 use crate::aws;
 use crate::config::{Config, Dialect, Queue};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, QueueName, Span};
+use crate::outbound;
 use crate::store::{QueueSpec, Redrive};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
-use super::blueprint::{Blueprint, GatewayLimits, ListenerBlueprint, StoreBlueprint};
+use super::blueprint::{Blueprint, GatewayLimits, StoreBlueprint};
 use super::cors::CorsPolicy;
-use super::{delivery, routes, sqs, throttle};
+use super::listeners::check_bind;
+use super::{delivery, keys, listeners, routes, sqs, throttle, usage};
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -37,9 +36,10 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let root = ConfigPath::root();
     let dialect = config.responses.unwrap_or_default();
     let stage_variables = stage_variables(config, problems);
-    let listeners = listeners(config, problems);
-    let exposed = !listeners.iter().all(|listener| is_loopback(&listener.bind));
-    let keys = api_keys(config, exposed, problems);
+    let listeners = listeners::compile(config, origin, problems);
+    let exposed = listeners.iter().any(|listener| !listener.is_local());
+    let usage_plans = usage::compile(config, problems);
+    let keys = keys::compile(config, exposed, problems);
     let queues = queues(config, problems);
     let (log_destination, log_format) = access_log(config, origin, problems);
     let cors = config
@@ -47,7 +47,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         .as_ref()
         .and_then(|cors| CorsPolicy::compile(cors, &root.key("cors"), problems));
     let targets = delivery::settings(config, problems);
-    let routes = routes::compile(config, dialect, &stage_variables, exposed, problems);
+    let routes = routes::compile(config, dialect, &stage_variables, &listeners, problems);
     delivery::unused(config, &routes, problems);
     let admin = config
         .admin
@@ -76,6 +76,8 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     }
     let aws = config.aws.clone().unwrap_or_default();
     aws::check(&aws, &root.key("aws"), problems);
+    let egress = egress(config, origin, problems);
+    let secrets_refresh = secrets_refresh(config, problems);
     let store = store(config, origin, queues, &routes, problems);
     let sqs = sqs::compile(config, &listeners, &admin, problems);
     let limits = limits(config, dialect, problems);
@@ -98,17 +100,51 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         admin,
         admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
         aws,
+        egress,
+        secrets_refresh,
         store,
         sqs,
         cors,
         limits,
         auth_failures,
         keys,
+        usage_plans,
         targets,
         routes,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
     })
+}
+
+/// The authorities' file is looked at here: what is wrong with it would otherwise be found by the first request.
+fn egress(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> outbound::Settings {
+    let at = ConfigPath::root().key("egress").key("ca");
+    let ca = config.egress.ca.as_ref();
+    let ca = ca.map(|file| (origin.directory)(&at).join(file));
+    if let Some(file) = &ca
+        && let Err(reason) = outbound::check_ca(file)
+    {
+        problems
+            .error(&at, reason)
+            .help("write a PEM file with one or more CERTIFICATE blocks");
+    }
+    outbound::Settings {
+        ca,
+        ..config.egress.clone()
+    }
+}
+
+fn secrets_refresh(config: &Config, problems: &mut Problems) -> Duration {
+    let span = config.secrets.refresh.unwrap_or(Span::secs(300));
+    if !(Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&span.0) {
+        problems
+            .error(
+                &ConfigPath::root().key("secrets").key("refresh"),
+                format!("{span} is out of range"),
+            )
+            .help("allowed: 1s to 24h");
+    }
+    span.0
 }
 
 /// Reference, 1.6.
@@ -146,103 +182,6 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerBlueprint> {
-    let at = ConfigPath::root().key("listeners");
-    if config.listeners.is_empty() {
-        return vec![ListenerBlueprint {
-            name: "public".into(),
-            bind: "127.0.0.1:8080".to_owned(),
-        }];
-    }
-    let mut taken: HashMap<&str, &str> = HashMap::new();
-    let mut listeners = Vec::new();
-    for (name, listener) in &config.listeners {
-        let at = at.key(name).key("bind");
-        check_bind(&listener.bind, &at, problems);
-        if !listener.bind.ends_with(":0")
-            && let Some(other) = taken.insert(&listener.bind, name)
-        {
-            problems.error(
-                &at,
-                format!(
-                    "the listener `{other}` is bound to {} already",
-                    listener.bind
-                ),
-            );
-        }
-        listeners.push(ListenerBlueprint {
-            name: name.as_str().into(),
-            bind: listener.bind.clone(),
-        });
-    }
-    listeners
-}
-
-/// Checks the form of `host:port`; the address, where it is written as one.
-pub(super) fn check_bind(bind: &str, at: &ConfigPath, problems: &mut Problems) -> Option<IpAddr> {
-    if let Ok(address) = bind.parse::<std::net::SocketAddr>() {
-        return Some(address.ip());
-    }
-    let good = bind.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok()
-    });
-    if !good {
-        problems
-            .error(at, format!("{bind:?} is not an address"))
-            .help("write host and port, such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:0");
-    }
-    None
-}
-
-/// Whether an address can be reached from this machine only.
-pub(super) fn is_loopback(bind: &str) -> bool {
-    let host = bind.rsplit_once(':').map_or("", |(host, _)| host);
-    host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
-}
-
-fn api_keys(config: &Config, exposed: bool, problems: &mut Problems) -> Vec<([u8; 32], KeyEntry)> {
-    let at = ConfigPath::root().key("api_keys");
-    let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
-    let mut keys = Vec::new();
-    for (id, key) in &config.api_keys {
-        let at = at.key(id).key("hash");
-        match parse_hash(&key.hash) {
-            Ok(hash) => {
-                if let Some(other) = seen.insert(hash, id) {
-                    problems
-                        .error(&at, format!("this is the hash of the key `{other}` too"))
-                        .help("give each its own key");
-                }
-                if hash == hash_of(b"") {
-                    problems
-                        .error(&at, "this is the hash of nothing at all: the key was empty when it was hashed")
-                        .help("make a key first, then hash it");
-                }
-                if exposed && key.enabled && hash == hash_of(DEMO_KEY.as_bytes()) {
-                    problems.warning(&at, "this is the demo key of the quickstart, which everyone knows, and a listener is not loopback").help("make a key of your own");
-                }
-                keys.push((
-                    hash,
-                    KeyEntry {
-                        id: id.as_str().into(),
-                        enabled: key.enabled,
-                    },
-                ));
-            }
-            Err(refusal) => {
-                problems
-                    .error(&at, "the hash of the key cannot be read")
-                    .help(refusal);
-            }
-        }
-    }
-    keys
 }
 
 fn queues(config: &Config, problems: &mut Problems) -> Vec<QueueSpec> {

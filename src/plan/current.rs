@@ -16,6 +16,11 @@ impl Current {
         Current(Arc::new(ArcSwap::from_pointee(plan)))
     }
 
+    /// Puts another plan in its place. Requests that hold the old one finish with it.
+    pub fn publish(&self, plan: Plan) {
+        self.0.store(Arc::new(plan));
+    }
+
     /// The plan for one request, to its end.
     pub fn load(&self) -> Arc<Plan> {
         self.0.load_full()

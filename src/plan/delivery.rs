@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use crate::authn::webhook;
 use crate::config::{Ack, Config, IdempotencyConfig, OnMismatch, Route, Target};
 use crate::forward::{AckMode, AckPlan, Order, Settings, TargetSettings};
 use crate::integration::{Integration, OrderKey, Scope};
 use crate::mapping::{self, Expression};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
+use crate::model::text::{Piece, Text};
 use crate::model::value::Span;
 
 use super::blueprint::RouteBlueprint;
@@ -26,6 +28,9 @@ pub struct IdempotencyPlan {
     /// Whether a known key with another payload is a new request, stored without the key, in place of a refusal.
     pub stores_mismatched: bool,
     pub required: bool,
+    /// Whether the key is a webhook's own id of the delivery: one that cannot be a key is none, and nobody is refused for
+    /// it.
+    pub by_delivery: bool,
     /// How long a request may be in flight before a repeated one takes over.
     pub fence: Duration,
 }
@@ -191,6 +196,33 @@ fn order(
     }
 }
 
+/// How long webhook deliveries are remembered: senders try again for days, and some sign no time.
+const WEBHOOK_TTL: Duration = Duration::from_secs(7 * 86_400);
+
+/// The keys of a route whose deliveries bring an id of their sender's. A key of another source is another key.
+pub(super) fn by_delivery(
+    webhook: &webhook::Spec,
+    first: &Integration,
+    timeout: Duration,
+    at: &ConfigPath,
+    scope: &mapping::Scope<'_>,
+    problems: &mut Problems,
+) -> Option<IdempotencyPlan> {
+    let deduplication = webhook.deduplication().filter(|_| first.stores())?;
+    let key = Text(vec![
+        Piece::Literal(format!("{}:", webhook.source())),
+        Piece::Written("${webhook.dedupId}".to_owned()),
+    ]);
+    Some(IdempotencyPlan {
+        key: Expression::compile(&key, at, scope, problems)?,
+        ttl: WEBHOOK_TTL,
+        stores_mismatched: deduplication.stores_mismatched,
+        required: false,
+        by_delivery: true,
+        fence: timeout * 2,
+    })
+}
+
 /// The idempotency keys of a route.
 pub(super) fn idempotency(
     written: Option<&IdempotencyConfig>,
@@ -239,6 +271,7 @@ pub(super) fn idempotency(
         ttl: ttl.0,
         stores_mismatched: written.on_mismatch == Some(OnMismatch::Store),
         required: written.required,
+        by_delivery: false,
         fence: timeout * 2,
     })
 }

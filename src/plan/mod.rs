@@ -9,21 +9,31 @@ pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod keys;
+mod listeners;
 pub mod matcher;
 mod response;
 mod routes;
 mod sqs;
 pub mod throttle;
+mod usage;
+pub mod written;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::Method;
 use indexmap::IndexMap;
 
-use crate::authn::Authenticator;
+use crate::authn::api_key::ApiKeys;
+use crate::authn::policy::Document;
+use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
 use crate::limit::Slots;
+use crate::limit::usage::Usage;
+use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
 pub use blueprint::{Blueprint, RouteLimits};
@@ -33,7 +43,7 @@ pub use cors::CorsPolicy;
 pub use current::Current;
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
-pub use response::{HeaderChange, ResponseMapping, ResponsePlan};
+pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 pub use throttle::Throttles;
 
 /// A route that requests go by.
@@ -41,12 +51,24 @@ pub use throttle::Throttles;
 pub struct Route {
     pub facts: Arc<RouteFacts>,
     pub dialect: Dialect,
+    /// Whom the route lets pass, by address.
+    pub access: Access,
     /// `None`: nothing limits the route's requests by their number.
-    pub throttles: Option<Box<Throttles>>,
+    pub throttles: Option<Arc<Throttles>>,
+    /// What the limits were made of: the next plan goes on with those that stay as they are.
+    limited_by: LimitedBy,
     /// All must let the caller pass, in order.
     pub authenticators: Vec<Arc<Authenticator>>,
     /// Whether some authorizer knows the caller only once it has seen the body.
     pub proven_by_body: bool,
+    /// Where the route only answers the questions of a webhook's sender: the method of its deliveries. Nothing is stored.
+    pub questions_of: Option<Method>,
+    /// Of which a caller's token needs one; none are asked for where there are none.
+    pub scopes: Vec<String>,
+    /// Where each usage plan has a bucket of its own for this route, by the plan's position.
+    pub plan_buckets: Box<[Option<u16>]>,
+    /// The resource policies of the API and of the route: none denies, and one allows where no authorizer does.
+    pub policies: Vec<Arc<Document>>,
     pub limits: RouteLimits,
     pub integration: Integration,
     /// Further targets that get a copy.
@@ -54,6 +76,25 @@ pub struct Route {
     pub ack: AckPlan,
     pub idempotency: Option<IdempotencyPlan>,
     pub response: ResponsePlan,
+}
+
+/// What a route's limits of number were made of.
+#[derive(Clone, Debug, PartialEq)]
+struct LimitedBy {
+    throttles: Vec<throttle::ThrottleSpec>,
+    concurrency: Vec<throttle::ConcurrencySpec>,
+    auth_failures: Option<throttle::FailureSpec>,
+    proven: throttle::When,
+}
+
+/// What requests of one listener meet.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    pub name: Arc<str>,
+    /// Whom the listener lets in, by address.
+    pub access: Access,
+    /// The routes that can be reached on it. Listeners with the same routes share it.
+    pub matcher: Arc<Matcher<Arc<Route>>>,
 }
 
 /// All that a request needs from its head to its answer.
@@ -70,13 +111,26 @@ pub struct Plan {
     pub head_bytes: u64,
     pub header_count: usize,
     pub slots: Slots,
-    pub matcher: Matcher<Arc<Route>>,
+    pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
+    /// By name, with what each was made of: the next plan goes on with those that stay as they are, for they know keys,
+    /// answers and signatures that it would have to learn anew.
+    authorizers: HashMap<String, (authn::Spec, Arc<Authenticator>)>,
+    pub keys: Arc<ApiKeys>,
+    /// What keys have used.
+    pub usage: Arc<Usage>,
 }
 
 impl Plan {
+    /// The listener that a request came in on; `None` if it is no longer configured.
+    pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
+        self.listeners
+            .iter()
+            .find(|listener| *listener.name == *name)
+    }
+
     /// The path below the stage; `None` where the stage does not serve the path.
     pub fn below_stage<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(&self.prefix)?;

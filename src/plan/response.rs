@@ -1,9 +1,11 @@
 //! What a success answers beyond the dialect: the route's own status and headers, and the vendor's response mapping
 //! (reference, 3.2).
 
-use http::{HeaderName, StatusCode};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
 use indexmap::IndexMap;
 
+use crate::authn::webhook;
 use crate::config::Response;
 use crate::mapping::{Expression, Scope};
 use crate::model::path::ConfigPath;
@@ -25,9 +27,31 @@ pub struct ResponseMapping {
     pub headers: Vec<HeaderChange>,
 }
 
+/// What a webhook's sender wants to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookAck {
+    pub status: StatusCode,
+    pub content_type: Option<HeaderValue>,
+    pub body: Bytes,
+}
+
+impl WebhookAck {
+    /// `None` for one that compiling the authorizer has refused.
+    pub(super) fn new(ack: &webhook::Ack) -> Option<WebhookAck> {
+        let content_type = ack.content_type.as_deref().map(HeaderValue::from_str);
+        Some(WebhookAck {
+            status: StatusCode::from_u16(ack.status.unwrap_or(202)).ok()?,
+            content_type: content_type.transpose().ok()?,
+            body: Bytes::from(ack.body.clone().unwrap_or_default()),
+        })
+    }
+}
+
 /// A route's response, compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponsePlan {
+    /// For a success, before the rest: what the sender of a webhook wants.
+    pub webhook_ack: Option<WebhookAck>,
     /// For a success.
     pub status: Option<StatusCode>,
     /// For a success.

@@ -1,10 +1,14 @@
 //! From the routes of a configuration to their blueprints, and what one route does to another.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use http::Method;
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use crate::authn;
+use crate::authn::policy::{Document, Side};
 use crate::config::{Config, Dialect, Route};
 use crate::integration::{QueueFacts, Scope};
 use crate::mapping;
@@ -13,18 +17,17 @@ use crate::model::problem::{Problems, nearest};
 use crate::model::route_key::{METHODS, MethodKey, PathKey, PathSegment, RouteKey};
 use crate::model::value::{ByteSize, QueueName, Span};
 
-use super::blueprint::{RouteBlueprint, RouteLimits};
-use super::delivery;
+use super::blueprint::{ListenerBlueprint, RouteBlueprint, RouteLimits};
 use super::matcher::Matcher;
-use super::response::ResponsePlan;
-use super::throttle;
+use super::response::{ResponsePlan, WebhookAck};
+use super::{delivery, listeners, throttle};
 
-/// Every route that can be compiled; problems for the others. `exposed`: some listener is not loopback.
+/// Every route that can be compiled; problems for the others.
 pub(super) fn compile(
     config: &Config,
     dialect: Dialect,
     stage_variables: &IndexMap<String, String>,
-    exposed: bool,
+    listeners: &[ListenerBlueprint],
     problems: &mut Problems,
 ) -> Vec<RouteBlueprint> {
     let root = ConfigPath::root();
@@ -41,6 +44,7 @@ pub(super) fn compile(
         side: mapping::Side::Request,
         path_variables: &[],
         stage_variables,
+        webhook: None,
         integration_fields: None,
     };
     let throttles = throttle::Defaults::compile(
@@ -51,6 +55,10 @@ pub(super) fn compile(
         problems,
     );
     let authorizers = authorizers(config, problems);
+    let policy = config.policy.as_ref().and_then(|policy| {
+        let at = root.key("policy");
+        policy.compile("the resource policy", Side::Resource, &at, problems)
+    });
     let queues: IndexMap<QueueName, QueueFacts> = config
         .queues
         .iter()
@@ -66,9 +74,10 @@ pub(super) fn compile(
         config,
         dialect,
         stage_variables,
-        exposed,
+        listeners,
         throttles,
         authorizers,
+        policy,
         queues,
     };
     let routes = config
@@ -76,12 +85,16 @@ pub(super) fn compile(
         .iter()
         .filter_map(|(key, route)| compiler.route(key, route, &at.key(key.to_string()), problems))
         .collect();
-    conflicts(config, &at, problems);
+    conflicts(config, listeners, &at, problems);
     routes
 }
 
 fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, authn::Spec> {
     let at = ConfigPath::root().key("authorizers");
+    let given = authn::Given {
+        region: config.aws.as_ref().and_then(|aws| aws.region.as_deref()),
+        stage_variables: &config.stage_variables,
+    };
     let mut specs = HashMap::new();
     for (name, authorizer) in &config.authorizers {
         if name == "none" {
@@ -93,7 +106,7 @@ fn authorizers(config: &Config, problems: &mut Problems) -> HashMap<String, auth
                 .help("choose another name");
             continue;
         }
-        if let Some(spec) = authorizer.compile(name, &at.key(name), problems) {
+        if let Some(spec) = authorizer.compile(name, &given, &at.key(name), problems) {
             specs.insert(name.clone(), spec);
         }
     }
@@ -104,9 +117,10 @@ struct Compiler<'c> {
     config: &'c Config,
     dialect: Dialect,
     stage_variables: &'c IndexMap<String, String>,
-    exposed: bool,
+    listeners: &'c [ListenerBlueprint],
     throttles: throttle::Defaults,
     authorizers: HashMap<String, authn::Spec>,
+    policy: Option<Arc<Document>>,
     queues: IndexMap<QueueName, QueueFacts>,
 }
 
@@ -120,10 +134,24 @@ impl Compiler<'_> {
     ) -> Option<RouteBlueprint> {
         let before = problems.errors();
         let variables = key.variables();
+        let on = listeners::of_route(route, self.listeners, at, problems);
+        let reached: Vec<&ListenerBlueprint> = self
+            .listeners
+            .iter()
+            .filter(|listener| on.as_ref().is_none_or(|on| on.contains(&listener.name)))
+            .collect();
+        let authorizers = self.route_authorizers(route, &reached, at, problems);
+        let webhook = authorizers.iter().find_map(|(_, spec)| match spec {
+            authn::Spec::Webhook(webhook) => Some(webhook),
+            _ => None,
+        });
         let request = mapping::Scope {
             side: mapping::Side::Request,
             path_variables: &variables,
             stage_variables: self.stage_variables,
+            webhook: webhook.map(|webhook| mapping::WebhookScope {
+                attested: webhook.attests(),
+            }),
             integration_fields: None,
         };
         let scope = Scope {
@@ -149,14 +177,20 @@ impl Compiler<'_> {
             integration_fields: fields.as_deref(),
             ..request
         };
-        let response = ResponsePlan::compile(
+        let mut response = ResponsePlan::compile(
             route.response.as_ref(),
             &route.response_parameters,
             at,
             &response_scope,
             problems,
         );
-        let authorizers = self.route_authorizers(route, at, problems);
+        let access = listeners::access(route.allow.as_ref(), route.deny.as_ref(), at, problems);
+        scopes(&route.scopes, &authorizers, &at.key("scopes"), problems);
+        let own = route.policy.as_ref().and_then(|policy| {
+            let name = format!("the policy of {key}");
+            policy.compile(&name, Side::Resource, &at.key("policy"), problems)
+        });
+        let policies = self.policy.iter().cloned().chain(own).collect();
         let proven = !authorizers.is_empty();
         let throttles = throttle::route(
             route.throttle.as_ref(),
@@ -177,17 +211,28 @@ impl Compiler<'_> {
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
         let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
-        let idempotency = delivery::idempotency(
-            route.idempotency.as_ref(),
-            &integration,
-            limits.timeout,
-            at,
-            &request,
-            problems,
-        );
+        let (timeout, written) = (limits.timeout, &route.idempotency);
+        let idempotency = match (written, webhook) {
+            (None, Some(webhook)) => {
+                delivery::by_delivery(webhook, &integration, timeout, at, &request, problems)
+            }
+            _ => {
+                let written = written.as_ref().and_then(Option::as_ref);
+                delivery::idempotency(written, &integration, timeout, at, &request, problems)
+            }
+        };
+        response.webhook_ack = webhook
+            .filter(|_| integration.stores())
+            .and_then(|webhook| WebhookAck::new(webhook.ack()?));
+        let questions = webhook.map(|webhook| self.questions(key, webhook));
         (problems.errors() == before).then(|| RouteBlueprint {
             key: key.clone(),
+            questions: questions.unwrap_or_default(),
+            listeners: on,
+            access,
             authorizers,
+            scopes: route.scopes.clone(),
+            policies,
             throttles,
             concurrency,
             limits,
@@ -202,11 +247,12 @@ impl Compiler<'_> {
     fn route_authorizers(
         &self,
         route: &Route,
+        reached: &[&ListenerBlueprint],
         at: &ConfigPath,
         problems: &mut Problems,
     ) -> Vec<(String, authn::Spec)> {
         let Some(names) = &route.authorizer else {
-            if self.exposed {
+            if reached.iter().any(|listener| !listener.is_local()) {
                 problems
                     .warning(at, "anyone who reaches the listener may call this route: it has no `authorizer`")
                     .help("name one, or write `authorizer: none` if that is meant");
@@ -231,8 +277,14 @@ impl Compiler<'_> {
                 authn::Spec::built_in(name).filter(|_| !self.config.authorizers.contains_key(name))
             }) {
                 Some(spec) => {
-                    if matches!(spec, authn::Spec::ApiKey(_)) && self.config.api_keys.is_empty() {
-                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`");
+                    if matches!(spec, authn::Spec::ApiKey(_))
+                        && self.config.api_keys.is_empty()
+                        && self.config.api_key_files.is_empty()
+                    {
+                        problems.error(&at, format!("`{name}` asks for an API key, and none is declared, so every request would be refused")).help("declare keys under `api_keys`, or name files of them in `api_key_files`");
+                    }
+                    if matches!(spec, authn::Spec::Mtls(_)) {
+                        check_certificates_are_asked_for(name, reached, &at, problems);
                     }
                     specs.push((name.clone(), spec));
                 }
@@ -257,6 +309,42 @@ impl Compiler<'_> {
             }
         }
         specs
+    }
+
+    /// The methods by which the sender asks its questions on the path of a route, where no route of their own serves
+    /// them.
+    fn questions(&self, key: &RouteKey, webhook: &authn::webhook::Spec) -> Vec<RouteKey> {
+        let RouteKey::Path {
+            method: MethodKey::One(own),
+            path,
+        } = key
+        else {
+            // Every method comes by the route itself.
+            return Vec::new();
+        };
+        let declared = |wanted: &Method| {
+            self.config.routes.keys().any(|other| match other {
+                RouteKey::Path {
+                    method,
+                    path: other,
+                } => {
+                    let serves = match method {
+                        MethodKey::Any => true,
+                        MethodKey::One(method) => method == wanted,
+                    };
+                    serves && shape(other) == shape(path)
+                }
+                RouteKey::Default => false,
+            })
+        };
+        let methods = webhook.handshake_methods().into_iter();
+        methods
+            .filter(|method| method != own && !declared(method))
+            .map(|method| RouteKey::Path {
+                method: MethodKey::One(method),
+                path: path.clone(),
+            })
+            .collect()
     }
 
     fn limits(&self, route: &Route, at: &ConfigPath, problems: &mut Problems) -> RouteLimits {
@@ -292,21 +380,108 @@ impl Compiler<'_> {
     }
 }
 
-/// Routes that serve the very same requests, and routes that no request can reach.
-fn conflicts(config: &Config, at: &ConfigPath, problems: &mut Problems) {
-    let mut matcher: Matcher<&RouteKey> = Matcher::default();
-    for key in config.routes.keys() {
-        if let Err(taken) = matcher.insert(key, key) {
+/// Whether a token can be asked for these scopes.
+fn scopes(
+    scopes: &[String],
+    authorizers: &[(String, authn::Spec)],
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    if scopes.len() > 10 {
+        problems.error(at, format!("{} scopes; allowed: 10", scopes.len()));
+    }
+    // A scope token of RFC 6749, 3.3.
+    let token =
+        |byte: u8| byte == b'!' || (b'#'..=b'[').contains(&byte) || (b']'..=b'~').contains(&byte);
+    for (index, scope) in scopes.iter().enumerate() {
+        if scope.is_empty() || !scope.bytes().all(token) {
             problems
-                .error(
-                    &at.key(key.to_string()),
-                    format!("the route `{taken}` serves the very same requests"),
-                )
-                .help("remove one; the names of variables make no difference");
+                .error(&at.index(index), format!("{scope:?} is not a scope"))
+                .help("allowed: visible ASCII characters but `\"` and `\\`, and no space");
         }
     }
-    for key in config.routes.keys() {
-        if let Some(reason) = unreachable(key, config) {
+    let granted = |spec: &authn::Spec| matches!(spec, authn::Spec::Jwt(_));
+    if !scopes.is_empty() && !authorizers.iter().any(|(_, spec)| granted(spec)) {
+        problems
+            .error(
+                at,
+                "no authorizer of this route grants scopes, so every request would be refused",
+            )
+            .help("name a `jwt` authorizer, or remove the scopes");
+    }
+}
+
+/// An `mtls` authorizer needs certificates to look at, wherever its route can be reached.
+fn check_certificates_are_asked_for(
+    name: &str,
+    reached: &[&ListenerBlueprint],
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    for listener in reached {
+        let asks = listener
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.clients.is_some());
+        if !asks {
+            let listener = &listener.name;
+            problems
+                .error(
+                    at,
+                    format!("`{name}` asks for a client certificate, and the listener `{listener}` asks no client for one, so every request there would be refused"),
+                )
+                .help(format!("write `client_ca` under the listener's `tls`, or name other listeners in the route's `listeners` than `{listener}`"));
+        }
+    }
+}
+
+/// Routes that serve the very same requests, and routes that no request can reach: on one listener, for on another they
+/// are not there.
+fn conflicts(
+    config: &Config,
+    listeners: &[ListenerBlueprint],
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    let mut clashing: Vec<(&RouteKey, &RouteKey)> = Vec::new();
+    let mut reasons: IndexMap<&RouteKey, Option<String>> = IndexMap::new();
+    for listener in listeners {
+        let is_on = |route: &Route| {
+            let named = |names: &Vec<String>| names.iter().any(|name| **name == *listener.name);
+            route.listeners.as_ref().is_none_or(named)
+        };
+        let keys: Vec<&RouteKey> = config
+            .routes
+            .iter()
+            .filter(|(_, route)| is_on(route))
+            .map(|(key, _)| key)
+            .collect();
+        let mut matcher: Matcher<&RouteKey> = Matcher::default();
+        for key in &keys {
+            if let Err(taken) = matcher.insert(key, key)
+                && !clashing.contains(&(key, taken))
+            {
+                clashing.push((key, taken));
+            }
+            let reason = unreachable(key, &keys);
+            match reasons.entry(key) {
+                Entry::Vacant(entry) => drop(entry.insert(reason)),
+                // a route that is reached on one listener is reached
+                Entry::Occupied(mut entry) if reason.is_none() => drop(entry.insert(None)),
+                Entry::Occupied(_) => {}
+            }
+        }
+    }
+    for (key, taken) in clashing {
+        problems
+            .error(
+                &at.key(key.to_string()),
+                format!("the route `{taken}` serves the very same requests"),
+            )
+            .help("remove one; the names of variables make no difference");
+    }
+    for (key, reason) in reasons {
+        if let Some(reason) = reason {
             problems.warning(
                 &at.key(key.to_string()),
                 format!("no request reaches this route: {reason}"),
@@ -315,13 +490,13 @@ fn conflicts(config: &Config, at: &ConfigPath, problems: &mut Problems) {
     }
 }
 
-/// Why no request can reach a route, if none can.
-fn unreachable(key: &RouteKey, config: &Config) -> Option<String> {
+/// Why no request can reach a route, if none can. `keys`: all routes of the listener.
+fn unreachable(key: &RouteKey, keys: &[&RouteKey]) -> Option<String> {
     let methods_on = |path: &PathKey| -> Vec<&MethodKey> {
         let same = |other: &RouteKey| matches!(other, RouteKey::Path { path: other, .. } if shape(other) == shape(path));
-        let methods = config
-            .routes
-            .keys()
+        let methods = keys
+            .iter()
+            .copied()
             .filter(|other| same(other))
             .map(|other| match other {
                 RouteKey::Path { method, .. } => method,

@@ -7,7 +7,7 @@ use crate::model::problem::Problems;
 use crate::sqs_api::{Access, DEFAULT_BIND};
 
 use super::blueprint::{ListenerBlueprint, SqsBlueprint};
-use super::compile::{check_bind, is_loopback};
+use super::listeners::{check_bind, is_loopback};
 
 /// Checks the section; `None` where there is none, or where it holds errors.
 pub(super) fn compile(
@@ -73,6 +73,19 @@ pub(super) fn compile(
             let users = match credentials {
                 UserList::Users(users) => {
                     check_users(users, &at.key("credentials"), problems);
+                    for (index, user) in users.iter().enumerate() {
+                        let at = at.key("credentials").index(index);
+                        for (key, stands) in [
+                            ("policy", user.policy.is_some()),
+                            ("account", user.account.is_some()),
+                        ] {
+                            if stands {
+                                problems
+                                    .error(&at.key(key), "has no meaning for the SQS listener, whose users may do everything")
+                                    .help("leave it out");
+                            }
+                        }
+                    }
                     users.clone()
                 }
                 // A file that was not read, which has been reported: nobody can sign.
@@ -107,10 +120,7 @@ mod tests {
         let loaded = load_texts::<Config>(vec![file], &BTreeMap::<String, String>::new());
         let mut problems = loaded.problems;
         let config = loaded.value.unwrap_or_default();
-        let listeners = [ListenerBlueprint {
-            name: "public".into(),
-            bind: "127.0.0.1:8080".into(),
-        }];
+        let listeners = [ListenerBlueprint::plain("public", "127.0.0.1:8080")];
         let blueprint = compile(&config, &listeners, "127.0.0.1:9901", &mut problems);
         (
             blueprint,

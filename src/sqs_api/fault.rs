@@ -158,7 +158,9 @@ impl From<Refused> for Fault {
             Refused::Incomplete(_) => Code::IncompleteSignature,
             Refused::UnknownToken => Code::InvalidClientTokenId,
             Refused::Expired(_) | Refused::NotYet(_) => Code::RequestExpired,
-            Refused::Scope(_) | Refused::Mismatch | Refused::Payload => Code::SignatureDoesNotMatch,
+            Refused::Scope(_) | Refused::Mismatch | Refused::Payload | Refused::Unsigned => {
+                Code::SignatureDoesNotMatch
+            }
         };
         code.because(refused.to_string())
     }

@@ -31,6 +31,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::HOST;
@@ -43,7 +44,7 @@ use serde_json::Value;
 
 use crate::authn::sigv4::{Head, Scope, Verifier};
 use crate::integration::{StoreState, Targets};
-use crate::listen::{Malformed, Serve};
+use crate::listen::{Leaving, Malformed, Serve};
 use crate::model::peer::Peer;
 use crate::model::request_id::RequestId;
 use crate::store::Clock;
@@ -76,13 +77,26 @@ pub struct SqsApi(Arc<Inner>);
 struct Inner {
     targets: Arc<Targets>,
     /// `None`: anonymous.
-    verifier: Option<Verifier>,
+    verifier: ArcSwapOption<Verifier>,
     region: String,
     clock: Clock,
     metrics: Metrics,
     room: Room,
     purges: Purges,
     changing: tokio::sync::Mutex<()>,
+}
+
+fn verifier(access: Access) -> Option<Arc<Verifier>> {
+    let Access::Signed { users, region } = access else {
+        return None;
+    };
+    let scope = Scope {
+        service: "sqs".to_owned(),
+        region,
+        skew: SKEW,
+        unsigned_payload: false,
+    };
+    Some(Arc::new(Verifier::new(users, scope)))
 }
 
 impl SqsApi {
@@ -94,20 +108,9 @@ impl SqsApi {
         clock: Clock,
         metrics: Metrics,
     ) -> SqsApi {
-        let verifier = match access {
-            Access::Anonymous => None,
-            Access::Signed { users, region } => {
-                let scope = Scope {
-                    service: "sqs",
-                    region,
-                    skew: SKEW,
-                };
-                Some(Verifier::new(users, scope))
-            }
-        };
         SqsApi(Arc::new(Inner {
             targets,
-            verifier,
+            verifier: ArcSwapOption::new(verifier(access)),
             region,
             clock,
             metrics,
@@ -115,6 +118,11 @@ impl SqsApi {
             purges: Purges::default(),
             changing: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// Whose requests are answered from now on.
+    pub fn admit(&self, access: Access) {
+        self.0.verifier.store(verifier(access));
     }
 
     /// Answers one request.
@@ -166,7 +174,8 @@ impl SqsApi {
             return Err(Code::MethodNotAllowed
                 .because("Only POST, and GET in the Query protocol, are served."));
         }
-        let claim = match &self.0.verifier {
+        let verifier = self.0.verifier.load();
+        let claim = match &*verifier {
             None => None,
             Some(verifier) => {
                 let signed = Head {
@@ -200,10 +209,13 @@ impl SqsApi {
             base: base(head),
             region: self.0.region.clone(),
         };
+        let leaving = head.extensions.get::<Leaving>().cloned();
+        let leaving = leaving.unwrap_or_default();
         let queues = Queues {
             store: &store,
             names: &names,
             purges: &self.0.purges,
+            leaving: &leaving,
             changing: &self.0.changing,
         };
         let acting = Box::pin(action.run(&queues, input));
@@ -254,6 +266,8 @@ fn base(head: &Parts) -> String {
 
 impl Serve for SqsApi {
     type Body = Full<Bytes>;
+
+    const HEARS_OF_LEAVING: bool = true;
 
     async fn call(&self, request: Request<Incoming>, _peer: &Arc<Peer>) -> Response<Full<Bytes>> {
         self.answer(request).await

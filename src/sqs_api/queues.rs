@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::listen::Leaving;
 use crate::model::value::QueueName;
 use crate::store::{ManageError, QueueFacts, QueueSpec, Store, StoreError, Tags};
 
@@ -34,6 +35,7 @@ pub struct Queues<'a> {
     pub store: &'a Store,
     pub names: &'a Names,
     pub purges: &'a Purges,
+    pub leaving: &'a Leaving,
     /// Held by whoever reads a queue's attributes in order to change them.
     pub changing: &'a tokio::sync::Mutex<()>,
 }

@@ -58,7 +58,13 @@ impl Queues<'_> {
             wait: Duration::from_secs(wait.unwrap_or_else(|| self.default_wait(&queue))),
             attempt_id: attempt.filter(|_| fifo),
         };
-        let deliveries = self.store.receive(&queue, wanted).await?;
+        let polls = !wanted.wait.is_zero();
+        let receiving = self.store.receive(&queue, wanted);
+        let deliveries = tokio::select! {
+            deliveries = receiving => deliveries?,
+            // It has given up, in all likelihood, and is to take no message with it.
+            () = self.leaving.begun(), if polls => Vec::new(),
+        };
         let mut system = input.attribute_names.unwrap_or_default();
         system.extend(input.message_system_attribute_names.unwrap_or_default());
         let named = input.message_attribute_names.unwrap_or_default();

@@ -139,6 +139,8 @@ async fn who_cannot_be_known_is_refused_before_the_body_is_read() {
         secret_access_key: SecretText(Secret::new("s".into())),
         session_token: None,
         enabled: true,
+        account: None,
+        policy: None,
     }];
     let access = Access::Signed {
         users,
@@ -186,4 +188,30 @@ fn no_two_codes_are_spelled_alike_but_those_of_unknown_actions() {
             panic!("{code:?} and {other:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_when_its_client_leaves_and_takes_no_message_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_store(directory.path()).await;
+    let api = api(StoreState::Open(store.clone()), Access::Anonymous);
+    let poll = json!({ "QueueUrl": "http://gate:9324/000000000000/q", "WaitTimeSeconds": 20 });
+    let leaving = Leaving::default();
+    let mut request = json_request("ReceiveMessage", &poll);
+    request.extensions_mut().insert(leaving.clone());
+    let polling = asked(&api, request);
+    tokio::pin!(polling);
+    let waiting = || store.stats().queues[0].receives_waiting;
+    while waiting() == 0 {
+        assert!(futures_util::poll!(&mut polling).is_pending());
+        tokio::task::yield_now().await;
+    }
+    leaving.begin();
+    assert_eq!(polling.await, (200, String::new(), "{}".to_owned()));
+    assert_eq!(waiting(), 0);
+
+    let sent = json!({ "QueueUrl": "http://gate:9324/000000000000/q", "MessageBody": "a" });
+    assert_eq!(asked(&api, json_request("SendMessage", &sent)).await.0, 200);
+    let (_, _, received) = asked(&api, json_request("ReceiveMessage", &poll)).await;
+    assert!(received.contains("\"Body\":\"a\""), "{received}");
 }

@@ -175,6 +175,35 @@ impl Steady {
     pub fn now(&self) -> i64 {
         self.clock.boot_ms() + self.ahead_of_boot
     }
+
+    /// Wall time and steady time.
+    pub fn both(&self) -> (i64, i64) {
+        (self.clock.wall_ms(), self.now())
+    }
+}
+
+/// Whether wall time has passed otherwise than steady time, by more than what clocks are corrected by.
+pub(super) fn have_parted(wall: i64, steady: i64) -> bool {
+    (wall - steady).abs() > TOLERANCE_MS
+}
+
+/// The guard for those who have no store open: it begins with the process, and believes the clock that it finds.
+pub struct Watch(Timeline);
+
+impl Watch {
+    /// Believes the clock as it is now.
+    pub fn new(clock: Clock) -> Watch {
+        let here = LastSeen {
+            wall: clock.wall_ms(),
+            ..LastSeen::default()
+        };
+        Watch(Timeline::resume(clock, &here))
+    }
+
+    /// Whether the wall clock is not to be believed now.
+    pub fn in_doubt(&mut self) -> bool {
+        !self.0.now().expiry
+    }
 }
 
 /// The two time lines of an open store, and whether they agree.

@@ -111,11 +111,13 @@ impl Writer {
         }
     }
 
-    fn now_seen(&mut self, now: Now) {
+    /// What the clocks and counts are, for others to read.
+    pub fn now_seen(&mut self, now: Now) {
         let mut vitals = locked(&self.shared.vitals);
         vitals.commits = self.commits;
         vitals.expiry_suspended = !now.expiry;
         vitals.wall = now.wall;
+        vitals.steady = now.steady;
     }
 
     /// Ends a failed transaction and decides how to go on.

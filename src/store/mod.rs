@@ -70,6 +70,7 @@ mod spool;
 mod stats;
 mod stored;
 mod upkeep;
+mod usage;
 mod wait;
 mod writer;
 
@@ -88,7 +89,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use clock::Clock;
+pub use clock::{Clock, Watch};
 pub use error::{DeclareError, FullReason, OpenError, StoreError};
 pub use idempotency::{Kept, Known, NewKey, Once, Reservation};
 pub use manage::{Extra, ManageError, QueueFacts, Tags};
@@ -101,6 +102,7 @@ pub use spool::{
     NewRecord, Parcel, Reason, Settlement, SpoolDepth, Spooled, dead_letter_queue, spool_queue,
 };
 pub use stats::{Health, Ledger, Meters, QueueStats, Role, StoreStats};
+pub use usage::{KeyState, UsageDay};
 
 use checkpoint::Checkpointer;
 use clock::{Steady, Timeline, millis};
@@ -169,6 +171,8 @@ struct Shared {
 #[derive(Default)]
 struct Vitals {
     wall: i64,
+    /// The steady time that belongs to it.
+    steady: i64,
     file_bytes: u64,
     used_bytes: u64,
     commits: i64,
@@ -285,6 +289,8 @@ impl Store {
             lock,
         };
         writer.adopt(session);
+        let now = writer.timeline.now();
+        writer.now_seen(now);
         writer.recover_spools();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -397,6 +403,14 @@ impl Store {
         self.ask(|reply| Job::Solo(Solo::ConfirmTime(reply))).await
     }
 
+    /// Whether the wall clock is not to be believed at this moment, by what the writer knows and by the clocks themselves:
+    /// it looks once a second, and a clock may step in between.
+    pub fn time_in_doubt(&self) -> bool {
+        let (wall, steady) = self.0.shared.steady.both();
+        let vitals = locked(&self.0.shared.vitals);
+        vitals.expiry_suspended || clock::have_parted(wall - vitals.wall, steady - vitals.steady)
+    }
+
     /// The store now; cheap, for it reads what the writer counts anyway.
     pub fn stats(&self) -> StoreStats {
         let shared = &self.0.shared;
@@ -423,6 +437,7 @@ impl Store {
                     in_flight: counters.in_flight,
                     bytes: counters.bytes,
                     oldest_age: counters.oldest.filter(|_| waiting > 0).map(age),
+                    receives_waiting: queue.waiting.load(Ordering::Relaxed) as u64,
                 }
             })
             .collect();

@@ -48,7 +48,8 @@ pub struct Salvage {
     pub set_aside: Vec<PathBuf>,
     /// By name.
     pub queues: Vec<QueueSalvage>,
-    /// Tables beside the messages: `deduplication`, `death`, `move_task`, `damaged`, `tag`, `idempotency`.
+    /// Tables beside the messages: `deduplication`, `death`, `move_task`, `damaged`, `tag`, `idempotency`,
+    /// `usage`, `key_state`.
     pub tables: Vec<(&'static str, Rows)>,
     /// Commits that had been synced and that the file did not know; what they held is not known.
     pub lost_commits: u64,

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, Transaction};
 
 /// The format that this version writes, in `user_version`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// `PNST`, in `application_id`: what `file(1)` and we know the file by.
 pub(super) const APPLICATION_ID: i64 = 0x504E_5354;
 
@@ -183,6 +183,28 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
 "#;
 
+/// What version 3 added: what API keys have used.
+const ADDED_BY_3: &str = r#"
+-- a key's requests on a day (days since 1970, UTC)
+CREATE TABLE usage (
+    day             INTEGER NOT NULL,
+    key             TEXT    NOT NULL,
+    used            INTEGER NOT NULL,
+    by_query        INTEGER NOT NULL,
+    by_authorizer   INTEGER NOT NULL,
+    remaining       INTEGER,
+    PRIMARY KEY (day, key)
+) WITHOUT ROWID;
+-- one row a key: the day of its last request, and its quota; quota_period 0: none, 1: day, 2: week, 3: month
+CREATE TABLE key_state (
+    key             TEXT    PRIMARY KEY,
+    day             INTEGER NOT NULL,
+    quota_period    INTEGER NOT NULL,
+    quota_start     INTEGER NOT NULL,
+    quota_used      INTEGER NOT NULL
+) WITHOUT ROWID;
+"#;
+
 /// Brings a file of an earlier version up to this one.
 pub(super) fn upgrade(transaction: &Transaction<'_>, from: i64) -> rusqlite::Result<()> {
     if from < 2 {
@@ -196,6 +218,9 @@ pub(super) fn upgrade(transaction: &Transaction<'_>, from: i64) -> rusqlite::Res
         }
         transaction.execute_batch(ADDED_BY_2)?;
     }
+    if from < 3 {
+        transaction.execute_batch(ADDED_BY_3)?;
+    }
     transaction.pragma_update(None, "user_version", VERSION)
 }
 
@@ -207,6 +232,7 @@ pub(super) fn create(
 ) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(ADDED_BY_2)?;
+    transaction.execute_batch(ADDED_BY_3)?;
     transaction.execute(
         "INSERT INTO state (id, commits, next_seq, wall, steady, boot, boot_id, handle_key, created_at)
          VALUES (1, 0, 1, ?1, ?1, 0, '', ?2, ?1)",

@@ -85,6 +85,8 @@ pub struct QueueStats {
     /// Age of the oldest message that waits to be received; of a spool, of the oldest record in it. Refreshed every
     /// second.
     pub oldest_age: Option<Duration>,
+    /// Receives that have begun and not ended: long polls, almost always.
+    pub receives_waiting: u64,
 }
 
 impl QueueStats {

@@ -6,7 +6,6 @@
 mod ending;
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,8 +16,9 @@ use super::metrics::{Ended, Metrics, Name, Outcome, RouteMeters};
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::context::{ContextSource, ContextVariable, PhaseFact, Plain};
+use crate::model::deprecation::Deprecation;
 use crate::model::identity::Identity;
-use crate::model::peer::Peer;
+use crate::model::peer::{Endpoint, Peer};
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
 use http::header::USER_AGENT;
@@ -251,6 +251,11 @@ impl Exchange {
         self.facts.as_ref()?.identity.api_key.clone()
     }
 
+    /// What the answer tells a caller who came by a way that will go.
+    pub fn deprecation(&self) -> Option<Arc<Deprecation>> {
+        self.facts.as_ref()?.identity.deprecation.clone()
+    }
+
     /// The metrics that the request counts on; fresh ones after its end.
     pub fn metrics(&self) -> Metrics {
         self.facts
@@ -466,8 +471,28 @@ impl Facts {
         }
     }
 
-    fn source_ip(&self) -> IpAddr {
-        self.peer().source_ip()
+    fn source(&self) -> Cow<'static, str> {
+        match (&self.head, self.peer().source) {
+            (Head::Call(call), _) => call.source(),
+            (Head::Malformed { .. }, Endpoint::Unix) => Cow::Borrowed("unix"),
+            (Head::Malformed { .. }, source) => Cow::Owned(source.ip().to_string()),
+        }
+    }
+
+    /// What is known of the client's certificate.
+    fn certificate(&self, variable: Plain) -> Option<Cow<'_, str>> {
+        let certificate = self.peer().client_cert.as_deref()?;
+        Some(match variable {
+            Plain::ClientCertPem => certificate.pem().into(),
+            Plain::ClientCertSubject => certificate.subject.to_string().into(),
+            Plain::ClientCertIssuer => certificate.issuer.to_string().into(),
+            Plain::ClientCertSerial => Cow::Borrowed(&certificate.serial),
+            Plain::ClientCertNotBefore => certificate.not_before_text().into(),
+            Plain::ClientCertNotAfter => certificate.not_after_text().into(),
+            Plain::ClientCertSans => certificate.sans_text().into(),
+            Plain::ClientCertFingerprint => certificate.fingerprint_text().into(),
+            _ => return None,
+        })
     }
 
     fn user_agent(&self) -> Option<Cow<'_, str>> {
@@ -503,12 +528,14 @@ impl Facts {
             },
             Plain::RequestTime => common_log_time(self.opened_at).map(Cow::Owned),
             Plain::RequestTimeEpoch => shown(epoch_millis(self.opened_at).to_string()),
-            Plain::SourceIp => shown(self.source_ip().to_string()),
+            Plain::ClientRequestId => self.call()?.client_request_id().map(Cow::Borrowed),
+            Plain::SourceIp => Some(self.source()),
+            Plain::VpceId => self.peer().vpce.as_deref().map(Cow::Borrowed),
             Plain::UserAgent => self.user_agent(),
             Plain::ApiKeyId => self.identity.api_key.as_deref().map(Cow::Borrowed),
             Plain::PrincipalId => self.identity.principal.as_deref().map(Cow::Borrowed),
             Plain::Listener => Some(Cow::Borrowed(&self.peer().listener)),
-            _ => None,
+            other => self.certificate(other),
         }
     }
 
@@ -565,6 +592,7 @@ impl ContextSource for Exchange {
                 let values = facts.identity.values.as_deref()?;
                 values.get(name).map(|value| Cow::Borrowed(&**value))
             }
+            ContextVariable::Webhook(field) => facts.identity.delivery.as_ref()?.field(*field),
             ContextVariable::Vacant(_) => None,
         }
     }

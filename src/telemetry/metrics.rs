@@ -13,7 +13,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::forwarding::Forwarding;
+use super::renewal::Renewal;
 use super::throttling::Throttling;
+use super::tokens::Tokens;
+use super::webhooks::Webhooks;
 use crate::model::phase::Phase;
 
 /// How a request ended: exactly one of these, for every request.
@@ -120,8 +123,34 @@ pub struct ByListener {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByReason {
+    pub listener: Name,
+    pub reason: &'static str,
+}
+
+/// Labels of what a listener reads from a file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByFile {
+    pub listener: Name,
+    pub file: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByQueue {
     pub queue: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BySource {
+    /// `header`, `query` or `authorizer`.
+    pub source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PlanRefusal {
+    pub plan: Name,
+    /// `throttled` or `quota_exceeded`.
+    pub code: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -178,6 +207,9 @@ pub struct Metrics {
     pub log_dropped: Counter,
     pub log_lines: Counter,
     pub forwarding: Forwarding,
+    pub renewal: Renewal,
+    pub tokens: Tokens,
+    pub webhooks: Webhooks,
     pub throttling: Throttling,
 }
 
@@ -217,6 +249,9 @@ impl Default for Metrics {
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
             forwarding: Forwarding::default(),
+            renewal: Renewal::default(),
+            tokens: Tokens::default(),
+            webhooks: Webhooks::default(),
             throttling: Throttling::default(),
         }
     }
@@ -346,6 +381,9 @@ impl Metrics {
             self.log_dropped.clone(),
         );
         self.forwarding.register(registry);
+        self.renewal.register(registry);
+        self.tokens.register(registry);
+        self.webhooks.register(registry);
         self.throttling.register(registry);
     }
 

@@ -5,13 +5,17 @@ pub mod exchange;
 pub mod forwarding;
 pub mod log_format;
 pub mod metrics;
+pub mod renewal;
 pub mod throttling;
+pub mod tokens;
+mod webhooks;
 
 use std::sync::Arc;
 
 pub use access_log::AccessLog;
 pub use exchange::Exchange;
 pub use metrics::Metrics;
+pub use webhooks::Webhooks;
 
 /// Where exchanges end: one for the process.
 #[derive(Debug)]

@@ -70,7 +70,7 @@ def finish(gateways):
         if one.running and one.admin_address:
             complaints += ledger_complaint(one)
         if one.child:
-            one.stop(grace=10)
+            one.stop(grace=10)  # what a test has to say of an orderly end it has said by now
         for run in range(1, one.runs + 1):
             printed = (one.directory / f"stderr.{run}").read_text(errors="replace")
             if "panicked at" in printed:
@@ -78,7 +78,7 @@ def finish(gateways):
     assert not complaints, "\n".join(complaints)
 
 
-def ledger_complaint(one, attempts=40):
+def ledger_complaint(one, attempts=400):
     """The ledger's imbalance, if it stays; a scrape may fall between two counters of a request that just ended."""
     for attempt in range(attempts):
         try:

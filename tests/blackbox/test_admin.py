@@ -3,7 +3,7 @@
 import pytest
 
 from support.gateway import config
-from support.processes import eventually, free_port
+from support.processes import eventually, refusing_port
 
 SEND = {"integration": {"SQS-SendMessage": {"QueueUrl": "queue:orders", "MessageBody": "$request.body"}}}
 
@@ -46,7 +46,7 @@ def test_asking_it_changes_no_ledger(gateway):
 
 def test_a_target_that_is_down_is_no_reason_to_be_unready(gateway):
     one = gateway(config({"POST /k": {"integration": {"Kinesis-PutRecord": {"StreamName": "s", "Data": "$request.body", "PartitionKey": "k"}}}},
-                         aws={"region": "us-east-1", "endpoint": f"http://127.0.0.1:{free_port()}"}))
+                         aws={"region": "us-east-1", "endpoint": f"http://127.0.0.1:{refusing_port()}"}))
     assert one.request("POST", "/k", b"x").status == 503
     assert one.admin("/readyz").status == 200
 
@@ -54,7 +54,7 @@ def test_a_target_that_is_down_is_no_reason_to_be_unready(gateway):
 def test_a_store_that_a_route_needs_and_that_is_not_there_is_a_reason(gateway, tmp_path):
     (tmp_path / "file").write_text("in the way")
     one = gateway(config({"POST /m": SEND}, queues={"orders": {}}, store={"path": str(tmp_path / "file" / "data")}), launch_only=True)
-    eventually(lambda: one.child.poll() is not None or one.attach(), 40, "an exit or a start")
+    eventually(lambda: one.child.poll() is not None or one.attach(), what="an exit or a start")
     if one.running:
         answer = one.admin("/readyz")
         assert answer.status == 503 and b"store" in answer.body

@@ -9,8 +9,8 @@ LONG = {"mode": "target-or-spool", "budget": "50s"}
 PATIENT = {"timeout": "60s", "drain": "1s"}
 
 
-def settled(one, depth=0, within=20.0):
-    eventually(lambda: one.depth() == depth, within, f"{depth} records in the spool (there are {one.depth()})")
+def settled(one, depth=0):
+    eventually(lambda: one.depth() == depth, what=f"{depth} records in the spool (there are {one.depth()})")
 
 
 def breaker(one, name=f"sqs:{QUEUE}"):
@@ -39,7 +39,7 @@ def test_the_breaker_opens_after_so_many_failures_and_spares_an_ill_target(gatew
     calls = len(target.calls)
     assert calls >= 5  # one was well; four failures opened it
     for more in range(20):
-        accepted(one.request("POST", "/SQS-SendMessage", f"o{more}", timeout=20), "spooled")
+        accepted(one.request("POST", "/SQS-SendMessage", f"o{more}", timeout=40), "spooled")
     assert len(target.calls) == calls, "an open breaker makes no call"
     assert one.metrics().value("penstock_spooled_records_total", why="breaker") >= 20
     assert one.depth() == number + 20
@@ -51,11 +51,11 @@ def test_the_breaker_closes_after_recovery_and_not_at_the_first_success(gateway,
     target.throttle()
     for number in range(30):
         accepted(post(one, "/SQS-SendMessage", f"m{number}".encode()), "spooled")
-    eventually(lambda: breaker(one) != "closed", 10, "an open breaker")
+    eventually(lambda: breaker(one) != "closed", what="an open breaker")
     target.up()
     assert len(target.wait_for(30)) == 30
     settled(one)
-    eventually(lambda: breaker(one) == "closed", 10, "a closed breaker")
+    eventually(lambda: breaker(one) == "closed", what="a closed breaker")
     metrics = one.metrics()
     assert metrics.value("penstock_breaker_transitions_total", target=f"sqs:{QUEUE}", state="half-open") >= 1
     assert metrics.value("penstock_breaker_transitions_total", target=f"sqs:{QUEUE}", state="closed") == 1
@@ -84,7 +84,7 @@ def test_a_setup_error_opens_the_breaker_at_once_and_is_said_once(gateway, targe
     target.deny()
     for number in range(10):
         accepted(post(one, "/SQS-SendMessage", f"m{number}".encode()), "spooled")
-    eventually(lambda: len(target.calls) >= 6, 10, "some probes")
+    eventually(lambda: len(target.calls) >= 6, what="some probes")
     assert breaker(one) in ("open", "half-open")
     errors = [line for line in one.logs().splitlines() if "ERROR" in line]
     assert len(errors) == 1 and "AccessDenied" in errors[0] and "orders" in errors[0], errors
@@ -93,7 +93,7 @@ def test_a_setup_error_opens_the_breaker_at_once_and_is_said_once(gateway, targe
     assert len(target.wait_for(10)) == 10
     settled(one)
     assert one.depth("dead-letters") == 0 and target.duplicates() == 0
-    eventually(lambda: breaker(one) == "closed", 10, "a closed breaker")
+    eventually(lambda: breaker(one) == "closed", what="a closed breaker")
 
 
 def test_ack_target_calls_whatever_the_breaker_says(gateway, target):
@@ -105,7 +105,7 @@ def test_ack_target_calls_whatever_the_breaker_says(gateway, target):
     target.throttle()
     for number in range(4):
         accepted(post(one, "/tos", f"m{number}".encode()), "spooled")
-    eventually(lambda: breaker(one) == "open", 5, "an open breaker")
+    eventually(lambda: breaker(one) == "open", what="an open breaker")
     answer = post(one, "/t", b"t")
     assert answer.status == 503 and answer.code == "target_throttled"
     target.up()
@@ -139,5 +139,5 @@ def test_settings_of_one_target_are_that_targets(gateway, target):
         accepted(post(one, f"/{operation}", b"%s" % operation.encode()), "spooled")
     target.up()
     assert target.wait_for(1) == [b"SQS-SendMessage"]
-    eventually(lambda: breaker(one) == "closed", 5, "SQS's closed breaker")
+    eventually(lambda: breaker(one) == "closed", what="SQS's closed breaker")
     assert breaker(one, next(name for name in one.targets() if name.startswith("kinesis:"))) == "open"

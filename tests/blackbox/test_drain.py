@@ -8,7 +8,7 @@ import time
 import pytest
 
 from support import http1
-from support.fake_aws import Hang, Usual
+from support.fake_aws import Hang, Held, Usual
 from support.gateway import config
 from support.processes import eventually
 
@@ -35,7 +35,7 @@ class Background:
 
         def run():
             try:
-                self.answer = one.request(method, path, body)
+                self.answer = one.request(method, path, body, timeout=120)
             except (OSError, http.client.HTTPException) as error:
                 self.error = error
             self.ended = time.monotonic()
@@ -43,7 +43,7 @@ class Background:
         self.thread.start()
 
     def join(self):
-        self.thread.join(30)
+        self.thread.join(240)
         assert not self.thread.is_alive()
         return self.answer
 
@@ -51,44 +51,45 @@ class Background:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["SIGTERM", "SIGINT", "SIGHUP"])
 def test_what_is_in_flight_is_finished_and_the_exit_code_is_0(gateway, fake, number):
     fake.always("SQS-SendMessage", Usual(after=1.5))
-    one = serving(gateway, fake)
+    one = serving(gateway, fake, timeout="60s", drain="60s")
     slow = [Background(one, "POST", "/sqs", b"x") for _ in range(5)]
-    eventually(lambda: len(fake.calls) == 5, 5, "the calls under way")
+    eventually(lambda: len(fake.calls) == 5, what="the calls under way")
     one.signal(number)
     assert [each.join().status for each in slow] == [202] * 5
     assert one.wait() == 0
 
 
 def test_an_idle_gateway_stops_at_once(gateway, fake):
-    one = serving(gateway, fake)
+    one = serving(gateway, fake, drain="60s")
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     assert one.wait() == 0
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 40
 
 
 def test_an_idle_keep_alive_connection_does_not_hold_the_drain(gateway, fake):
-    one = serving(gateway, fake)
+    one = serving(gateway, fake, drain="60s", idle_timeout="120s")
     with one.raw() as raw:
         raw.send("GET /mock HTTP/1.1\r\nHost: h\r\n\r\n")
         assert raw.read_response().status == 200
         begun = time.monotonic()
         one.signal(signal.SIGTERM)
         assert one.wait() == 0
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 40
         assert raw.read_to_end() == b""
 
 
 def test_while_it_drains_it_is_alive_but_not_ready_and_takes_nothing_new(gateway, fake):
-    fake.always("SQS-SendMessage", Usual(after=2.0))
-    one = serving(gateway, fake)
+    held = Held()
+    fake.always("SQS-SendMessage", held)
+    one = serving(gateway, fake, timeout="60s", drain="60s")
     assert one.admin("/readyz").status == 200
     kept = http.client.HTTPConnection(*one.address)
     assert http1.exchange(kept, "GET", "/mock").status == 200
     slow = Background(one, "POST", "/sqs", b"x")
-    eventually(lambda: fake.calls, 5, "the call under way")
+    eventually(lambda: fake.calls, what="the call under way")
     one.signal(signal.SIGTERM)
-    eventually(lambda: one.admin("/readyz").status == 503, 2, "not ready")
+    eventually(lambda: one.admin("/readyz").status == 503, what="not ready")
     assert one.admin("/livez").status == 200
     try:
         answer = one.request("GET", "/mock", timeout=1.0)
@@ -101,58 +102,59 @@ def test_while_it_drains_it_is_alive_but_not_ready_and_takes_nothing_new(gateway
         assert answer.headers.get("connection", "").lower() == "close"
     except (OSError, http.client.HTTPException):
         pass
+    held.release()
     assert slow.join().status == 202
     assert one.wait() == 0
 
 
 def test_at_the_deadline_requests_are_cut_off_and_the_exit_code_is_4(gateway, fake):
     fake.always("SQS-SendMessage", Hang())
-    one = serving(gateway, fake, timeout="30s", drain="1s")
+    one = serving(gateway, fake, timeout="100s", drain="1s")
     slow = Background(one, "POST", "/sqs", b"x")
-    eventually(lambda: fake.calls, 5, "the call under way")
+    eventually(lambda: fake.calls, what="the call under way")
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     assert one.wait() == 4
-    assert 0.7 < time.monotonic() - begun < 10
+    assert 0.7 < time.monotonic() - begun < 60
     answer = slow.join()
     assert answer is None or answer.status == 503, "never a 2xx"
 
 
 def test_a_second_signal_ends_it_at_once(gateway, fake):
     fake.always("SQS-SendMessage", Hang())
-    one = serving(gateway, fake, timeout="30s", drain="30s")
+    one = serving(gateway, fake, timeout="100s", drain="100s")
     Background(one, "POST", "/sqs", b"x")
-    eventually(lambda: fake.calls, 5, "the call under way")
+    eventually(lambda: fake.calls, what="the call under way")
     one.signal(signal.SIGTERM)
-    time.sleep(0.5)
+    one.says("Shutting down")
     assert one.running
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     assert one.wait() != 0
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 60
 
 
 def test_a_long_poll_ends_at_once_with_an_empty_answer(gateway, fake):
     one = serving(gateway, fake)
     poll = Background(one, "GET", "/wait")
-    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, 5, "the poll in flight")
+    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, what="the poll in flight")
     begun = time.monotonic()
     one.signal(signal.SIGTERM)
     answer = poll.join()
     assert answer.status == 200 and answer.json()["Messages"] == []
-    assert poll.ended - begun < 3
+    assert poll.ended - begun < 18, "its own end would be after 20 s"
     assert one.wait() == 0
 
 
 def test_a_half_sent_body_does_not_hold_the_drain_beyond_its_deadline(gateway, fake):
-    one = serving(gateway, fake, drain="1s")
+    one = serving(gateway, fake, body_timeout="100s", drain="1s")
     with one.raw() as raw:
         raw.send("POST /messages HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
-        eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, 5, "the request in flight")
+        eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 1, what="the request in flight")
         begun = time.monotonic()
         one.signal(signal.SIGTERM)
         assert one.wait() in (0, 4)
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60
 
 
 def test_every_accepted_message_survives_a_drain_under_load(gateway, fake):
@@ -172,12 +174,12 @@ def test_every_accepted_message_survives_a_drain_under_load(gateway, fake):
     workers = [threading.Thread(target=load, args=(n,)) for n in range(6)]
     for worker in workers:
         worker.start()
-    time.sleep(1.0)
+    eventually(lambda: len(accepted) > 100, what="some load")
     one.signal(signal.SIGTERM)
     assert one.wait() == 0
     stop.set()
     for worker in workers:
-        worker.join(10)
+        worker.join(240)
     one.start()
     found = set()
     while messages := one.request("GET", "/next").json()["Messages"]:

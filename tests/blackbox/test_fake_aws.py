@@ -15,14 +15,14 @@ from support.processes import eventually
 MACHINE = "arn:aws:states:us-east-1:111122223333:stateMachine:m"
 
 
-def client(fake, service):
+def client(fake, service, read_timeout=60):
     return boto3.client(
         service, endpoint_url=fake.url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}, inject_host_prefix=False, read_timeout=1, connect_timeout=1))
+        config=Config(retries={"max_attempts": 0}, inject_host_prefix=False, read_timeout=read_timeout, connect_timeout=60))
 
 
-def send(fake):
-    return client(fake, "sqs").send_message(
+def send(fake, **options):
+    return client(fake, "sqs", **options).send_message(
         QueueUrl=fake.url + "/1/q", MessageBody="é", MessageAttributes={"a": {"DataType": "String", "StringValue": "v"}})
 
 
@@ -59,7 +59,7 @@ def test_errors_have_the_code_that_an_sdk_reads(fake, behaviour, code):
 def test_failures_of_the_wire_are_failures_of_the_wire(fake, behaviour, error):
     fake.always("SQS-SendMessage", behaviour)
     with pytest.raises(error):
-        send(fake)
+        send(fake, read_timeout=2 if error is ReadTimeoutError else 60)
     assert len(fake.calls) == 1
 
 
@@ -122,7 +122,7 @@ def test_its_moods(target):
         send(target)
     assert target.duplicates() == 0
     target.up()
-    eventually(lambda: target.duplicates() == 1, 5, "the frozen call's work")
+    eventually(lambda: target.duplicates() == 1, what="the frozen call's work")
     target.down()
     with pytest.raises(EndpointConnectionError):
         send(target)

@@ -16,7 +16,7 @@ TWO = [
     {"SQS-SendMessage": {"QueueUrl": QUEUE, "MessageBody": "$request.body"}},
     {"Kinesis-PutRecord": {"StreamName": "clicks", "Data": "$request.body", "PartitionKey": "$request.header.key"}},
 ]
-EITHER = {"mode": "target-or-spool", "budget": "3s"}
+EITHER = {"mode": "target-or-spool", "budget": "15s"}
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def two_targets(target, second, ack, haste=None, **sections):
     return document
 
 
-def settled(one, within=20.0):
-    eventually(lambda: one.depth() == 0, within, f"empty spools ({one.depth()} are left)")
+def settled(one):
+    eventually(lambda: one.depth() == 0, what=f"empty spools ({one.depth()} are left)")
 
 
 @pytest.mark.parametrize("mode", ["spool", "target-or-spool"])
@@ -75,11 +75,11 @@ def test_a_target_that_is_down_costs_the_other_nothing_and_repeats_nothing_to_it
     for body in bodies:
         accepted(post(one, "/r", body, key=body.decode()), "spooled")
     assert sorted(target.wait_for(10)) == bodies
-    eventually(lambda: one.depth() == 10, 10, "only the second target's copies in the spool")
+    eventually(lambda: one.depth() == 10, what="only the second target's copies in the spool")
     assert sum(len(target.attempts_for(body)) for body in bodies) == 10
     second.up()
     assert sorted(second.wait_for(10)) == bodies
-    settled(one, 45)
+    settled(one)
     assert target.duplicates() == 0 and sum(len(target.attempts_for(body)) for body in bodies) == 10
     assert second.duplicates() <= possible_duplicates(one)
 
@@ -91,7 +91,7 @@ def test_kill_9_keeps_each_copys_state(gateway, target, second):
     for body in bodies:
         accepted(post(one, "/r", body, key="k"), "spooled")
     target.wait_for(10)
-    eventually(lambda: one.depth() == 10, 10, "the first target's copies gone")
+    eventually(lambda: one.depth() == 10, what="the first target's copies gone")
     one.kill()
     one.start()
     second.up()
@@ -104,9 +104,9 @@ def test_kill_9_amid_a_load_loses_no_copy(gateway, target, second):
     one = gateway(two_targets(target, second, "spool"))
     clients = Clients(one, "/r", count=6, records=5000)
     with clients:
-        eventually(lambda: len(clients.acknowledged) > 40, 20, "some load")
+        eventually(lambda: len(clients.acknowledged) > 40, what="some load")
         second.throttle()
-        eventually(lambda: len(clients.acknowledged) > 80, 20, "more load")
+        eventually(lambda: len(clients.acknowledged) > 80, what="more load")
         one.kill()
     clients.stop()
     second.up()
@@ -128,6 +128,7 @@ def test_a_record_that_one_target_refuses_is_that_targets_dead_letter(gateway, t
     assert second.wait_for(3) == [b"m0", b"m1", b"m2"]
     settled(one)
     assert sorted(target.bodies()) == [b"m0", b"m2"]
+    eventually(lambda: one.depth("dead-letters") == 1, what="one dead letter")
     dead = [queue for queue in one.queues().values() if queue["kind"] == "dead-letters" and queue["depth"]]
     assert [(queue["name"], queue["depth"]) for queue in dead] == [(f"dead:sqs:{QUEUE}", 1)]
 

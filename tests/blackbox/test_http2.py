@@ -11,7 +11,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame, WindowUpdateFrame
 
-from support.fake_aws import Usual
+from support.fake_aws import Held
 from support.gateway import config
 from support.http2 import Http2
 from support.payloads import PAYLOADS
@@ -116,12 +116,12 @@ def test_a_stream_reset_by_the_client_stores_nothing(server, reason, pause):
     with Http2(server.address) as two:
         stream = two.begin("POST", "/messages", end=False)
         two.data(stream, b"half", end=False)
-        time.sleep(pause)
+        time.sleep(pause)  # so that the server has begun, or has not: both are to end well
         two.h2.reset_stream(stream, reason)
         two.flush()
         assert two.request("GET", "/mock").body == b"fine"
     assert stored(server) == []
-    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, 5, "nothing in flight")
+    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, what="nothing in flight")
 
 
 def test_a_body_shorter_or_longer_than_declared_stores_nothing(server):
@@ -175,7 +175,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_broken_frames_end_their_connection_and_nothing_else(server, name):
-    with Http2(server.address, timeout=10) as two:
+    with Http2(server.address) as two:
         two.pump()
         two.socket.sendall(FRAMES[name])
         alive = True
@@ -215,22 +215,23 @@ def test_rapid_resets_do_not_hurt_others(server):
                 two.flush()
         except OSError:
             pass  # the server may well hang up
-    begun = time.monotonic()
     assert_well(server)
-    assert time.monotonic() - begun < 5
-    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, 10, "nothing in flight")
+    eventually(lambda: server.metrics().value("penstock_requests_in_flight") == 0, what="nothing in flight")
 
 
 def test_a_drain_says_goaway_and_finishes_the_streams(gateway, fake):
-    fake.always("SQS-SendMessage", Usual(after=1.5))
+    held = Held()
+    fake.always("SQS-SendMessage", held)
     one = gateway(config({"POST /sqs": {"integration": {"SQS-SendMessage": {
         "QueueUrl": "https://sqs.us-east-1.amazonaws.com/111122223333/orders", "MessageBody": "$request.body"}}}},
-        aws={"region": "us-east-1", "endpoint": fake.url}))
+        aws={"region": "us-east-1", "endpoint": fake.url}, limits={"timeout": "60s", "drain": "60s"}))
     with Http2(one.address) as two:
         stream = two.begin("POST", "/sqs", end=False)
         two.data(stream, b"x")
-        eventually(lambda: fake.calls, 5, "the call under way")
+        eventually(lambda: fake.calls, what="the call under way")
         one.signal(signal.SIGTERM)
+        one.says("Shutting down")
+        held.release()
         answer = two.response(stream)
         assert answer is not None and answer.status == 202
         while two.goaway is None and two.pump():
@@ -244,11 +245,11 @@ def test_nghttp_and_curl_agree(server):
     if not nghttp and not curl:
         pytest.skip("neither nghttp (nghttp2-client) nor curl is installed")
     if nghttp:
-        ran = subprocess.run([nghttp, "-nv", server.url + "/mock"], stdout=subprocess.PIPE, text=True, timeout=30)
+        ran = subprocess.run([nghttp, "-nv", server.url + "/mock"], stdout=subprocess.PIPE, text=True, timeout=120)
         assert ":status: 200" in re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout), ran.stdout
     if curl:
         ran = subprocess.run([curl, "-sS", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}", server.url + "/mock"],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=30)
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
         if "option --http2" in ran.stderr or "nsupported protocol" in ran.stderr:
             pytest.skip("this curl has no HTTP/2")
         assert ran.stdout == "fine2 200", ran

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from support.fake_aws import Hang, access_denied, server_error
+from support.fake_aws import Hang, Held, access_denied, server_error
 from support.gateway import config, penstock, receive_all, write_config
 from support.processes import eventually
 
@@ -35,7 +35,8 @@ def remote(fake, ack="target", **route):
     return {
         "integration": {"SQS-SendMessage": {"QueueUrl": f"{fake.url}/000000000000/orders", "MessageBody": "$request.body"}},
         "idempotency": ONCE,
-        "ack": ack,
+        # a budget that nothing here uses up
+        "ack": {"mode": ack, "budget": "8s"} if ack == "target-or-spool" else ack,
         **route,
     }
 
@@ -156,7 +157,7 @@ def test_an_answer_expires(gateway):
     shop = gateway(config({"POST /orders": embedded(ttl="1s"), **READ}, queues={"orders": {}}))
     first = post(shop)
     again = eventually(
-        lambda: next((a for a in [post(shop)] if "idempotency-replayed" not in a.headers), None), 10, "the key to expire")
+        lambda: next((a for a in [post(shop)] if "idempotency-replayed" not in a.headers), None), what="the key to expire")
     assert again.status == 202 and again.json()["messageId"] != first.json()["messageId"]
 
 
@@ -173,16 +174,18 @@ def test_on_a_target_over_the_wire_the_record_is_sent_once(gateway, fake, ack, d
 
 
 def test_while_the_first_is_in_flight_others_are_told_to_come_again(gateway, fake):
-    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "3s"})},
+    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "60s"})},
                           aws={"region": "us-east-1", "endpoint": fake.url}))
-    fake.answer("SQS-SendMessage", Hang())
+    held = Held()
+    fake.answer("SQS-SendMessage", held)
     first = threading.Thread(target=post, args=(shop,))
     first.start()
-    eventually(lambda: fake.calls_of("SQS-SendMessage"), 5, "the first call")
+    eventually(lambda: fake.calls_of("SQS-SendMessage"), what="the first call")
     busy = post(shop)
     assert busy.status == 409 and busy.json()["code"] == "idempotency_in_flight"
     assert int(busy.headers["retry-after"]) >= 1
     assert post(shop, b"two").status == 422
+    held.release()
     first.join()
 
 
@@ -196,15 +199,15 @@ def test_a_refusal_frees_the_key(gateway, fake, failure):
 
 
 def test_a_request_that_was_in_flight_at_kill_9_is_let_in_again_after_its_fence(gateway, fake):
-    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "1s"})},
+    shop = gateway(config({"POST /orders": remote(fake, limits={"timeout": "5s"})},
                           aws={"region": "us-east-1", "endpoint": fake.url}))
     fake.answer("SQS-SendMessage", Hang())
     threading.Thread(target=lambda: _ignored(post, shop), daemon=True).start()
-    eventually(lambda: fake.calls_of("SQS-SendMessage"), 5, "the first call")
+    eventually(lambda: fake.calls_of("SQS-SendMessage"), what="the first call")
     shop.kill()
     shop.start()
     assert post(shop).status == 409
-    stored = eventually(lambda: next((a for a in [post(shop)] if a.status == 202), None), 10, "the fence to end")
+    stored = eventually(lambda: next((a for a in [post(shop)] if a.status == 202), None), what="the fence to end")
     assert "idempotency-replayed" not in stored.headers
     assert shop.metrics().value("penstock_idempotency_keys_total", result="taken_over") == 1
 

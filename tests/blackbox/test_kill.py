@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from support import http1
 from support.gateway import config
+from support.processes import eventually
 
 ROUTES = {
     "POST /messages": {"integration": {"SQS-SendMessage": {"QueueUrl": "queue:orders", "MessageBody": "$request.body"}}},
@@ -23,7 +24,7 @@ def produce(address, kill, worker, acknowledged, sent):
     """Sends until the connection breaks; notes what was sent before it is sent, and what was acknowledged after."""
     number = 0
     try:
-        connection = http.client.HTTPConnection(*address, timeout=10)
+        connection = http.client.HTTPConnection(*address, timeout=60)
         while True:
             body = f"{kill}-{worker}-{number} " + "x" * (number % 1500)
             sent.append(body)
@@ -35,7 +36,7 @@ def produce(address, kill, worker, acknowledged, sent):
 
 
 def consume(address, found, deleted):
-    connection = http.client.HTTPConnection(*address, timeout=30)
+    connection = http.client.HTTPConnection(*address, timeout=60)
     while True:
         messages = http1.exchange(connection, "GET", "/next").json()["Messages"]
         if not messages:
@@ -68,16 +69,17 @@ def test_every_202_is_found_after_kill_9(gateway, long_run):
     for kill in range(50 if long_run else 5):
         acknowledged, sent, found, deleted = [], [], [], []
         threads, errors = together(PRODUCERS, produce, lambda n: (one.address, kill, n, acknowledged, sent))
-        time.sleep(dice.uniform(0.15, 0.9))
+        eventually(lambda: acknowledged, what="an acknowledgement")
+        time.sleep(dice.uniform(0.05, 0.8))
         one.kill()
         for thread in threads:
-            thread.join(30)
+            thread.join(240)
         assert not errors, errors
         assert acknowledged, "the load never got through"
         one.start()
         threads, errors = together(CONSUMERS, consume, lambda n: (one.address, found, deleted))
         for thread in threads:
-            thread.join(120)
+            thread.join(240)
         assert not errors, errors
         missing = set(acknowledged) - set(found)
         assert not missing, f"kill {kill}: {len(missing)} of {len(acknowledged)} acknowledged messages are lost, such as {sorted(missing)[:3]}"
@@ -111,16 +113,16 @@ def test_a_kill_while_consumers_work_loses_nothing_undeleted(gateway):
         assert one.request("POST", "/messages", body).status == 202
     found, deleted = [], []
     threads, _ = together(CONSUMERS, consume, lambda n: (one.address, found, deleted))
-    time.sleep(0.1)
+    eventually(lambda: deleted, what="a deletion")
     one.kill()
     for thread in threads:
-        thread.join(30)
+        thread.join(240)
     one.start()
     before, received, rest = set(deleted), set(found), []
     # a deletion may have been committed and its answer lost: one for each consumer at most, and only of what was received
     def missing():
         return bodies - before - set(rest)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (len(missing()) <= CONSUMERS and missing() <= received):
         consume(one.address, rest, [])
         time.sleep(0.3)

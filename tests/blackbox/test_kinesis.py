@@ -15,7 +15,7 @@ def stream(emulator):
     name = unique("clicks")
     kinesis = emulator.client("kinesis")
     kinesis.create_stream(StreamName=name, ShardCount=2)
-    eventually(lambda: kinesis.describe_stream(StreamName=name)["StreamDescription"]["StreamStatus"] == "ACTIVE", 20)
+    eventually(lambda: kinesis.describe_stream(StreamName=name)["StreamDescription"]["StreamStatus"] == "ACTIVE")
     return name
 
 

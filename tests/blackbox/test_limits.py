@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from support.fake_aws import Hang, Usual
+from support.fake_aws import Hang, Held
 from support.gateway import config
 from support.processes import eventually
 
@@ -77,9 +77,9 @@ def test_an_endless_body_is_cut_off(gateway):
         raw.send("POST /messages HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n")
         assert raw.read_response().status == 413
         begun = time.monotonic()
-        while time.monotonic() - begun < 10 and raw.try_send(b"x" * 65536):
+        while time.monotonic() - begun < 60 and raw.try_send(b"x" * 65536):
             time.sleep(0.01)
-        assert time.monotonic() - begun < 10, "still reading ten seconds after the refusal"
+        assert time.monotonic() - begun < 60, "still reading a minute after the refusal"
     assert_well(one)
 
 
@@ -117,80 +117,80 @@ def test_a_head_that_never_ends_is_cut_off(gateway):
     with one.raw() as raw:
         raw.send("GET /mock HTTP/1.1\r\nHost: h\r\nX-Endless: ")
         begun = time.monotonic()
-        while time.monotonic() - begun < 10 and raw.try_send(b"x" * 16384):
+        while time.monotonic() - begun < 60 and raw.try_send(b"x" * 16384):
             time.sleep(0.01)
-        assert time.monotonic() - begun < 10, "still reading a head of many times its limit"
+        assert time.monotonic() - begun < 60, "still reading a head of many times its limit"
     assert_well(one)
 
 
 # ---- time ----
 
 def test_a_slow_head_is_408(gateway):
-    one = limited(gateway, header_timeout="1s")
+    one = limited(gateway, header_timeout="2s")
     with one.raw() as raw:
         begun = time.monotonic()
         raw.send("GET /mock HTTP/1.1\r\nHost: h\r\nX-Slow: ")
         answer = raw.read_response()
         assert answer is not None and answer.status == 408
-        assert 0.7 < time.monotonic() - begun < 5
+        assert time.monotonic() - begun > 1.5
         assert raw.is_closed()
     assert_well(one)
 
 
 def test_a_head_that_drips_is_408_too(gateway):
-    one = limited(gateway, header_timeout="1s")
+    one = limited(gateway, header_timeout="2s")
     with one.raw() as raw:
         raw.send("GET /mock HTTP/1.1\r\nHost: h\r\n")
         begun = time.monotonic()
-        while time.monotonic() - begun < 6 and raw.try_send("X-A: b\r\n"):
+        while time.monotonic() - begun < 60 and raw.try_send("X-A: b\r\n"):
             time.sleep(0.2)
-        assert time.monotonic() - begun < 5, "each byte bought more time"
+        assert time.monotonic() - begun < 60, "each byte bought more time"
     assert_well(one)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"P", b"G", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n"],
                          ids=["silence", "a P", "a G", "half a preface", "a preface alone", "an empty line"])
 def test_a_connection_that_says_too_little_is_closed(gateway, beginning):
-    one = limited(gateway, header_timeout="1s", idle_timeout="1s")
+    one = limited(gateway, header_timeout="2s", idle_timeout="2s")
     with one.raw() as raw:
         begun = time.monotonic()
         if beginning:
             raw.send(beginning)
         raw.read_to_end()
-        assert time.monotonic() - begun < 8, "still open"
+        assert time.monotonic() - begun < 55, "still open"
     assert_well(one)
 
 
 def test_an_idle_connection_is_closed_without_a_408(gateway):
-    one = limited(gateway, idle_timeout="1s", header_timeout="5s")
+    one = limited(gateway, idle_timeout="2s", header_timeout="100s")
     with one.raw() as raw:
         raw.send("GET /mock HTTP/1.1\r\nHost: h\r\n\r\n")
         assert raw.read_response().status == 200
         begun = time.monotonic()
         assert raw.read_to_end() == b""
-        assert 0.5 < time.monotonic() - begun < 4
+        assert 1.2 < time.monotonic() - begun < 55
 
 
 def test_a_slow_body_is_408_and_stores_nothing(gateway):
-    one = limited(gateway, body_timeout="1s")
+    one = limited(gateway, body_timeout="2s")
     with one.raw() as raw:
         begun = time.monotonic()
         raw.send("POST /messages HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
         answer = raw.read_response()
         assert answer.status == 408 and answer.code == "timeout"
-        assert 0.7 < time.monotonic() - begun < 5
+        assert time.monotonic() - begun > 1.5
         assert raw.is_closed()
     assert_well(one)
 
 
 def test_a_body_that_drips_is_408_too(gateway):
-    one = limited(gateway, body_timeout="1s")
+    one = limited(gateway, body_timeout="2s")
     with one.raw() as raw:
         raw.send("POST /messages HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         begun = time.monotonic()
-        while time.monotonic() - begun < 6 and raw.try_send("1\r\nx\r\n"):
+        while time.monotonic() - begun < 60 and raw.try_send("1\r\nx\r\n"):
             time.sleep(0.2)
-        assert time.monotonic() - begun < 5, "each byte bought more time"
+        assert time.monotonic() - begun < 60, "each byte bought more time"
     assert_well(one)
 
 
@@ -200,39 +200,41 @@ def test_the_request_s_timeout_ends_a_hanging_target(gateway, fake):
                          aws={"region": "us-east-1", "endpoint": fake.url}, limits={"timeout": "1s"}))
     begun = time.monotonic()
     assert one.request("POST", "/sqs", b"x").status == 503
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 55
 
 
 def test_a_client_that_does_not_read_its_answer_holds_nothing_for_ever(gateway):
     routes = {**ROUTES, "GET /much": {"integration": {"Mock": {"status": 200, "body": "x" * 500_000}}}}
-    one = gateway(config(routes, queues={"orders": {}}, limits={"idle_timeout": "1s", "header_timeout": "1s"}))
+    one = gateway(config(routes, queues={"orders": {}}, limits={"idle_timeout": "2s", "header_timeout": "2s"}))
     with one.raw() as raw:
         for _ in range(40):
             if not raw.try_send("GET /much HTTP/1.1\r\nHost: h\r\n\r\n"):
                 break
         time.sleep(0.5)
     assert_well(one)
-    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 0, 15, "no request in flight")
+    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 0, what="no request in flight")
 
 
 # ---- number ----
 
 def test_requests_over_the_limit_in_flight_are_503_until_one_ends(gateway, fake):
-    fake.always("SQS-SendMessage", Usual(after=2.0))
+    held = Held()
+    fake.always("SQS-SendMessage", held)
     routes = {**ROUTES, "POST /sqs": {"integration": {"SQS-SendMessage": {"QueueUrl": QUEUE, "MessageBody": "$request.body"}}}}
-    one = gateway(config(routes, queues={"orders": {}}, limits={"in_flight": 2}, aws={"region": "us-east-1", "endpoint": fake.url}))
+    one = gateway(config(routes, queues={"orders": {}}, limits={"in_flight": 2, "timeout": "60s"}, aws={"region": "us-east-1", "endpoint": fake.url}))
     slow = []
     threads = [threading.Thread(target=lambda: slow.append(one.request("POST", "/sqs", b"x").status)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(fake.calls) == 2, 5, "both calls under way")
+    eventually(lambda: len(fake.calls) == 2, what="both calls under way")
     refused = one.request("GET", "/mock")
     assert refused.status == 503 and refused.code == "overloaded"
     assert int(refused.headers["retry-after"]) >= 1
+    held.release()
     for thread in threads:
         thread.join()
     assert slow == [202, 202]
-    assert one.request("GET", "/mock").status == 200
+    eventually(lambda: one.request("GET", "/mock").status == 200, what="room again")
 
 
 def test_connections_over_the_limit_are_turned_away_until_one_closes(gateway):
@@ -253,7 +255,7 @@ def test_connections_over_the_limit_are_turned_away_until_one_closes(gateway):
             return one.request("GET", "/mock").status == 200
         except OSError:
             return False
-    eventually(served, 5, "an answer after the others closed")
+    eventually(served, what="an answer after the others closed")
 
 
 def test_a_burst_is_let_through_and_the_rate_after_it(gateway):
@@ -281,10 +283,10 @@ def test_every_route_has_its_own_copy_of_the_default_bucket(gateway):
 
 def test_a_body_slower_than_the_target_s_timeout_is_stored_once_and_acknowledged(gateway):
     """The time that a caller takes to send is not the target's: it has limits of its own."""
-    one = limited(gateway, body_timeout="10s", timeout="1s")
+    one = limited(gateway, body_timeout="100s", timeout="3s")
     with one.raw() as raw:
         raw.send("POST /messages HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nsl")
-        time.sleep(1.5)
+        time.sleep(3.5)
         raw.send("ow")
         assert raw.read_response().status == 202
     assert [message["Body"] for message in one.request("GET", "/next").json()["Messages"]] == ["slow"]

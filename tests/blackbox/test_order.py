@@ -15,23 +15,25 @@ ORDERED = {
     "a FIFO queue's groups": {"SQS-SendMessage": TO_FIFO},
     "a stream's partition keys": {"Kinesis-PutRecord": KINESIS},
 }
-EITHER = {"mode": "target-or-spool", "budget": "150ms"}
-LIMITS = {"timeout": "1s", "drain": "1s"}
+EITHER = {"mode": "target-or-spool", "budget": "400ms"}
+LIMITS = {"timeout": "10s", "drain": "1s"}
+# A budget that a target in good health never uses up.
+AMPLE = {**EITHER, "budget": "50s"}
 
 
 def one_route(integration, ack, **more):
     return {"POST /r": {"integration": integration, "ack": ack, **more}}
 
 
-def settled(one, within=20.0):
-    eventually(lambda: one.depth() == 0, within, f"an empty spool ({one.depth()} are left)")
+def settled(one):
+    eventually(lambda: one.depth() == 0, what=f"an empty spool ({one.depth()} are left)")
 
 
 def progress(clients, more, how=None):
     """Waits until so many more records are acknowledged (in that way), or all clients are done."""
     count = lambda: len(clients.by_durability(how)) if how else len(clients.acknowledged)
     wanted = count() + more
-    eventually(lambda: count() >= wanted or not any(c.is_alive() for c in clients.all), 20, f"{more} more records {how or ''}")
+    eventually(lambda: count() >= wanted or not any(c.is_alive() for c in clients.all), what=f"{more} more records {how or ''}")
 
 
 @pytest.mark.parametrize("trouble", ["down", "freeze", "throttle", "lose_answers", "fail", "limp", "flap"])
@@ -56,7 +58,7 @@ def test_each_key_keeps_its_order_through_an_outage_and_back(gateway, target, wh
 
 @pytest.mark.parametrize("what", ORDERED)
 def test_traffic_goes_direct_again_once_the_backlog_is_gone(gateway, target, what):
-    one = gateway(setup(target, one_route(ORDERED[what], EITHER), limits=LIMITS))
+    one = gateway(setup(target, one_route(ORDERED[what], AMPLE), limits={**LIMITS, "timeout": "60s"}))
     bodies = []
 
     def send(count, durability=None):
@@ -70,7 +72,7 @@ def test_traffic_goes_direct_again_once_the_backlog_is_gone(gateway, target, wha
     target.up()
     target.wait_for(25)
     settled(one)
-    eventually(lambda: next(iter(one.targets().values()))["breaker"] == "closed", 5, "a closed breaker")
+    eventually(lambda: next(iter(one.targets().values()))["breaker"] == "closed", what="a closed breaker")
     send(5, "target")
     assert target.bodies() == bodies
     assert target.duplicates() == 0
@@ -78,7 +80,7 @@ def test_traffic_goes_direct_again_once_the_backlog_is_gone(gateway, target, wha
 
 @pytest.mark.parametrize("what", ORDERED)
 def test_a_later_record_waits_behind_an_earlier_one_that_is_still_spooled(gateway, target, what):
-    one = gateway(setup(target, one_route(ORDERED[what], EITHER), {**HASTE, "breaker": {"open_after": 1000}}, limits={"timeout": "60s", "drain": "1s"}))
+    one = gateway(setup(target, one_route(ORDERED[what], {**EITHER, "budget": "3s"}), {**HASTE, "breaker": {"open_after": 1000}}, limits={"timeout": "60s", "drain": "1s"}))
     target.freeze()
     accepted(post(one, "/r", b"g:1", key="g"), "spooled")
     # the target is well for others, and the group's first record is still under way
@@ -164,7 +166,7 @@ def test_unordered_records_do_not_wait_for_each_other(gateway, target):
     for number in range(20):
         accepted(post(one, "/r", f"r:{number}"))
     assert b"r:0" not in target.wait_for(19)
-    eventually(lambda: one.depth() == 1, 5, "one record in the spool")
+    eventually(lambda: one.depth() == 1, what="one record in the spool")
     target.refuse = None
     target.wait_for(20)
     settled(one)

@@ -57,7 +57,10 @@ def test_without_the_key_nothing_comes_in(quickstart, headers):
 
 
 def test_a_shell_loop_meets_the_throttle_and_normal_use_does_not(quickstart):
-    statuses = [quickstart.request("POST", "/orders", b"1", SIGNED_IN) for _ in range(60)]
+    one = "POST /orders HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in SIGNED_IN.items()) + "\r\n1"
+    with quickstart.raw() as raw:
+        raw.send(one * 60)  # at once: a loop on a busy machine may be slow enough for the throttle
+        statuses = [raw.read_response() for _ in range(60)]
     assert all(answer.status == 202 for answer in statuses[:10]), "normal use is throttled"
     throttled = [answer for answer in statuses if answer.status == 429]
     assert throttled, "sixty requests in a row and no 429"

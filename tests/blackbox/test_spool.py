@@ -22,9 +22,9 @@ HOLDS = {
 }
 
 
-def drained(one, forwarded, within=15.0):
+def drained(one, forwarded):
     """Waits until the spools are empty; what they have forwarded in all is then known."""
-    eventually(lambda: one.depth() == 0, within, f"an empty spool ({one.depth()} are left)")
+    eventually(lambda: one.depth() == 0, what=f"an empty spool ({one.depth()} are left)")
     assert one.fates()["forwarded"] == forwarded
 
 
@@ -81,7 +81,7 @@ def test_kill_9_amid_a_load_loses_nothing_acknowledged_and_forwards_nothing_twic
     one = gateway(setup(target, routes("spool")))
     clients = Clients(one, "/SQS-SendMessage", records=10_000)
     with clients:
-        eventually(lambda: len(clients.acknowledged) > 60, 20, "some load")
+        eventually(lambda: len(clients.acknowledged) > 60, what="some load")
         one.kill()
     clients.stop()
     one.start()
@@ -135,7 +135,7 @@ def test_durability_can_be_told_to_the_caller_and_the_log(gateway, target):
         access_log={"path": "stdout", "format": "$context.requestId $context.durability"})
     one = gateway(document)
     answer = post(one, "/SQS-SendMessage", b"a")
-    eventually(lambda: f"{answer.headers['x-request-id']} spooled" in one.stdout_path.read_text(), 5, "the log line")
+    eventually(lambda: f"{answer.headers['x-request-id']} spooled" in one.stdout_path.read_text(), what="the log line")
     assert answer.headers["x-durability"] == "spooled"
 
 
@@ -146,7 +146,7 @@ def test_whatever_is_wrong_with_the_target_the_caller_is_not_told_and_nothing_is
     bodies = [f"message {n}".encode() for n in range(10)]
     for body in bodies:
         accepted(post(one, "/SQS-SendMessage", body), "spooled")
-    eventually(lambda: target.calls, 10, "an attempt")
+    eventually(lambda: target.calls, what="an attempt")
     target.up()
     assert sorted(target.wait_for(10)) == sorted(bodies)
     drained(one, 10)
@@ -184,7 +184,7 @@ def test_answers_that_are_lost_make_duplicates_and_each_is_counted(gateway, targ
     for body in bodies:
         accepted(post(one, "/SQS-SendMessage", body), "spooled")
     target.wait_for(1)
-    eventually(lambda: target.duplicates() >= 1, 10, "a duplicate")
+    eventually(lambda: target.duplicates() >= 1, what="a duplicate")
     target.up()
     assert sorted(target.wait_for(20)) == sorted(bodies)
     drained(one, 20)
@@ -207,7 +207,7 @@ def test_without_credentials_it_accepts_and_when_they_come_it_forwards(gateway, 
     for number in range(5):
         accepted(post(one, "/SQS-SendMessage", f"message {number}".encode()), "spooled")
     name = f"sqs:{QUEUE}"
-    eventually(lambda: one.targets()[name]["breaker"] != "closed", 10, "an open breaker")
+    eventually(lambda: one.targets()[name]["breaker"] != "closed", what="an open breaker")
     assert one.targets()[name]["lastError"]
     assert target.calls == [] and one.depth() == 5
     credentials.write_text("[default]\naws_access_key_id = AKIALATE\naws_secret_access_key = late\n")
@@ -269,7 +269,7 @@ def test_a_full_store_refuses_and_loses_nothing_that_it_has_taken(gateway, targe
     arrived = target.wait_for(len(taken))
     assert sorted(arrived) == sorted(taken)
     drained(one, len(taken))
-    eventually(lambda: post(one, "/SQS-SendMessage", b"room again").status == 202, 20, "room again")
+    eventually(lambda: post(one, "/SQS-SendMessage", b"room again").status == 202, what="room again")
 
 
 # ---- the end of the process ----
@@ -282,7 +282,7 @@ def test_sigterm_forwards_until_the_spool_is_empty(gateway, target):
     for body in bodies:
         accepted(post(one, "/SQS-SendMessage", body), "spooled")
     assert target.count() < 40
-    assert one.stop(grace=25) == 0
+    assert one.stop() == 0
     assert sorted(target.bodies()) == sorted(bodies) and target.duplicates() == 0
 
 
@@ -291,7 +291,7 @@ def test_what_a_drain_leaves_is_said_and_forwarded_by_the_next_start(gateway, ta
     target.down()
     for number in range(7):
         accepted(post(one, "/SQS-SendMessage", f"message {number}".encode()), "spooled")
-    one.stop(grace=10)
+    one.stop()
     printed = one.logs()
     assert "spool" in printed and "7" in printed.split("Shutting down")[-1], printed[-2000:]
     target.up()
@@ -305,9 +305,9 @@ def test_a_second_signal_ends_a_drain_and_keeps_what_is_left(gateway, target):
     target.down()
     accepted(post(one, "/SQS-SendMessage", b"kept"), "spooled")
     one.signal(signal.SIGTERM)
-    eventually(lambda: "Shutting down" in one.logs(), 5, "the first signal's line")
+    eventually(lambda: "Shutting down" in one.logs(), what="the first signal's line")
     one.signal(signal.SIGTERM)
-    one.wait(10)
+    one.wait()
     target.up()
     one.start()
     assert target.wait_for(1) == [b"kept"]

@@ -9,7 +9,7 @@ from support.ack import accepted, post
 from support.emulators import REGION, unique
 from support.gateway import config, write_config
 from support.payloads import PAYLOADS, TEXTS
-from support.processes import eventually, free_port
+from support.processes import eventually, refusing_port
 
 ROLE = "arn:aws:iam::000000000000:role/machine"
 PASS = {"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}}
@@ -20,13 +20,13 @@ def backlog(gateway, emulator, integration, requests):
     def document(url):
         return config(
             {"POST /r": {"integration": integration, "ack": "spool"}}, aws={"region": REGION, "endpoint": url}, limits={"drain": "1s"})
-    one = gateway(document(f"http://127.0.0.1:{free_port()}"))
+    one = gateway(document(f"http://127.0.0.1:{refusing_port()}"))
     for body, key in requests:
         accepted(post(one, "/r", body, key=key), "spooled")
     one.stop()
     write_config(one.directory, document(emulator.url))
     one.start()
-    eventually(lambda: one.depth() == 0, 30, "an empty spool")
+    eventually(lambda: one.depth() == 0, what="an empty spool")
     assert one.fates()["forwarded"] == len(requests) and one.depth("dead-letters") == 0
     metrics = one.metrics()
     assert metrics.value("penstock_possible_duplicates_total") == 0
@@ -39,7 +39,7 @@ def test_a_backlog_for_a_standard_queue(gateway, emulator):
     bodies = [body for body in TEXTS.values() if 0 < len(body) < 200_000] + [f"m{number}".encode() for number in range(25)]
     calls = backlog(gateway, emulator, {"SQS-SendMessage": {
         "QueueUrl": queue, "MessageBody": "$request.body", "MessageAttributes": {"k": "$request.header.key"}}}, [(body, "v") for body in bodies])
-    messages = emulator.messages(queue, len(bodies), 20)
+    messages = emulator.messages(queue, len(bodies))
     assert sorted(message["Body"].encode() for message in messages) == sorted(bodies)
     assert all(message["MessageAttributes"]["k"]["StringValue"] == "v" for message in messages)
     assert emulator.depth(queue) == 0
@@ -52,7 +52,7 @@ def test_a_backlog_for_a_fifo_queue_arrives_in_the_order_of_each_group(gateway, 
     backlog(gateway, emulator, {"SQS-SendMessage": {
         "QueueUrl": queue, "MessageBody": "$request.body", "MessageGroupId": "$request.header.key",
         "MessageDeduplicationId": "$context.requestId"}}, sent)
-    messages = emulator.messages(queue, len(sent), 20)
+    messages = emulator.messages(queue, len(sent))
     for key in "abcd":
         found = [m["Body"] for m in messages if m["Attributes"]["MessageGroupId"] == key]
         assert found == [f"{key}:{number}" for number in range(6)]
@@ -61,7 +61,7 @@ def test_a_backlog_for_a_fifo_queue_arrives_in_the_order_of_each_group(gateway, 
 def test_a_backlog_for_a_stream_arrives_in_the_order_of_each_key(gateway, emulator):
     name, kinesis = unique("clicks"), emulator.client("kinesis")
     kinesis.create_stream(StreamName=name, ShardCount=1)
-    eventually(lambda: kinesis.describe_stream(StreamName=name)["StreamDescription"]["StreamStatus"] == "ACTIVE", 20)
+    eventually(lambda: kinesis.describe_stream(StreamName=name)["StreamDescription"]["StreamStatus"] == "ACTIVE")
     sent = [(f"{key}:{number}".encode(), key) for number in range(8) for key in "abcdef"]
     sent += [(body, f"payload {place}") for place, body in enumerate(PAYLOADS.values()) if body]
     calls = backlog(gateway, emulator, {"Kinesis-PutRecord": {
@@ -84,7 +84,7 @@ def test_a_backlog_for_a_bus(gateway, emulator):
     sent = [(json.dumps({"n": number, "é": "🎈"}).encode(), "k") for number in range(23)]
     calls = backlog(gateway, emulator, {"EventBridge-PutEvents": {
         "EventBusName": name, "Source": "shop", "DetailType": "order", "Detail": "$request.body"}}, sent)
-    found = [json.loads(message["Body"])["detail"] for message in emulator.messages(queue, len(sent), 20)]
+    found = [json.loads(message["Body"])["detail"] for message in emulator.messages(queue, len(sent))]
     assert sorted(detail["n"] for detail in found) == list(range(23)) and {detail["é"] for detail in found} == {"🎈"}
     assert calls < len(sent)
 

@@ -11,8 +11,8 @@ REFUSED = ("store_full", "store_unavailable", "overloaded")
 CALM = {**HASTE, "breaker": {**HASTE["breaker"], "open_after": 1000}}
 
 
-def settled(one, within=30.0):
-    eventually(lambda: one.depth() == 0, within, f"an empty spool ({one.depth()} are left)")
+def settled(one):
+    eventually(lambda: one.depth() == 0, what=f"an empty spool ({one.depth()} are left)")
 
 
 def test_a_full_disk_refuses_and_what_it_holds_is_forwarded_once(gateway, target, tiny_disk):
@@ -22,21 +22,21 @@ def test_a_full_disk_refuses_and_what_it_holds_is_forwarded_once(gateway, target
     for body in taken:
         accepted(post(one, "/SQS-SendMessage", body), "spooled")
     filler = fill_disk(tiny_disk)
-    eventually(lambda: post(one, "/SQS-SendMessage", b"probe " * 20_000).status == 503, 10, "a refusal")
+    eventually(lambda: post(one, "/SQS-SendMessage", b"probe " * 20_000).status == 503, what="a refusal")
     for number in range(5):
         answer = post(one, "/SQS-SendMessage", f"refused {number} ".encode() * 5000)
         assert answer.status == 503 and answer.code in REFUSED and "retry-after" in answer.headers, answer
     target.up()
     assert_all_arrived(target, taken)
     # well again, though the disk is not
-    answer = eventually(lambda: (a := post(one, "/Kinesis-PutRecord", b"direct")).status == 202 and a, 10, "a direct 202")
+    answer = eventually(lambda: (a := post(one, "/Kinesis-PutRecord", b"direct")).status == 202 and a, what="a direct 202")
     accepted(answer, "target")
     filler.unlink()
     settled(one)
     assert sum(len(kept.times) for (_, body), kept in target.kept.items() if body in taken) == len(taken)
     assert target.duplicates() <= possible_duplicates(one)
     target.down()
-    eventually(lambda: post(one, "/SQS-SendMessage", b"room again").status == 202, 30, "room")
+    eventually(lambda: post(one, "/SQS-SendMessage", b"room again").status == 202, what="room")
 
 
 @pytest.mark.parametrize("mode", ["spool", "target-or-spool"])
@@ -49,7 +49,7 @@ def test_a_failing_fsync_is_never_spooled(gateway, target, mode):
         for number in range(6):
             answer = post(one, "/SQS-SendMessage", f"failing {number}")
             assert answer.status == 503 and answer.code in REFUSED, answer
-    eventually(lambda: post(one, "/SQS-SendMessage", b"after").status == 202, 30, "a 202 once fsync works again")
+    eventually(lambda: post(one, "/SQS-SendMessage", b"after").status == 202, what="a 202 once fsync works again")
     taken.append(b"after")
     target.up()
     assert_all_arrived(target, taken)
@@ -64,11 +64,11 @@ def test_what_a_target_has_is_not_sent_again_because_the_disk_fails_to_say_so(ga
     taken = [f"m{number:02}".encode() for number in range(6)]
     for body in taken:
         accepted(post(one, "/SQS-SendMessage", body), "spooled")
-    eventually(lambda: target.calls, 5, "calls under way")
+    eventually(lambda: target.calls, what="calls under way")
     with failing_fsync(one.child.pid):
         target.up()  # the calls are answered, and their ends cannot be written down
         target.wait_for(1)
-        eventually(lambda: "does not take how deliveries went" in one.logs(), 10, "the complaint about it")
+        eventually(lambda: "does not take how deliveries went" in one.logs(), what="the complaint about it")
     assert_all_arrived(target, taken)
     settled(one)
     assert target.duplicates() == 0 and possible_duplicates(one) == 0
@@ -79,9 +79,9 @@ def test_kill_9_while_the_disk_fails_counts_what_is_sent_again(gateway, target):
     one = gateway(setup(target, routes("spool"), CALM))
     clients = Clients(one, "/SQS-SendMessage", count=4, records=100_000)
     with clients:
-        eventually(lambda: len(clients.acknowledged) > 40, 20, "some load")
+        eventually(lambda: len(clients.acknowledged) > 40, what="some load")
         with failing_fsync(one.child.pid):
-            eventually(lambda: clients.refused, 20, "a refusal")
+            eventually(lambda: clients.refused, what="a refusal")
             one.kill()
     clients.stop()
     one.start()

@@ -96,9 +96,9 @@ def test_dead_letters_go_to_their_queue_and_are_moved_back(sqs):
     assert sqs.list_dead_letter_source_queues(QueueUrl=source)["queueUrls"] == []
     for n in range(3):
         sqs.send_message(QueueUrl=source, MessageBody=str(n))
-    found = eventually(lambda: (receive(sqs, source), receive(sqs, dead, VisibilityTimeout=0, AttributeNames=["All"]))[1], 10, "dead letters")
+    found = eventually(lambda: (receive(sqs, source), receive(sqs, dead, VisibilityTimeout=0, AttributeNames=["All"]))[1], what="dead letters")
     assert found[0]["Attributes"]["DeadLetterQueueSourceArn"] == arn(sqs, source)
-    eventually(lambda: (receive(sqs, source), attributes(sqs, dead)["ApproximateNumberOfMessages"])[1] == "3", 10, "all of them")
+    eventually(lambda: (receive(sqs, source), attributes(sqs, dead)["ApproximateNumberOfMessages"])[1] == "3", what="all of them")
     sqs.set_queue_attributes(QueueUrl=source, Attributes={"RedrivePolicy": json.dumps(
         {"deadLetterTargetArn": arn(sqs, dead), "maxReceiveCount": 1000})})
     task = sqs.start_message_move_task(SourceArn=arn(sqs, dead))
@@ -123,7 +123,7 @@ def test_a_move_is_slow_if_asked_and_can_be_cancelled(sqs):
     assert running["MaxNumberOfMessagesPerSecond"] == 1 and running["DestinationArn"] == arn(sqs, target)
     refused("InvalidParameterValue", sqs.start_message_move_task, 400, SourceArn=arn(sqs, dead))
     assert sqs.cancel_message_move_task(TaskHandle=handle)["ApproximateNumberOfMessagesMoved"] < 30
-    eventually(lambda: sqs.list_message_move_tasks(SourceArn=arn(sqs, dead))["Results"][0]["Status"] == "CANCELLED", 10, "cancelled")
+    eventually(lambda: sqs.list_message_move_tasks(SourceArn=arn(sqs, dead))["Results"][0]["Status"] == "CANCELLED", what="cancelled")
     refused("ResourceNotFoundException", sqs.cancel_message_move_task, 404, TaskHandle=handle)
 
 

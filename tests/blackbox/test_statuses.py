@@ -6,7 +6,7 @@ import pytest
 
 from support.fake_aws import FakeAws, Hang
 from support.gateway import config
-from support.processes import free_port
+from support.processes import refusing_port
 
 KEY = "psk_test9c1f0e7b5a3d4428b1d6f0c2e8a79b34"
 KEY_HASH = "sha256:" + hashlib.sha256(KEY.encode()).hexdigest()
@@ -66,7 +66,7 @@ def shop(request, shared_gateway):
     hanging = FakeAws().start()
     hanging.always("SQS-SendMessage", Hang())
     one = shared_gateway(config(routes(), responses=request.param, **SECTIONS, aws={
-        "region": "us-east-1", "endpoint": f"http://127.0.0.1:{free_port()}", "endpoints": {"sqs": hanging.url}}))
+        "region": "us-east-1", "endpoint": f"http://127.0.0.1:{refusing_port()}", "endpoints": {"sqs": hanging.url}}))
     one.request("POST", "/throttled", b"the one token")
     one.dialect = request.param
     yield one

@@ -138,7 +138,7 @@ def test_an_execution_is_stopped_with_cause_and_error(gateway, tmp_path, dialect
         if dialect == "aws":
             assert isinstance(answer.json()["stopDate"], (int, float))
         stopped = eventually(
-            lambda: (d := states.describe_execution(executionArn=execution))["status"] != "RUNNING" and d, 10, "the stop")
+            lambda: (d := states.describe_execution(executionArn=execution))["status"] != "RUNNING" and d, what="the stop")
         assert stopped["status"] == "ABORTED"
         assert stopped.get("cause") == "enough" and stopped.get("error") == "Stopped"
     finally:

@@ -67,7 +67,7 @@ def test_a_store_over_its_max_size_refuses_and_empties_itself(gateway):
     found += read_all(one)
     assert found and sorted(found) == sorted(acknowledged)
     assert one.request("POST", "/purge").status == 200
-    eventually(lambda: one.request("POST", "/messages", b"room again").status == 202, 30, "a 202 after the purge")
+    eventually(lambda: one.request("POST", "/messages", b"room again").status == 202, what="a 202 after the purge")
 
 
 def test_a_full_disk_refuses_acknowledges_nothing_and_recovers_by_itself(gateway, tiny_disk):
@@ -77,13 +77,13 @@ def test_a_full_disk_refuses_acknowledges_nothing_and_recovers_by_itself(gateway
         assert one.request("POST", "/messages", body).status == 202
     filler = fill_disk(tiny_disk)
     refused = [f"full {n} " + "x" * 100_000 for n in range(10)]
-    eventually(lambda: one.request("POST", "/messages", "probe " + "x" * 100_000).status == 503, 10, "a refusal")
+    eventually(lambda: one.request("POST", "/messages", "probe " + "x" * 100_000).status == 503, what="a refusal")
     for body in refused:
         assert_refused(one.request("POST", "/messages", body))
     assert one.running and one.request("GET", "/mock").status == 200
-    assert "full" in one.logs().lower() or "space" in one.logs().lower(), "loud"
+    one.says("full", "space")
     filler.unlink()
-    eventually(lambda: one.request("POST", "/messages", b"after").status == 202, 30, "a 202 after space came back")
+    eventually(lambda: one.request("POST", "/messages", b"after").status == 202, what="a 202 after space came back")
     found = read_all(one)
     assert set(before) | {"after"} <= set(found)
     assert one.stop() == 0
@@ -111,7 +111,7 @@ def test_a_store_folder_that_cannot_be_made_stops_the_start_or_refuses(gateway, 
     (tmp_path / "file").write_text("in the way")
     path = write_config(tmp_path, document(tmp_path / "file" / "data"))
     one = gateway(path, launch_only=True)
-    eventually(lambda: one.child.poll() is not None or "admin on" in one.logs(), 45, "an exit or a start")
+    eventually(lambda: one.child.poll() is not None or "admin on" in one.logs(), what="an exit or a start")
     if one.child.poll() is not None:
         assert one.child.returncode == 3
         assert "file" in one.logs()
@@ -137,10 +137,10 @@ def test_a_read_only_store_refuses_and_other_routes_go_on(gateway, tmp_path):
         make_read_only()
         path = write_config(tmp_path, document(place / "data"))
         one = gateway(path, launch_only=True)
-        eventually(lambda: one.child.poll() is not None or "admin on" in one.logs(), 45, "an exit or a start")
+        eventually(lambda: one.child.poll() is not None or "admin on" in one.logs(), what="an exit or a start")
         if one.child.poll() is not None:
             assert one.child.returncode == 3
-            assert str(place) in one.logs() or "read-only" in one.logs().lower() or "ermission" in one.logs()
+            one.says(str(place), "read-only", "permission")
         else:
             one.attach()
             assert_refused(one.request("POST", "/messages", b"x"), ("store_unavailable",))
@@ -179,7 +179,7 @@ def test_a_corrupt_file_makes_the_store_unavailable_and_deletes_nothing(gateway,
     size = damaged.stat().st_size
     content = damaged.read_bytes()[:4096]
     one.launch()
-    eventually(lambda: one.child.poll() is not None or "admin on" in one.logs(), 45, "an exit or a start")
+    eventually(lambda: one.child.poll() is not None or "admin on" in one.logs(), what="an exit or a start")
     if one.child.poll() is None:
         one.attach()
         answer = one.request("POST", "/messages", b"after")
@@ -196,7 +196,7 @@ def test_a_corrupt_file_makes_the_store_unavailable_and_deletes_nothing(gateway,
         assert one.child.returncode == 3
     kept = [f for f in data.rglob("*") if f.is_file() and f.stat().st_size >= min(size, 4096) and f.read_bytes()[:100] == content[:100]]
     assert kept, f"the damaged file was deleted: {list(data.rglob('*'))}"
-    assert "corrupt" in one.logs().lower() or "malformed" in one.logs().lower() or "damaged" in one.logs().lower() or "not a database" in one.logs().lower(), one.logs()
+    one.says("corrupt", "malformed", "damaged", "not a database")
 
 
 # ---- two processes ----
@@ -205,23 +205,23 @@ def test_a_second_process_waits_for_the_store_and_then_gives_up(gateway):
     first = gateway(document())
     second = gateway(document(first.directory / "data", wait="1s"), launch_only=True)
     begun = time.monotonic()
-    code = second.wait(30)
+    code = second.wait()
     assert code == 3
     assert time.monotonic() - begun > 0.5
-    assert str(first.directory / "data") in second.logs() or "lock" in second.logs().lower()
+    second.says(str(first.directory / "data"), "lock")
     assert first.request("POST", "/messages", b"x").status == 202
 
 
 def test_a_second_process_takes_over_when_the_first_leaves(gateway):
     first = gateway(document())
     assert first.request("POST", "/messages", b"handed over").status == 202
-    second = gateway(document(first.directory / "data", wait="20s"), launch_only=True)
+    second = gateway(document(first.directory / "data", wait="100s"), launch_only=True)
     time.sleep(1.0)
     assert second.running
     assert first.stop() == 0
-    eventually(lambda: "admin on" in second.logs() and "listening on" in second.logs(), 15, "the second's start")
+    eventually(lambda: "admin on" in second.logs() and "listening on" in second.logs(), what="the second's start")
     second.attach()
-    eventually(lambda: second.request("GET", "/peek").status == 200, 15, "the store opened by the second")
+    eventually(lambda: second.request("GET", "/peek").status == 200, what="the store opened by the second")
     assert read_all(second) == ["handed over"]
 
 
@@ -235,7 +235,7 @@ def test_a_failing_fsync_is_never_a_202(gateway):
         for answer in answers:
             assert_refused(answer)
         assert one.running
-    eventually(lambda: one.request("POST", "/messages", b"after").status == 202, 30, "a 202 once fsync works again")
+    eventually(lambda: one.request("POST", "/messages", b"after").status == 202, what="a 202 once fsync works again")
     found = read_all(one)
     assert {"before", "after"} <= set(found)
 
@@ -253,4 +253,4 @@ def test_a_disk_that_is_full_at_the_start_leaves_the_routes_that_need_no_store(g
     assert one.request("GET", "/mock").status == 200
     assert_refused(one.request("POST", "/messages", b"x"), ("store_unavailable", "store_full"))
     filler.unlink()
-    eventually(lambda: one.request("POST", "/messages", b"after").status == 202, 30, "a 202 after space came back")
+    eventually(lambda: one.request("POST", "/messages", b"after").status == 202, what="a 202 after space came back")

@@ -1,7 +1,11 @@
 //! What is wrong with a configuration is said at once, each with its place, its path and what to write instead.
 
 mod delivery;
+mod jwt;
+mod keys;
+mod listeners;
 mod throttles;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;
@@ -323,6 +327,8 @@ fn checks_across_values_show_nothing_from_the_environment_either() {
         "cors: { allow_origins: ['${env:X}'] }",
         "cors: { allow_origins: ['*'], allow_methods: ['${env:X}'] }",
         "authorizers: { a: { api_key: { from: ['${env:X}'] } } }",
+        "authorizers: { a: { jwt: { issuer: '${env:X}', audience: a } } }",
+        "authorizers: { a: { jwt: { issuer: i, audience: a, jwks: '${env:X}' } } }",
         "routes: { 'GET /a': { authorizer: '${env:X}', integration: { Mock: {} } } }",
     ];
     for text in texts {

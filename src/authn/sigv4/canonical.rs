@@ -1,4 +1,7 @@
-//! The canonical request: the one spelling of a request that signer and verifier agree on.
+//! The canonical request: the one spelling of a request that signer and verifier agree on. They do not agree everywhere:
+//! some signers drop empty and dot segments of a path, some do not; some take a query's spelling as it stands, some spell
+//! it anew. A path or a query in which that makes a difference has both spellings. Neither is one of another request: a
+//! spelling as sent belongs to what was sent alone.
 
 use http::header::HOST;
 use percent_encoding::percent_decode_str;
@@ -6,16 +9,25 @@ use percent_encoding::percent_decode_str;
 use super::form::Form;
 use super::{Head, Refused};
 
-/// Everything but the last line, the payload's hash; ends with the newline before it.
-pub(super) fn request(head: &Head<'_>, form: &Form) -> Result<String, Refused> {
+/// Everything but the last line, the payload's hash; ends with the newline before it. The most common spelling first.
+pub(super) fn requests(head: &Head<'_>, form: &Form) -> Result<Vec<Vec<u8>>, Refused> {
     let headers = headers(head, &form.signed_headers)?;
-    Ok(format!(
-        "{}\n{}\n{}\n{headers}\n{}\n",
-        head.method,
-        path(head.uri.path()),
-        query(head.uri.query().unwrap_or_default()),
-        form.signed_headers.join(";")
-    ))
+    let path_sent = head.uri.path();
+    let query_sent = head.uri.query().unwrap_or_default();
+    let mut paths = vec![path(&normalized(path_sent)), path(path_sent)];
+    let mut queries = vec![query(query_sent), query_as_sent(query_sent)];
+    paths.dedup();
+    queries.dedup();
+    let mut requests = Vec::with_capacity(paths.len() * queries.len());
+    for path in &paths {
+        for query in &queries {
+            let mut request = format!("{}\n{path}\n{query}\n", head.method).into_bytes();
+            request.extend_from_slice(&headers);
+            request.extend_from_slice(format!("\n{}\n", form.signed_headers.join(";")).as_bytes());
+            requests.push(request);
+        }
+    }
+    Ok(requests)
 }
 
 /// Each segment encoded once more, `/` when empty (every service but S3).
@@ -24,7 +36,7 @@ fn path(path: &str) -> String {
         return "/".to_owned();
     }
     let mut canonical = String::with_capacity(path.len());
-    for segment in normalized(path).split('/').skip(1) {
+    for segment in path.split('/').skip(1) {
         canonical.push('/');
         encode(segment.as_bytes(), &mut canonical);
     }
@@ -51,6 +63,24 @@ fn normalized(path: &str) -> String {
     format!("/{}{end}", kept.join("/"))
 }
 
+/// As they were sent, in order; the signature itself left out.
+fn query_as_sent(query: &str) -> String {
+    if query.is_empty() {
+        return String::new();
+    }
+    let mut pairs: Vec<(&str, &str)> = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .filter(|(name, _)| *name != "X-Amz-Signature")
+        .collect();
+    pairs.sort_unstable();
+    let pairs: Vec<String> = pairs
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join("&")
+}
+
 /// Names and values encoded, in the order of the encoded; the signature itself left out.
 fn query(query: &str) -> String {
     let mut pairs: Vec<(String, String)> = query
@@ -68,8 +98,9 @@ fn query(query: &str) -> String {
     pairs.join("&")
 }
 
+/// `+` is a space, as it is to whoever reads the query afterwards.
 fn recoded(raw: &str) -> String {
-    let decoded: Vec<u8> = percent_decode_str(raw).collect();
+    let decoded: Vec<u8> = percent_decode_str(&raw.replace('+', " ")).collect();
     let mut encoded = String::with_capacity(raw.len());
     encode(&decoded, &mut encoded);
     encoded
@@ -91,7 +122,7 @@ fn encode(bytes: &[u8], out: &mut String) {
 
 /// The signed headers, a line each. `host` and every `x-amz-…` that came has to be among them, or someone on the way
 /// could have added it.
-fn headers(head: &Head<'_>, signed: &[String]) -> Result<String, Refused> {
+fn headers(head: &Head<'_>, signed: &[String]) -> Result<Vec<u8>, Refused> {
     let has = |name: &str| signed.iter().any(|signed| signed == name);
     let mut present = head.headers.keys().map(|name| name.as_str());
     let unsigned = present.find(|name| name.starts_with("x-amz-") && !has(name));
@@ -100,35 +131,38 @@ fn headers(head: &Head<'_>, signed: &[String]) -> Result<String, Refused> {
             "The header '{name}' must be a signed header."
         )));
     }
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for name in signed {
-        let mut values: Vec<String> = head
+        let mut values: Vec<Vec<u8>> = head
             .headers
             .get_all(name.as_str())
             .iter()
-            .map(|value| collapsed(&String::from_utf8_lossy(value.as_bytes())))
+            .map(|value| collapsed(value.as_bytes()))
             .collect();
         // HTTP/2 has the authority in place of the header.
         if values.is_empty()
             && name == HOST.as_str()
             && let Some(authority) = head.uri.authority()
         {
-            values.push(authority.as_str().to_owned());
+            values.push(authority.as_str().as_bytes().to_vec());
         }
         if values.is_empty() {
             return Err(Refused::Incomplete(format!(
                 "The signed header '{name}' is not in the request."
             )));
         }
-        lines.push_str(&format!("{name}:{}\n", values.join(",")));
+        lines.extend_from_slice(format!("{name}:").as_bytes());
+        lines.extend_from_slice(&values.join(&b","[..]));
+        lines.push(b'\n');
     }
     Ok(lines)
 }
 
-/// Trimmed, with runs of spaces as one.
-fn collapsed(value: &str) -> String {
-    let words: Vec<&str> = value.split_ascii_whitespace().collect();
-    words.join(" ")
+/// Trimmed, with runs of spaces as one. Bytes that are not UTF-8 are signed as they are.
+fn collapsed(value: &[u8]) -> Vec<u8> {
+    let words = value.split(u8::is_ascii_whitespace);
+    let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+    words.join(&b' ')
 }
 
 #[cfg(test)]
@@ -146,7 +180,7 @@ mod tests {
             ("//a//b", "/a/b"),
             ("/../..", "/"),
         ] {
-            assert_eq!(path(sent), canonical, "{sent}");
+            assert_eq!(path(&normalized(sent)), canonical, "{sent}");
         }
     }
 
@@ -155,11 +189,17 @@ mod tests {
         assert_eq!(query("b=2&a=x%20y"), "a=x%20y&b=2");
         assert_eq!(query("a=2&a=1&B&c=%7e&=x"), "=x&B=&a=1&a=2&c=~");
         assert_eq!(query("X-Amz-Signature=s&a=%2f"), "a=%2F");
+        assert_eq!(query("a=x+y&b=%2B"), "a=x%20y&b=%2B");
         assert_eq!(query(""), "");
+        assert_eq!(
+            query_as_sent("b=x+y&a&X-Amz-Signature=s&a=%2f"),
+            "a=&a=%2f&b=x+y"
+        );
+        assert_eq!(query_as_sent(""), "");
     }
 
     #[test]
     fn values_of_headers_are_trimmed_and_their_spaces_collapsed() {
-        assert_eq!(collapsed("  a   b\tc "), "a b c");
+        assert_eq!(collapsed(b"  a   b\tc \xff"), b"a b c \xff");
     }
 }

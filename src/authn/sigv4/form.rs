@@ -128,6 +128,9 @@ fn in_query(head: &Head<'_>, query: &str) -> Result<Form, Refused> {
         let Some(value) = raw(query, name) else {
             return Ok(None);
         };
+        if named(query, name).count() > 1 {
+            return Err(incomplete(format!("'{name}' stands more than once.")));
+        }
         let value = percent_decode_str(value).decode_utf8();
         let value = value.map_err(|_| incomplete(format!("'{name}' is not UTF-8.")))?;
         Ok(Some(value.into_owned()).filter(|value| !value.is_empty()))
@@ -161,7 +164,11 @@ fn in_query(head: &Head<'_>, query: &str) -> Result<Form, Refused> {
         signed_at,
         session_token: given("X-Amz-Security-Token")?,
         expires: Some(expires),
-        payload: text(head.headers, "x-amz-content-sha256")?,
+        // Signers that move headers into the query move this one too.
+        payload: match text(head.headers, "x-amz-content-sha256")? {
+            None => given("X-Amz-Content-Sha256")?,
+            said => said,
+        },
     };
     parts.form()
 }
@@ -205,11 +212,16 @@ impl Parts<'_> {
 
 /// The raw value of a query parameter; the first, if there are several.
 fn raw<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    let mut pairs = query
+    named(query, name).next()
+}
+
+/// The raw values of a query parameter.
+fn named<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
+    let pairs = query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs
-        .find(|(found, _)| *found == name)
+        .filter(move |(found, _)| *found == name)
         .map(|(_, value)| value)
 }
 

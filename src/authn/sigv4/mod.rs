@@ -8,6 +8,7 @@
 pub mod authorizer;
 mod canonical;
 mod form;
+pub(in crate::authn) mod replay;
 mod users;
 
 #[cfg(test)]
@@ -30,6 +31,8 @@ use form::Form;
 
 /// The one algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// What stands in place of the body's hash where the body is not signed.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// The end of every credential scope.
 const TERMINATOR: &str = "aws4_request";
 
@@ -37,11 +40,13 @@ const TERMINATOR: &str = "aws4_request";
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// `sqs`, `execute-api`.
-    pub service: &'static str,
+    pub service: String,
     /// `None`: any region. SDKs sign with the one they were configured for.
     pub region: Option<String>,
     /// How far the signer's clock may be from ours.
     pub skew: Duration,
+    /// Whether a signer may leave the body out of the signature (`UNSIGNED-PAYLOAD`).
+    pub unsigned_payload: bool,
 }
 
 /// The head of a request, as it came in.
@@ -63,15 +68,27 @@ pub struct Verifier {
 #[derive(Debug)]
 pub struct Claim {
     user: Arc<User>,
-    /// The canonical request up to its last line, the payload's hash.
-    canonical: String,
+    /// The canonical request up to its last line, the payload's hash, in each spelling that signers have for it.
+    canonical: Vec<Vec<u8>>,
     /// The third line of the string to sign.
     scope: String,
     /// `YYYYMMDDTHHMMSSZ`.
     timestamp: String,
     signature: String,
-    /// What the signer says the payload's hash is, if it does.
-    payload: Option<String>,
+    payload: Payload,
+    /// The last second at which it is good, since 1970.
+    good_until: i64,
+}
+
+/// What the signer says of the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Payload {
+    /// Nothing: its hash is in the signature alone.
+    Unsaid,
+    /// Its SHA-256.
+    Hash(String),
+    /// That it is not signed, and that is allowed.
+    Unsigned,
 }
 
 /// Why a request is nobody's. The texts are for the caller.
@@ -99,6 +116,8 @@ pub enum Refused {
     /// The body is not the one whose hash was signed.
     #[error("The provided 'x-amz-content-sha256' header does not match what was computed.")]
     Payload,
+    #[error("The body is not signed (UNSIGNED-PAYLOAD), which is not allowed here.")]
+    Unsigned,
 }
 
 impl Verifier {
@@ -126,8 +145,14 @@ impl Verifier {
             return Err(Refused::UnknownToken);
         }
         self.check_scope(&form)?;
-        self.check_time(&form, now)?;
-        let canonical = canonical::request(head, &form)?;
+        let good_until = self.check_time(&form, now)?;
+        let payload = match form.payload.clone() {
+            None => Payload::Unsaid,
+            Some(said) if said != UNSIGNED => Payload::Hash(said),
+            Some(_) if self.scope.unsigned_payload => Payload::Unsigned,
+            Some(_) => return Err(Refused::Unsigned),
+        };
+        let canonical = canonical::requests(head, &form)?;
         Ok(Claim {
             user: user.clone(),
             canonical,
@@ -137,7 +162,8 @@ impl Verifier {
             ),
             timestamp: form.timestamp.clone(),
             signature: form.signature.to_ascii_lowercase(),
-            payload: form.payload,
+            payload,
+            good_until,
         })
     }
 
@@ -175,7 +201,8 @@ impl Verifier {
         Ok(())
     }
 
-    fn check_time(&self, form: &Form, now: i64) -> Result<(), Refused> {
+    /// The last second at which the signature is good.
+    fn check_time(&self, form: &Form, now: i64) -> Result<i64, Refused> {
         let skew = i64::try_from(self.scope.skew.as_secs()).unwrap_or(i64::MAX);
         let said = |limit: i64, word: &str, margin: String| {
             format!(
@@ -207,30 +234,64 @@ impl Verifier {
             let margin = format!("+ {minutes} min");
             return Err(Refused::NotYet(said(latest, "later", margin)));
         }
-        Ok(())
+        Ok(last)
     }
 }
 
 impl Claim {
+    /// Whose signature it is said to be.
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// Checks the signature before the body is there, where the signer says what the body is: whether it could.
+    pub fn verify_head(&self) -> Result<bool, Refused> {
+        match &self.payload {
+            Payload::Unsaid => Ok(false),
+            Payload::Hash(hash) => self.verify_over(hash).map(|()| true),
+            Payload::Unsigned => self.verify_over(UNSIGNED).map(|()| true),
+        }
+    }
+
+    /// Whether the body is what the signer says it is; says nothing of the signature.
+    pub fn verify_body(&self, body: &[u8]) -> Result<(), Refused> {
+        match &self.payload {
+            Payload::Hash(said) if *said != sha256_hex(body) => Err(Refused::Payload),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether head and body are what the user signed.
     pub fn verify(&self, body: &[u8]) -> Result<&User, Refused> {
-        let hash = sha256_hex(body);
-        // What is signed has to be what came: an unsigned payload is refused, whatever the signature says of it.
-        if self.payload.as_ref().is_some_and(|said| *said != hash) {
-            return Err(Refused::Payload);
+        self.verify_body(body)?;
+        match &self.payload {
+            Payload::Unsaid | Payload::Hash(_) => self.verify_over(&sha256_hex(body))?,
+            Payload::Unsigned => self.verify_over(UNSIGNED)?,
         }
-        let canonical = format!("{}{hash}", self.canonical);
-        let to_sign = format!(
-            "{ALGORITHM}\n{}\n{}\n{}",
-            self.timestamp,
-            self.scope,
-            sha256_hex(canonical.as_bytes())
-        );
-        let key = self.signing_key();
-        let expected = hex(hmac::sign(&key, to_sign.as_bytes()).as_ref());
-        constant_time::verify_slices_are_equal(expected.as_bytes(), self.signature.as_bytes())
-            .map_err(|_| Refused::Mismatch)?;
         Ok(&self.user)
+    }
+
+    /// `hash`: the last line of the canonical request.
+    fn verify_over(&self, hash: &str) -> Result<(), Refused> {
+        let key = self.signing_key();
+        let mut canonicals = self.canonical.iter();
+        let genuine = canonicals.any(|canonical| {
+            let canonical = [canonical, hash.as_bytes()].concat();
+            let to_sign = format!(
+                "{ALGORITHM}\n{}\n{}\n{}",
+                self.timestamp,
+                self.scope,
+                sha256_hex(&canonical)
+            );
+            let expected = hex(hmac::sign(&key, to_sign.as_bytes()).as_ref());
+            constant_time::verify_slices_are_equal(expected.as_bytes(), self.signature.as_bytes())
+                .is_ok()
+        });
+        if genuine {
+            Ok(())
+        } else {
+            Err(Refused::Mismatch)
+        }
     }
 
     fn signing_key(&self) -> hmac::Key {

@@ -19,14 +19,17 @@ fn user() -> User {
         secret_access_key: SecretText(Secret::new(SECRET.into())),
         session_token: None,
         enabled: true,
+        account: None,
+        policy: None,
     }
 }
 
 fn scope() -> Scope {
     Scope {
-        service: "execute-api",
+        service: "execute-api".into(),
         region: None,
         skew: Duration::from_secs(900),
+        unsigned_payload: false,
     }
 }
 
@@ -119,9 +122,9 @@ fn the_signing_key_is_the_published_one() {
         headers: &signed.headers,
     };
     let claim = verifier.claim(&head, NOW).unwrap();
-    let canonical = format!("{}{}", claim.canonical, sha256_hex(signed.body));
+    let canonical = [&claim.canonical[0], sha256_hex(signed.body).as_bytes()].concat();
     assert_eq!(
-        sha256_hex(canonical.as_bytes()),
+        sha256_hex(&canonical),
         "356ff22197b4dabc27d216ced97331941d44bcad3a0f46d024dad87559623220"
     );
     // The key itself cannot be read out; what it signs can.
@@ -327,7 +330,11 @@ fn a_payload_hash_has_to_be_the_body_s() {
             "content-type;host;x-amz-content-sha256;x-amz-date",
             SIGNATURE,
         );
-        assert_eq!(signed.checked(), Err(Refused::Payload), "{said}");
+        let why = match said {
+            UNSIGNED => Refused::Unsigned,
+            _ => Refused::Payload,
+        };
+        assert_eq!(signed.checked(), Err(why), "{said}");
     }
 }
 
@@ -420,4 +427,116 @@ fn a_list_of_users_says_everything_that_is_wrong_with_it() {
     );
     check_users(&[], &ConfigPath::root(), &mut problems);
     assert_eq!(problems.0.len(), 4);
+}
+
+/// Every byte of method, path, query, signed header and body counts: one changed, and nothing verifies.
+#[test]
+fn any_changed_byte_of_what_is_signed_is_refused() {
+    let verifier = Verifier::new(vec![user()], scope());
+    let alphabet = b"abcxyzABC019-_.~%/?&=+*!$',;:@";
+    let uri = Signed::published().uri;
+    for at in 1..uri.len() {
+        for byte in alphabet {
+            let mut bytes = uri.clone().into_bytes();
+            if bytes[at] == *byte {
+                continue;
+            }
+            bytes[at] = *byte;
+            let mut signed = Signed::published();
+            signed.uri = String::from_utf8(bytes).unwrap();
+            if signed.uri.parse::<Uri>().is_err() {
+                continue;
+            }
+            // `%2x` and `+` may spell the space that was signed.
+            if signed.uri.replace('+', "%20") == uri {
+                continue;
+            }
+            assert!(signed.check(&verifier, NOW).is_err(), "{}", signed.uri);
+        }
+    }
+    let body = Signed::published().body;
+    for at in 0..body.len() {
+        let mut bytes = body.to_vec();
+        bytes[at] ^= 1;
+        let mut signed = Signed::published();
+        signed.body = bytes.leak();
+        assert!(signed.check(&verifier, NOW).is_err());
+    }
+    for name in ["content-type", "host", "x-amz-date"] {
+        let value = Signed::published().headers[name]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        for at in 0..value.len() {
+            let mut bytes = value.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            let mut signed = Signed::published();
+            signed.set(name, std::str::from_utf8(&bytes).unwrap());
+            assert!(signed.check(&verifier, NOW).is_err(), "{name} at {at}");
+        }
+    }
+}
+
+#[test]
+fn an_unsigned_payload_needs_leave_and_its_head_still_counts() {
+    let sign = |signed: &mut Signed, payload: &str| {
+        signed.set("x-amz-content-sha256", payload);
+        let names = "content-type;host;x-amz-content-sha256;x-amz-date";
+        let place = "20240102/us-east-1/execute-api/aws4_request";
+        signed.authorize(place, names, "00");
+        let lenient = Scope {
+            unsigned_payload: true,
+            ..scope()
+        };
+        let verifier = Verifier::new(vec![user()], lenient);
+        let uri: Uri = signed.uri.parse().unwrap();
+        let head = Head {
+            method: &signed.method,
+            uri: &uri,
+            headers: &signed.headers,
+        };
+        let claim = verifier.claim(&head, NOW).unwrap();
+        let canonical = [&claim.canonical[0], payload.as_bytes()].concat();
+        let to_sign = format!(
+            "{ALGORITHM}\n20240102T030405Z\n{place}\n{}",
+            sha256_hex(&canonical)
+        );
+        let signature = hex(hmac::sign(&claim.signing_key(), to_sign.as_bytes()).as_ref());
+        signed.authorize(place, names, &signature);
+        verifier
+    };
+    let mut signed = Signed::published();
+    let lenient = sign(&mut signed, UNSIGNED);
+    assert_eq!(signed.checked(), Err(Refused::Unsigned));
+    assert!(signed.check(&lenient, NOW).is_ok());
+    signed.body = b"anything";
+    assert!(signed.check(&lenient, NOW).is_ok());
+    signed.uri = "/events?b=2&a=x%20z".into();
+    assert_eq!(signed.check(&lenient, NOW), Err(Refused::Mismatch));
+
+    // A declared hash proves the head before there is a body, and the body has to be the one.
+    let mut declared = Signed::published();
+    let strict = Verifier::new(vec![user()], scope());
+    let hash = sha256_hex(declared.body);
+    sign(&mut declared, &hash);
+    let uri: Uri = declared.uri.parse().unwrap();
+    let head = Head {
+        method: &declared.method,
+        uri: &uri,
+        headers: &declared.headers,
+    };
+    let claim = strict.claim(&head, NOW).unwrap();
+    assert_eq!(claim.verify_head(), Ok(true));
+    assert_eq!(claim.verify_body(declared.body), Ok(()));
+    assert_eq!(claim.verify_body(b"other"), Err(Refused::Payload));
+    let mut streaming = Signed::published();
+    let lenient = sign(&mut streaming, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+    assert_eq!(streaming.check(&lenient, NOW), Err(Refused::Payload));
+}
+
+#[test]
+fn a_parameter_of_a_presigned_request_that_stands_twice_is_refused() {
+    let mut presigned = Signed::presigned();
+    presigned.uri.push_str("&X-Amz-Expires=9000");
+    assert!(matches!(presigned.checked(), Err(Refused::Incomplete(_))));
 }

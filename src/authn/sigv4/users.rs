@@ -9,12 +9,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::super::policy;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::secret::Secret;
 
 /// Someone who signs requests.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SigningUser")]
 pub struct User {
@@ -30,6 +31,14 @@ pub struct User {
     /// Whether the credentials are good. Default: true.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// The account of a user who is not of the gateway's own: twelve digits. Where a resource policy stands, such a
+    /// user needs its leave too. Default: the gateway's own account.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// What the user may call: an IAM policy document over `execute-api:Invoke`. Default: every route that names the
+    /// authorizer.
+    #[serde(default)]
+    pub policy: Option<policy::Written>,
 }
 
 fn yes() -> bool {
@@ -142,6 +151,13 @@ pub fn check_users(users: &[User], at: &ConfigPath, problems: &mut Problems) {
                     format!("this is the access key id of the user `{other}` too"),
                 )
                 .help("give each its own");
+        }
+        if let Some(account) = &user.account
+            && !(account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
+        {
+            problems
+                .error(&at.key("account"), "is not an account")
+                .help("write its 12 digits, in quotes");
         }
         for (key, secret) in [
             ("secret_access_key", Some(&user.secret_access_key)),

@@ -28,6 +28,8 @@ const LARGEST_ANSWER: usize = 256 << 20;
 /// A connection to an admin listener.
 pub struct Client {
     base: String,
+    /// The path that everything asked for is below.
+    root: &'static str,
     token: Option<Secret<String>>,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
 }
@@ -52,12 +54,18 @@ impl Client {
         connector.set_connect_timeout(Some(CONNECT));
         Ok(Client {
             base: base.trim_end_matches('/').to_owned(),
+            root: "/v1/queues",
             token,
             http: legacy::Client::builder(TokioExecutor::new()).build(connector),
         })
     }
 
-    /// Asks for something that is below `/v1/queues`.
+    /// For what is below another path than that of the queues.
+    pub fn at(self, root: &'static str) -> Client {
+        Client { root, ..self }
+    }
+
+    /// Asks for something that is below the root, `/v1/queues`.
     pub async fn get<T: DeserializeOwned>(&self, below: &str) -> Result<T, Failure> {
         let asked = self.ask(Method::GET, below, Bytes::new());
         match tokio::time::timeout(ANSWER, asked).await {
@@ -71,7 +79,7 @@ impl Client {
         }
     }
 
-    /// Has something done that is below `/v1/queues`; waits until it is.
+    /// Has something done that is below the root; waits until it is.
     pub async fn post<T: DeserializeOwned>(
         &self,
         below: &str,
@@ -90,7 +98,7 @@ impl Client {
     ) -> Result<T, Failure> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = format!("{}/v1/queues{below}", self.base)
+        *request.uri_mut() = format!("{}{}{below}", self.base, self.root)
             .parse()
             .map_err(|error| Failure::usage(format!("{}: {error}", self.base)))?;
         let headers = request.headers_mut();

@@ -1,6 +1,6 @@
 //! How the queues are reached: through the admin listener of a running gateway, or in the files of a stopped one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
@@ -11,7 +11,7 @@ use super::failure::Failure;
 use crate::admin::queues::{
     Begun, Delete, Listing, Moves, Page, Purged, Queues, Redrive, Take, Taken,
 };
-use crate::cli::load::compiled;
+use crate::cli::load::{blueprint_or_problems, compiled};
 use crate::model::secret::Secret;
 use crate::store::{Options, Store};
 
@@ -32,28 +32,8 @@ impl Reach {
             let store = opened(directory)?;
             return Ok(Reach::Stopped(Queues::new(store.clone()), store));
         }
-        let from_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let mut token = from_environment("PENSTOCK_ADMIN_TOKEN").map(Secret::new);
-        let mut address = place
-            .admin
-            .clone()
-            .or_else(|| from_environment("PENSTOCK_ADMIN"));
-        if !place.config.is_empty() && (address.is_none() || token.is_none()) {
-            let Some(blueprint) = compiled(&place.config).blueprint_or_problems() else {
-                return Err(Failure::new("the configuration has errors")
-                    .help("say where the admin listener is with --admin URL"));
-            };
-            token = token.or(blueprint.admin_token);
-            if address.is_none() && blueprint.admin.ends_with(":0") {
-                return Err(Failure::new(
-                    "admin.bind has port 0: which port that became is not in the configuration",
-                )
-                .help("give the address that `penstock serve` printed, with --admin URL"));
-            }
-            address = address.or_else(|| Some(connectable(&blueprint.admin)));
-        }
-        let address = address.as_deref().unwrap_or(DEFAULT_ADMIN);
-        Client::new(address, token).map(|client| Reach::Running(Box::new(client)))
+        let client = running(place.admin.as_ref(), &place.config)?;
+        Ok(Reach::Running(Box::new(client)))
     }
 
     /// Lets go of the files.
@@ -136,6 +116,31 @@ impl Reach {
             Reach::Stopped(queues, _) => Ok(queues.purge(queue).await?),
         }
     }
+}
+
+/// The admin listener of a running gateway: the one that is named, else the environment's, else the configuration's.
+pub fn running(admin: Option<&String>, config: &[PathBuf]) -> Result<Client, Failure> {
+    let from_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut token = from_environment("PENSTOCK_ADMIN_TOKEN").map(Secret::new);
+    let mut address = admin
+        .cloned()
+        .or_else(|| from_environment("PENSTOCK_ADMIN"));
+    if !config.is_empty() && (address.is_none() || token.is_none()) {
+        let Some(blueprint) = blueprint_or_problems(compiled(config)) else {
+            return Err(Failure::new("the configuration has errors")
+                .help("say where the admin listener is with --admin URL"));
+        };
+        token = token.or(blueprint.admin_token);
+        if address.is_none() && blueprint.admin.ends_with(":0") {
+            return Err(Failure::new(
+                "admin.bind has port 0: which port that became is not in the configuration",
+            )
+            .help("give the address that `penstock serve` printed, with --admin URL"));
+        }
+        address = address.or_else(|| Some(connectable(&blueprint.admin)));
+    }
+    let address = address.as_deref().unwrap_or(DEFAULT_ADMIN);
+    Client::new(address, token)
 }
 
 /// An address that says "every interface" is reached on this machine.

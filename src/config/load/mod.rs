@@ -23,9 +23,9 @@ mod sources;
 mod substitute;
 mod tree;
 
-pub use files::files;
+pub use files::{files, no_such_file};
 pub use sources::{SourceFile, Sources};
-pub use substitute::{Environment, ProcessEnvironment};
+pub use substitute::{Environment, ProcessEnvironment, SecretKeeper, SecretName};
 
 /// What loading gave.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ pub fn load<T: DeserializeOwned>(paths: &[PathBuf], environment: &dyn Environmen
     let mut texts = Vec::new();
     for path in found {
         if let Some(text) = files::text(&path, &mut problems) {
+            environment.file_read(&path, text.as_bytes());
             texts.push(SourceFile { path, text });
         }
     }

@@ -89,6 +89,13 @@ impl Sources {
             .any(|node| node.refused.is_some())
     }
 
+    /// Whether the value at `path`, or one below it, is a stand-in for a secret that has not been fetched: what is wrong
+    /// with it is no problem of the configuration's.
+    pub fn unfetched(&self, path: &ConfigPath) -> bool {
+        let node = self.root.as_ref().and_then(|root| root.at(path));
+        node.is_some_and(Node::has_unfetched)
+    }
+
     /// Whether something at or below the key `key` of the root was refused, or a refused key was meant to be it.
     pub fn refused_within(&self, key: &str) -> bool {
         let Some(root) = &self.root else {

@@ -1,4 +1,4 @@
-//! `${env:NAME}`, `${env:NAME:-default}` and `${file:path}` in the values of a tree. What comes from outside becomes a
+//! `${env:NAME}`, `${env:NAME:-default}`, `${file:path}` and AWS's secrets in the values of a tree. What comes from outside becomes a
 //! literal piece, never parsed again; it never appears in a problem's message. `$${` is a literal `${`. Any other
 //! `${…}` stays as written: it is a mapping source, judged by the type that reads it.
 
@@ -17,11 +17,57 @@ use crate::model::text::Piece;
 /// The most bytes that `${file:…}` reads: secrets and certificates are far smaller.
 pub const MAX_FILE: u64 = 1 << 20;
 
-/// Where `${env:…}` looks. The process's own variables, or a test's.
+/// What values may be taken from, beside files. The process's own surroundings, or a test's.
 pub trait Environment {
     /// The variable's value; `None` when it is not set.
     fn variable(&self, name: &str) -> Option<OsString>;
+
+    /// A secret that AWS keeps; `None` while it has not been fetched. Then a stand-in takes its place, and what is
+    /// wrong with the value is no problem of the configuration's.
+    fn secret(&self, _name: &SecretName) -> Option<String> {
+        None
+    }
+
+    /// A file was read, and held this. Whoever keeps the configuration up to date looks whether it still does.
+    fn file_read(&self, _path: &Path, _content: &[u8]) {}
 }
+
+/// Where AWS keeps a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SecretKeeper {
+    SecretsManager,
+    ParameterStore,
+}
+
+/// A secret that AWS keeps, as written: `${aws-secretsmanager:NAME#key}`, `${aws-ssm:NAME}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SecretName {
+    pub keeper: SecretKeeper,
+    /// A name or an ARN.
+    pub name: String,
+    /// The member of the secret's JSON object, where it is one.
+    pub key: Option<String>,
+}
+
+impl std::fmt::Display for SecretName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let keeper = match self.keeper {
+            SecretKeeper::SecretsManager => SECRETS_MANAGER,
+            SecretKeeper::ParameterStore => PARAMETER_STORE,
+        };
+        write!(f, "${{{keeper}{}", self.name)?;
+        if let Some(key) = &self.key {
+            write!(f, "#{key}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+const SECRETS_MANAGER: &str = "aws-secretsmanager:";
+const PARAMETER_STORE: &str = "aws-ssm:";
+
+/// Stands in for what has not been fetched: a text that most rules for secrets take.
+const STAND_IN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// The variables that this process was started with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,6 +159,53 @@ fn trouble<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, 
     })
 }
 
+/// What a `${…}` stands for.
+struct Found {
+    /// As it may be shown.
+    shown: String,
+    value: String,
+    /// Whether the value is a stand-in.
+    unfetched: bool,
+}
+
+impl Found {
+    fn known(shown: String, value: String) -> Found {
+        Found {
+            shown,
+            value,
+            unfetched: false,
+        }
+    }
+}
+
+/// The secret that `${inside}` names, if it names one. A name or an ARN holds no `#` (CreateSecret and PutParameter,
+/// API references).
+fn secret_name(inside: &str) -> Result<Option<SecretName>, Trouble> {
+    let (keeper, rest) = if let Some(rest) = inside.strip_prefix(SECRETS_MANAGER) {
+        (SecretKeeper::SecretsManager, rest)
+    } else if let Some(rest) = inside.strip_prefix(PARAMETER_STORE) {
+        (SecretKeeper::ParameterStore, rest)
+    } else {
+        return Ok(None);
+    };
+    let (name, key) = match rest.split_once('#') {
+        Some((name, key)) => (name, Some(key)),
+        None => (rest, None),
+    };
+    let good = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-:!".contains(c);
+    if name.is_empty() || name.len() > 2048 || !name.chars().all(good) || key == Some("") {
+        return trouble(
+            format!("`${{{inside}}}` names no secret"),
+            "write `${aws-secretsmanager:NAME}`, `${aws-secretsmanager:NAME#key}` for a member of a JSON secret, or `${aws-ssm:NAME}`; names and ARNs hold letters, digits and /_+=.@-:!",
+        );
+    }
+    Ok(Some(SecretName {
+        keeper,
+        name: name.to_owned(),
+        key: key.map(str::to_owned),
+    }))
+}
+
 /// What values may be taken from.
 struct Outside<'a> {
     environment: &'a dyn Environment,
@@ -136,11 +229,15 @@ impl Outside<'_> {
             }
             written.push_str(&rest[..at]);
             let inside = inside(&rest[at + 2..])?;
-            if let Some((shown, value)) = self.value(inside)? {
+            if let Some(found) = self.value(inside)? {
                 flush(&mut written, &mut pieces);
                 let piece = pieces.len();
-                pieces.push(Piece::Literal(value));
-                origins.push(Origin { piece, shown });
+                pieces.push(Piece::Literal(found.value));
+                origins.push(Origin {
+                    piece,
+                    shown: found.shown,
+                    unfetched: found.unfetched,
+                });
                 rest = &rest[at + 2 + inside.len() + 1..];
             } else {
                 // only its `${`: a default inside may itself be substituted
@@ -154,17 +251,28 @@ impl Outside<'_> {
     }
 
     /// What `${inside}` stands for and how it may be shown; `None` when it is not ours to substitute.
-    fn value(&self, inside: &str) -> Result<Option<(String, String)>, Trouble> {
+    fn value(&self, inside: &str) -> Result<Option<Found>, Trouble> {
         if let Some(reference) = inside.strip_prefix("env:") {
             let (name, default) = match reference.split_once(":-") {
                 Some((name, default)) => (name, Some(default)),
                 None => (reference, None),
             };
             let value = self.variable(name, default)?;
-            return Ok(Some((format!("${{env:{name}}}"), value)));
+            return Ok(Some(Found::known(format!("${{env:{name}}}"), value)));
         }
         if let Some(path) = inside.strip_prefix("file:") {
-            return Ok(Some((format!("${{{inside}}}"), self.file(path)?)));
+            return Ok(Some(Found::known(
+                format!("${{{inside}}}"),
+                self.file(path)?,
+            )));
+        }
+        if let Some(name) = secret_name(inside)? {
+            let value = self.environment.secret(&name);
+            return Ok(Some(Found {
+                shown: name.to_string(),
+                unfetched: value.is_none(),
+                value: value.unwrap_or_else(|| STAND_IN.to_owned()),
+            }));
         }
         match inside.split_once(':') {
             // a mapping source has dots before its `:-default`, a source of substitution has neither
@@ -172,13 +280,13 @@ impl Outside<'_> {
                 if !after.starts_with('-')
                     && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') =>
             {
-                let meant = nearest(kind, ["env", "file"])
+                let meant = nearest(kind, ["env", "file", "aws-secretsmanager", "aws-ssm"])
                     .map(|near| format!("did you mean `${{{near}:…}}`? "))
                     .unwrap_or_default();
                 trouble(
                     format!("`${{{kind}:…}}` is not something that can be substituted"),
                     format!(
-                        "{meant}allowed: `${{env:NAME}}`, `${{env:NAME:-default}}`, `${{file:path}}`; a literal `${{` is written `$${{`"
+                        "{meant}allowed: `${{env:NAME}}`, `${{env:NAME:-default}}`, `${{file:path}}`, `${{aws-secretsmanager:NAME}}`, `${{aws-ssm:NAME}}`; a literal `${{` is written `$${{`"
                     ),
                 )
             }
@@ -238,7 +346,7 @@ impl Outside<'_> {
             Ok(_) if bytes.len() as u64 > MAX_FILE => {
                 return trouble(format!("{shown} is larger than {MAX_FILE} bytes"), "");
             }
-            Ok(_) => {}
+            Ok(_) => self.environment.file_read(&full, &bytes),
         }
         let Ok(mut text) = String::from_utf8(bytes) else {
             return trouble(format!("{shown} does not hold UTF-8 text"), "");

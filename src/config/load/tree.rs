@@ -81,6 +81,8 @@ pub struct Origin {
     pub piece: usize,
     /// The `${…}` as it may be shown, without its default.
     pub shown: String,
+    /// Whether the piece only stands in for a secret that has not been fetched.
+    pub unfetched: bool,
 }
 
 /// How a scalar presents itself to a type that takes several forms.
@@ -272,6 +274,15 @@ impl Node {
     /// Whether this node or one below it was refused.
     pub fn has_refusal(&self) -> bool {
         self.refused.is_some() || self.children().any(Node::has_refusal)
+    }
+
+    /// Whether a value here or below is a stand-in for a secret that has not been fetched.
+    pub fn has_unfetched(&self) -> bool {
+        let here = match &self.kind {
+            Kind::Scalar(scalar) => scalar.origins.iter().any(|origin| origin.unfetched),
+            _ => false,
+        };
+        here || self.children().any(Node::has_unfetched)
     }
 
     /// The number of nodes from here down, this one included.

@@ -84,22 +84,27 @@ async fn a_second_word_ends_the_drain_at_once() {
 
 #[tokio::test]
 async fn connections_in_the_backlog_are_served_when_the_drain_begins() {
-    let bound = Bound::bind(&ListenerSpec {
-        name: "public".into(),
-        bind: "127.0.0.1:0".to_owned(),
-    })
-    .unwrap();
-    let mut early = TcpStream::connect(bound.local_addr()).await.unwrap();
+    let bound = Bound::bind(&ListenerSpec::new("public", "127.0.0.1:0")).unwrap();
+    let address = bound.ip_address().unwrap();
+    let mut early = TcpStream::connect(address).await.unwrap();
     early.write_all(GET).await.unwrap();
     let (handle, drain) = DrainHandle::new();
     handle.start(LONG);
     let echo = Echo {
         requests: Arc::default(),
+        peers: Arc::default(),
         malformed: Arc::default(),
         gate: Arc::new(Semaphore::new(0)),
     };
     let (_keep, limits) = watch::channel(ConnectionLimits::default());
-    let running = tokio::spawn(run(bound, limits, echo, drain, Arc::default()));
+    let running = tokio::spawn(run(
+        bound,
+        Terms::default(),
+        limits,
+        echo,
+        drain,
+        Arc::default(),
+    ));
     let answer = read_to_end(&mut early).await;
     assert!(answer.ends_with("GET /a 0\n"), "{answer}");
     drop(early);

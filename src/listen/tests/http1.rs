@@ -256,6 +256,23 @@ async fn a_client_that_is_gone_ends_its_request() {
 }
 
 #[tokio::test]
+async fn a_request_hears_at_once_that_its_client_has_closed_its_sending_half() {
+    let gateway = Gateway::start(ConnectionLimits {
+        half_close: LONG,
+        ..ConnectionLimits::default()
+    });
+    let mut stream = gateway.connect().await;
+    stream
+        .write_all(b"GET /poll HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    eventually(|| gateway.stats.in_flight() == 1).await;
+    stream.shutdown().await.unwrap();
+    assert!(read_to_end(&mut stream).await.ends_with("GET /poll 0\n"));
+    eventually(|| gateway.stats.open() == 0).await;
+}
+
+#[tokio::test]
 async fn a_client_that_takes_no_answer_is_cut_off() {
     let gateway = Gateway::start(short_idle_timeout());
     let mut stream = gateway.connect().await;

@@ -4,6 +4,8 @@ mod drain;
 mod hostile;
 mod http1;
 mod http2;
+mod proxy;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,8 +21,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::{
-    Bound, ConnectionLimits, DrainHandle, Drained, ListenStats, ListenerSpec, Malformed,
-    MalformedKind, Serve, run,
+    Bound, ConnectionLimits, DrainHandle, Drained, Leaving, ListenStats, ListenerSpec, Malformed,
+    MalformedKind, Serve, Terms, run,
 };
 use crate::model::peer::Peer;
 
@@ -34,6 +36,7 @@ const LONG: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 struct Echo {
     requests: Arc<Mutex<Vec<String>>>,
+    peers: Arc<Mutex<Vec<Arc<Peer>>>>,
     malformed: Arc<Mutex<Vec<Malformed>>>,
     /// Requests for `/wait` need a permit.
     gate: Arc<Semaphore>,
@@ -42,15 +45,19 @@ struct Echo {
 impl Serve for Echo {
     type Body = Full<Bytes>;
 
+    const HEARS_OF_LEAVING: bool = true;
+
     async fn call(&self, request: Request<Incoming>, peer: &Arc<Peer>) -> Response<Full<Bytes>> {
         assert_eq!(&*peer.listener, "public");
         let line = format!("{} {}", request.method(), request.uri().path());
         self.requests.lock().unwrap().push(line.clone());
+        self.peers.lock().unwrap().push(peer.clone());
         match request.uri().path() {
             "/wait" => {
                 let permit = self.gate.acquire().await.unwrap();
                 permit.forget();
             }
+            "/poll" => request.extensions().get::<Leaving>().unwrap().begun().await,
             // answered without a look at the body
             "/early" => return Response::builder().status(413).body(line.into()).unwrap(),
             "/large" => return Response::new(vec![b'x'; 8 << 20].into()),
@@ -84,14 +91,15 @@ struct Gateway {
 
 impl Gateway {
     fn start(limits: ConnectionLimits) -> Gateway {
-        let bound = Bound::bind(&ListenerSpec {
-            name: "public".into(),
-            bind: "127.0.0.1:0".to_owned(),
-        })
-        .unwrap();
-        let address = bound.local_addr();
+        Gateway::start_on(Terms::default(), limits)
+    }
+
+    fn start_on(terms: Terms, limits: ConnectionLimits) -> Gateway {
+        let bound = Bound::bind(&ListenerSpec::new("public", "127.0.0.1:0")).unwrap();
+        let address = bound.ip_address().unwrap();
         let echo = Echo {
             requests: Arc::default(),
+            peers: Arc::default(),
             malformed: Arc::default(),
             gate: Arc::new(Semaphore::new(0)),
         };
@@ -100,7 +108,9 @@ impl Gateway {
         let (service, seen) = (echo.clone(), stats.clone());
         let running = tokio::spawn(async move {
             let (_keep, limits) = watch::channel(limits);
-            run(bound, limits, service, drain, seen).await.unwrap()
+            run(bound, terms, limits, service, drain, seen)
+                .await
+                .unwrap()
         });
         Gateway {
             address,

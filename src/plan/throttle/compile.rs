@@ -348,7 +348,7 @@ fn shared(
 }
 
 /// A bucket, checked.
-fn bucket(
+pub fn bucket(
     rate: f64,
     burst: Option<u32>,
     at: &ConfigPath,

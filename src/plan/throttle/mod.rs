@@ -14,7 +14,7 @@ use crate::config::WhenSharedFails;
 use crate::limit::BucketSpec;
 use crate::limit::shared::Address;
 
-pub(super) use compile::{Defaults, concurrency, failures, route};
+pub(super) use compile::{Defaults, bucket, concurrency, failures, route};
 pub use key::{Key, When, Who};
 pub use live::{Concurrency, FailureGuard, Shared, SharedBucket, Step, Throttle, Throttles};
 

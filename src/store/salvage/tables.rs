@@ -21,7 +21,12 @@ const BY_ROW_ID: [(&str, &str); 4] = [
     ("damaged", "n"),
 ];
 /// Tables without row ids, and their keys.
-const BY_KEY: [(&str, &str); 2] = [("tag", "queue, key"), ("idempotency", "key")];
+const BY_KEY: [(&str, &str); 4] = [
+    ("tag", "queue, key"),
+    ("idempotency", "key"),
+    ("usage", "day, key"),
+    ("key_state", "key"),
+];
 
 /// Copies the small tables; what is in them by table.
 pub(super) fn copy_all(

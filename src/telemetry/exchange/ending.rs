@@ -30,6 +30,9 @@ impl ContextSource for Ending<'_> {
         let plain = match variable {
             ContextVariable::Plain(plain) => *plain,
             ContextVariable::Phase(phase, fact) => return facts.phase(*phase, *fact),
+            ContextVariable::Webhook(field) => {
+                return facts.identity.delivery.as_ref()?.field(*field);
+            }
             ContextVariable::Claim(_)
             | ContextVariable::Authorizer(_)
             | ContextVariable::Vacant(_) => return None,
@@ -83,7 +86,10 @@ impl Ending<'_> {
         json.text("requestId", facts.id().as_str());
         for (name, plain) in [
             ("listener", Plain::Listener),
+            ("clientRequestId", Plain::ClientRequestId),
             ("sourceIp", Plain::SourceIp),
+            ("vpceId", Plain::VpceId),
+            ("clientCertSubject", Plain::ClientCertSubject),
             ("method", Plain::HttpMethod),
             ("path", Plain::Path),
             ("protocol", Plain::Protocol),
@@ -109,6 +115,17 @@ impl Ending<'_> {
             json.text("code", refusal.code.name());
             json.text("phase", refusal.phase.name());
             json.text("error", &refusal.cause);
+        }
+        if let Some(delivery) = &facts.identity.delivery {
+            json.object("webhook");
+            json.text("source", &delivery.source);
+            for (name, value) in [("id", &delivery.id), ("type", &delivery.kind)] {
+                if let Some(value) = value {
+                    json.text(name, clipped(value));
+                }
+            }
+            json.raw("key", delivery.key);
+            json.end();
         }
         if self.answer_lost {
             json.raw("answerLost", "true");

@@ -32,11 +32,7 @@ impl Fixture {
             .unwrap()
             .into_parts();
         let any = "127.0.0.1:1".parse().unwrap();
-        let peer = Arc::new(Peer {
-            remote: any,
-            local: any,
-            listener: "public".into(),
-        });
+        let peer = Arc::new(Peer::tcp(any, any, "public"));
         let mut exchange = Exchange::open(
             self.telemetry.clone(),
             Arc::new(Call::new(head, peer)),
@@ -222,11 +218,7 @@ fn a_refusal_names_its_phase_and_what_never_became_a_request_is_counted_too() {
     exchange.refuse(refusal(Phase::Store));
     exchange.close(Some(503), 10);
     let any = "127.0.0.1:1".parse().unwrap();
-    let peer = Arc::new(Peer {
-        remote: any,
-        local: any,
-        listener: "public".into(),
-    });
+    let peer = Arc::new(Peer::tcp(any, any, "public"));
     let refused = Refusal {
         phase: Phase::Listen,
         code: Code::Malformed,

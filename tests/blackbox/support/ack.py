@@ -6,7 +6,7 @@ import threading
 
 from . import http1
 from .gateway import config
-from .processes import eventually
+from .processes import PATIENCE, eventually
 
 MACHINE = "arn:aws:states:us-east-1:111122223333:stateMachine:ingest"
 QUEUE = "https://sqs.us-east-1.amazonaws.com/111122223333/orders"
@@ -36,7 +36,7 @@ def setup(target, its_routes, haste=None, **sections):
     """A configuration whose AWS is the fake, in haste."""
     return config(
         its_routes, aws={"region": "us-east-1", "endpoint": target.url}, targets={"default": haste or HASTE},
-        **{"limits": {"timeout": "5s", "drain": "1s"}, **sections})
+        **{"limits": {"timeout": "20s", "drain": "1s"}, **sections})
 
 
 def post(one, path, body, **headers):
@@ -77,7 +77,7 @@ class Client(threading.Thread):
             self.sent.append(body)
             try:
                 if connection is None:
-                    connection = http.client.HTTPConnection(*self.one.address, timeout=30)
+                    connection = http.client.HTTPConnection(*self.one.address, timeout=PATIENCE)
                 answer = http1.exchange(connection, "POST", self.path, body, {"key": key})
             except (OSError, http.client.HTTPException) as gone:
                 self.refused.append((body, repr(gone)))
@@ -92,7 +92,7 @@ class Client(threading.Thread):
 
     def stop(self):
         self.paused.set()
-        self.join(40)
+        self.join(2 * PATIENCE)
         assert not self.is_alive(), "a client got no answer"
 
 
@@ -118,7 +118,7 @@ class Clients:
             client.stop()
         return self
 
-    def finish(self, within=60):
+    def finish(self, within=4 * PATIENCE):
         """Waits until everything is sent."""
         for client in self.all:
             client.join(within)
@@ -153,7 +153,7 @@ def order_violations(bodies, acknowledged):
     return found
 
 
-def assert_all_arrived(target, acknowledged, within=30.0, where=""):
+def assert_all_arrived(target, acknowledged, within=PATIENCE, where=""):
     """Everything that was acknowledged is at the target."""
     def missing():
         return set(acknowledged) - set(target.bodies(where))

@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 
 from .gateway import AWS_ENVIRONMENT, environment
-from .processes import answers, end, eventually, free_port, spawn, tail
+from .processes import PATIENCE, answers, end, eventually, free_port, spawn, tail
 
 TOOLS = Path(
     os.environ.get("PENSTOCK_TOOLS")
@@ -48,7 +48,7 @@ class Emulator:
             self.port = free_port()
             with open(self.log, "ab") as log:
                 self.child = spawn(self.command(), env=self.environment(), cwd=self.directory, stdout=log, stderr=log)
-            eventually(lambda: self.child.poll() is not None or answers(self.url + self.ready), 60, f"{self.name} ready")
+            eventually(lambda: self.child.poll() is not None or answers(self.url + self.ready), 180, f"{self.name} ready")
             if self.child.poll() is None:
                 self.prepare()
                 return self
@@ -74,7 +74,7 @@ class Emulator:
             name, attributes = name + ".fifo", {"FifoQueue": "true", **attributes}
         return self.client("sqs").create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 
-    def messages(self, queue_url, count=1, within=10.0):
+    def messages(self, queue_url, count=1, within=PATIENCE):
         """Receives that many messages (all attributes) and deletes them."""
         sqs, found = self.client("sqs"), []
 
@@ -135,7 +135,7 @@ class Moto(Emulator):
         ask = urllib.request.Request(
             self.url + "/moto-api/config", data=setting, headers={"content-type": "application/json"}, method="POST"
         )
-        urllib.request.urlopen(ask, timeout=10).close()
+        urllib.request.urlopen(ask, timeout=60).close()
 
 
 def started(name, directory, **options):

@@ -70,11 +70,28 @@ class Usual:
         connection.answer(status, headers, body)
 
 
+class Held:
+    """The usual answer once it is released, or none if the fake is stopped before."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+
+    def release(self):
+        self.gate.set()
+
+    def act(self, connection, received):
+        while not self.gate.wait(0.02):
+            if connection.server.fake.stopping.is_set():
+                connection.close_connection = True
+                return
+        Usual().act(connection, received)
+
+
 class Hang:
     """Takes the call and never answers (until the fake is stopped)."""
 
     def act(self, connection, received):
-        connection.server.fake.stopping.wait(60)
+        connection.server.fake.stopping.wait(600)
         connection.close_connection = True
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .fake_aws import FakeAws, HalfReply, LostReply, Refusal, Reset, Usual, records_of, usual
 from .fake_aws import access_denied, error, no_such_queue, server_error, throttled
-from .processes import eventually
+from .processes import PATIENCE, eventually
 
 SERVICE = {"SQS": "sqs", "Kinesis": "kinesis", "EventBridge": "events", "StepFunctions": "states"}
 
@@ -37,7 +37,7 @@ class Frozen:
         self.work = work
 
     def act(self, connection, received):
-        self.thaw.wait(120)
+        self.thaw.wait(600)
         if not self.work:
             connection.close_connection = True
             return
@@ -137,7 +137,7 @@ class FakeTarget(FakeAws):
     def slow(self, seconds):
         return self.be(Usual(after=seconds))
 
-    def limp(self, about=0.1):
+    def limp(self, about=0.4):
         return self.be(Limping(about))
 
     def flap(self):
@@ -244,7 +244,7 @@ class FakeTarget(FakeAws):
             calls = list(self.calls)
         return [record for call in calls for record in records_of(call) if record.body == body]
 
-    def wait_for(self, count, within=20.0, where=""):
+    def wait_for(self, count, within=PATIENCE, where=""):
         """Waits until it has that many records."""
         eventually(lambda: self.count(where) >= count, within, f"{count} records at the target (it has {self.count(where)})")
         return self.bodies(where)

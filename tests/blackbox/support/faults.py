@@ -1,12 +1,14 @@
 """Disks that are full and system calls that fail, from outside the process."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
+
+from .processes import eventually
 
 
 def fill_disk(place):
@@ -30,6 +32,18 @@ def strace_works():
     return None if ran.returncode == 0 else f"strace may not trace here: {ran.stderr.strip()[:200]}"
 
 
+def traced(pid):
+    """Whether every thread of the process is traced."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/status") as status:
+                if "TracerPid:\t0\n" in status.read():
+                    return False
+        except OSError:
+            pass  # a thread that has ended
+    return True
+
+
 @contextlib.contextmanager
 def failing_fsync(pid):
     """Within it every fsync of the process fails; skips the test where nobody may trace."""
@@ -40,11 +54,11 @@ def failing_fsync(pid):
         ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO",
          "-p", str(pid)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        time.sleep(1.0)  # nothing says when it has attached
+        eventually(lambda: traced(pid) or tracer.poll() is not None, what="strace to attach")
         if tracer.poll() is not None:
             pytest.skip(f"strace cannot attach: {tracer.stderr.read().decode()[:200]}")
         yield
     finally:
         tracer.send_signal(signal.SIGTERM)
-        tracer.wait(10)
+        tracer.wait(60)
         tracer.stderr.close()

@@ -12,7 +12,7 @@ import yaml
 
 from . import http1
 from .metrics import Metrics
-from .processes import end, eventually, spawn, tail
+from .processes import PATIENCE, end, eventually, spawn, tail
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BINARY = Path(
@@ -62,7 +62,7 @@ def write_config(directory, document, name="gateway.yaml"):
     return path
 
 
-def penstock(*arguments, cwd=None, input=None, env=None, timeout=60):
+def penstock(*arguments, cwd=None, input=None, env=None, timeout=240):
     """Runs a command to its end: `.returncode`, `.stdout`, `.stderr` (text)."""
     return subprocess.run(
         [str(BINARY), *map(str, arguments)],
@@ -90,7 +90,7 @@ class Gateway:
 
     # ---- life ----
 
-    def start(self, listeners=None, within=40.0):
+    def start(self, listeners=None, within=2 * PATIENCE):
         """Starts it and waits until every address is printed. `listeners`: how many to wait for."""
         self.launch()
         if listeners is None:
@@ -130,7 +130,7 @@ class Gateway:
             )
         return self
 
-    def stop(self, grace=20.0):
+    def stop(self, grace=PATIENCE):
         """SIGTERM, then SIGKILL after `grace` seconds. Returns the exit code."""
         return end(self.child, grace)
 
@@ -142,7 +142,7 @@ class Gateway:
     def signal(self, number):
         self.child.send_signal(number)
 
-    def wait(self, timeout=30.0):
+    def wait(self, timeout=2 * PATIENCE):
         return self.child.wait(timeout)
 
     @property
@@ -160,10 +160,10 @@ class Gateway:
     def url(self):
         return "http://{}:{}".format(*self.address)
 
-    def request(self, method, path, body=None, headers=None, timeout=30.0):
+    def request(self, method, path, body=None, headers=None, timeout=PATIENCE):
         return http1.request(self.address, method, path, body, headers, timeout)
 
-    def raw(self, timeout=15.0):
+    def raw(self, timeout=PATIENCE):
         return http1.Raw(self.address, timeout)
 
     def admin(self, path, method="GET"):
@@ -173,6 +173,22 @@ class Gateway:
         answer = self.admin("/metrics")
         assert answer.status == 200, answer
         return Metrics(answer.body.decode())
+
+    def counted(self, wanted, metric, **labels):
+        """Waits until a metric has that value: what is counted after an effect follows the effect."""
+        def holds():
+            return self.metrics().value(metric, **labels) == wanted
+        try:
+            eventually(holds)
+        except AssertionError:
+            raise AssertionError(f"{metric} {labels} is {self.metrics().value(metric, **labels)}, not {wanted}") from None
+
+    def says(self, *words):
+        """Waits until it has printed one of the words on stderr, upper or lower case; all that it has printed."""
+        def said():
+            return any(word.lower() in self.logs().lower() for word in words)
+        eventually(said, what=f"one of {words} on stderr")
+        return self.logs()
 
     def queues(self):
         """Queues, spools and dead letters by name; `depth` is added to what /v1/queues says."""
@@ -225,7 +241,7 @@ class Gateway:
         """What it has printed on stderr in this run."""
         return self.stderr_path.read_text(errors="replace") if self.child else ""
 
-    def access_log(self, at_least=0, within=5.0):
+    def access_log(self, at_least=0, within=PATIENCE):
         """The access log of this run, as dicts; waits for `at_least` lines, for the log trails the answers."""
         def lines():
             text = self.stdout_path.read_text()
@@ -234,7 +250,7 @@ class Gateway:
         found = eventually(lines, within, f"{at_least} access log lines") if at_least else lines()
         return [json.loads(line) for line in found]
 
-    def log_line(self, request_id, within=5.0):
+    def log_line(self, request_id, within=PATIENCE):
         """The access log line of one request."""
         return eventually(
             lambda: next((l for l in self.access_log() if l.get("requestId") == request_id), None),

@@ -49,7 +49,7 @@ class Response:
         return self.json()["code"]
 
 
-def request(address, method, path, body=None, headers=None, timeout=30.0):
+def request(address, method, path, body=None, headers=None, timeout=60.0):
     """One request on a connection of its own. `body` is bytes, text, or an iterable (sent chunked)."""
     connection = http.client.HTTPConnection(*address, timeout=timeout)
     try:
@@ -74,7 +74,7 @@ def exchange(connection, method, path, body=None, headers=None):
 class Raw:
     """A TCP connection on which the test decides every byte."""
 
-    def __init__(self, address, timeout=15.0):
+    def __init__(self, address, timeout=60.0):
         self.socket = socket.create_connection(address, timeout=timeout)
         self.buffer = b""
 
@@ -156,7 +156,7 @@ class Raw:
         data, self.buffer = self.buffer, b""
         return data
 
-    def is_closed(self, within=15.0):
+    def is_closed(self, within=60.0):
         """Whether the peer closes within that time, sending nothing more."""
         self.socket.settimeout(within)
         try:

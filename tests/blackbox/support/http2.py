@@ -14,7 +14,7 @@ from .http1 import Headers, Response
 class Http2:
     """One connection; requests may be interleaved by stream id."""
 
-    def __init__(self, address, timeout=15.0, careful=True):
+    def __init__(self, address, timeout=60.0, careful=True):
         """`careful=False` lets the test send what a client must not."""
         self.authority = "{}:{}".format(*address)
         self.socket = socket.create_connection(address, timeout=timeout)
@@ -46,7 +46,7 @@ class Http2:
         self.flush()
         return stream
 
-    def data(self, stream, body, end=True, within=15.0):
+    def data(self, stream, body, end=True, within=60.0):
         """Sends a body as the windows allow."""
         try:
             self._data(stream, body, end, time.monotonic() + within, within)

@@ -43,7 +43,7 @@ def client(gateway, key=KEY, secret=SECRET, token=None, region="eu-west-1", **op
     return boto3.client(
         "sqs", endpoint_url=url(gateway), region_name=region,
         aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token,
-        config=Config(**{"retries": {"total_max_attempts": 1}, "read_timeout": 40, **options}),
+        config=Config(**{"retries": {"total_max_attempts": 1}, "read_timeout": 120, **options}),
     )
 
 

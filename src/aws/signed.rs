@@ -1,0 +1,282 @@
+//! Calls to services for which no SDK crate is built in: plain HTTP, signed (Signature Version 4) with the same
+//! credentials, region and endpoints as the SDK's.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery};
+use http::{Request, Response, Uri};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{CallError, Clients, Refusal, region_for};
+use crate::outbound::{self, Bounds, FetchError, Named};
+
+/// The largest answer, in bytes: Lambda gives up to 6 MB.
+const MAX_ANSWER: usize = 6 * 1024 * 1024;
+
+/// A service that is called without its SDK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Lambda,
+    SecretsManager,
+    Ssm,
+}
+
+impl Service {
+    /// The name in host names and credential scopes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Lambda => "lambda",
+            Service::SecretsManager => "secretsmanager",
+            Service::Ssm => "ssm",
+        }
+    }
+}
+
+impl Clients {
+    /// Makes one signed call. `request`: its URI is path and query alone. An answer of 300 or more is
+    /// [`CallError::Refused`], with the code and message of an AWS JSON error where it has them.
+    pub async fn signed(
+        &self,
+        via: &outbound::Client,
+        service: Service,
+        region: Option<&str>,
+        request: Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<Response<Bytes>, CallError> {
+        let shared = self.ready(deadline).await?;
+        let region = region_for(region, &shared)?;
+        let provider = shared
+            .credentials_provider()
+            .ok_or_else(|| setup("CredentialsNotLoaded", "there are no AWS credentials"))?;
+        let credentials = provider
+            .provide_credentials()
+            .await
+            .map_err(|error| setup("CredentialsNotLoaded", error))?;
+        let own = &self.0.settings.endpoints;
+        let own = match service {
+            Service::Lambda => own.lambda.as_deref(),
+            Service::SecretsManager => own.secretsmanager.as_deref(),
+            Service::Ssm => own.ssm.as_deref(),
+        };
+        let endpoint = match own.or(shared.endpoint_url()) {
+            Some(written) => written.to_owned(),
+            None => default_endpoint(service, &region),
+        };
+        let mut request = addressed(request, &endpoint)?;
+        let identity = credentials.into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(&region)
+            .name(service.name())
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| setup("InvalidRequest", error))?;
+        let instructions = {
+            let headers = request
+                .headers()
+                .iter()
+                .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+            let uri = request.uri().to_string();
+            let method = request.method().as_str();
+            let signable =
+                SignableRequest::new(method, uri, headers, SignableBody::Bytes(request.body()))
+                    .map_err(|error| setup("InvalidRequest", error))?;
+            let output =
+                sign(signable, &params.into()).map_err(|error| setup("InvalidRequest", error))?;
+            output.into_parts().0
+        };
+        instructions.apply_to_request_http1x(&mut request);
+        let bounds = Bounds {
+            timeout: deadline.saturating_duration_since(Instant::now()),
+            max_body: MAX_ANSWER,
+        };
+        let answer = via
+            .send(request, Named::ByOperator, bounds)
+            .await
+            .map_err(not_answered)?;
+        if answer.status().as_u16() >= 300 {
+            return Err(CallError::Refused(Box::new(refusal(&answer))));
+        }
+        Ok(answer)
+    }
+
+    /// A call of the AWS JSON 1.1 protocol.
+    pub async fn json_call(
+        &self,
+        via: &outbound::Client,
+        service: Service,
+        target: &str,
+        input: &Value,
+        timeout: Duration,
+    ) -> Result<Value, CallError> {
+        let request = Request::post("/")
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", target)
+            .body(Bytes::from(input.to_string()))
+            .map_err(|error| setup("InvalidRequest", error))?;
+        let deadline = Instant::now() + timeout;
+        let answer = self.signed(via, service, None, request, deadline).await?;
+        serde_json::from_slice(answer.body()).map_err(|error| CallError::Lost {
+            reason: format!("the answer is not JSON: {error}"),
+        })
+    }
+}
+
+fn setup(code: &str, reason: impl ToString) -> CallError {
+    CallError::Setup {
+        code: code.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+fn default_endpoint(service: Service, region: &str) -> String {
+    let domain = if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    };
+    format!("https://{}.{region}.{domain}", service.name())
+}
+
+/// The request at the endpoint, which may have a path of its own.
+fn addressed(request: Request<Bytes>, endpoint: &str) -> Result<Request<Bytes>, CallError> {
+    let wrong =
+        |error: &dyn std::fmt::Display| setup("InvalidEndpoint", format!("{endpoint}: {error}"));
+    let base: Uri = endpoint.parse().map_err(|error| wrong(&error))?;
+    let authority: Authority = base
+        .authority()
+        .cloned()
+        .ok_or_else(|| wrong(&"it names no host"))?;
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
+    let uri = Uri::builder()
+        .scheme(base.scheme_str().unwrap_or("https"))
+        .authority(authority)
+        .path_and_query(format!("{}{path}", base.path().trim_end_matches('/')))
+        .build()
+        .map_err(|error| wrong(&error))?;
+    let (mut head, body) = request.into_parts();
+    head.uri = uri;
+    Ok(Request::from_parts(head, body))
+}
+
+fn not_answered(error: FetchError) -> CallError {
+    let reason = error.to_string();
+    match error {
+        FetchError::Url(_) | FetchError::Forbidden { .. } => setup("InvalidEndpoint", reason),
+        FetchError::Timeout(_) | FetchError::TooLarge(_) | FetchError::Failed(_) => {
+            CallError::Lost { reason }
+        }
+    }
+}
+
+fn refusal(answer: &Response<Bytes>) -> Refusal {
+    let header = |name: &str| {
+        let value = answer.headers().get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let text = |names: [&str; 2]| names.iter().find_map(|name| body.get(name)?.as_str());
+    let code = header("x-amzn-errortype").or_else(|| text(["__type", "code"]).map(str::to_owned));
+    let code = code.unwrap_or_default();
+    // `namespace#Code`, and `Code:url` in the header
+    let code = code.rsplit('#').next().unwrap_or_default();
+    let code = code.split(':').next().unwrap_or_default();
+    Refusal {
+        status: answer.status().as_u16(),
+        code: code.to_owned(),
+        message: text(["message", "Message"]).unwrap_or_default().to_owned(),
+        request_id: header("x-amzn-requestid"),
+        content_type: header("content-type"),
+        body: answer.body().clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn server(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let heard = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; 4096];
+            let read = stream.read(&mut bytes).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&bytes[..read]).into_owned()
+        });
+        (address, heard)
+    }
+
+    #[tokio::test]
+    async fn a_call_is_signed_for_its_service_and_its_answer_read() {
+        let (address, heard) =
+            server("HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"Name\":\"abc\"}").await;
+        let answer = Clients::for_tests(&address)
+            .json_call(
+                &outbound::Client::default(),
+                Service::SecretsManager,
+                "secretsmanager.GetSecretValue",
+                &serde_json::json!({"SecretId": "x"}),
+                Duration::from_secs(5),
+            )
+            .await;
+        assert!(
+            matches!(answer, Err(CallError::Lost { .. })),
+            "13 of 14 bytes: {answer:?}"
+        );
+        let asked = heard.await.unwrap().to_lowercase();
+        assert!(asked.contains("/secretsmanager/aws4_request"), "{asked}");
+        assert!(
+            asked.contains("x-amz-target: secretsmanager.getsecretvalue"),
+            "{asked}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_has_the_service_s_code_and_message() {
+        let (address, _heard) = server(
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 55\r\n\r\n{\"__type\":\"a.b#ResourceNotFound\",\"Message\":\"no secret\"}\n",
+        )
+        .await;
+        let called = Clients::for_tests(&address)
+            .json_call(
+                &outbound::Client::default(),
+                Service::Ssm,
+                "AmazonSSM.GetParameter",
+                &serde_json::json!({}),
+                Duration::from_secs(5),
+            )
+            .await;
+        let Err(CallError::Refused(refusal)) = called else {
+            panic!("not refused");
+        };
+        assert_eq!(
+            (refusal.status, refusal.code.as_str()),
+            (400, "ResourceNotFound")
+        );
+        assert_eq!(refusal.message, "no secret");
+    }
+
+    #[test]
+    fn an_endpoint_may_have_a_path() {
+        let request = Request::post("/2015-03-31/functions/f/invocations?Qualifier=1")
+            .body(Bytes::new())
+            .unwrap();
+        let request = addressed(request, "http://127.0.0.1:4566/base/").unwrap();
+        assert_eq!(
+            request.uri().to_string(),
+            "http://127.0.0.1:4566/base/2015-03-31/functions/f/invocations?Qualifier=1"
+        );
+    }
+}
