@@ -22,7 +22,7 @@ const SHARED_TIMEOUT: Duration = Duration::from_millis(50);
 const SHARED_TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(1);
 /// Wrong credentials of an address that are forgiven: a second, and at once.
-const FORGIVEN: (f64, NonZeroU32) = (10.0, NonZeroU32::new(100).unwrap());
+const FORGIVEN: (f64, NonZeroU32) = (10.0, NonZeroU32::MIN.saturating_add(99));
 
 /// The stage's buckets, of which every route gets a copy.
 pub struct Defaults {
