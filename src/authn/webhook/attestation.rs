@@ -35,7 +35,7 @@ pub(super) struct Attestor {
 }
 
 enum Key {
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     Private(Box<Ed25519KeyPair>),
 }
 
@@ -74,10 +74,10 @@ impl AttestationSpec {
         let (name, key) = match self.algorithm {
             AttestationAlgorithm::Hs256 => (
                 "HS256",
-                Key::Shared(hmac::Key::new(
+                Key::Shared(Box::new(hmac::Key::new(
                     hmac::HMAC_SHA256,
                     self.key.expose().as_bytes(),
-                )),
+                ))),
             ),
             AttestationAlgorithm::EdDsa => ("EdDSA", Key::Private(Box::new(self.private()?))),
         };

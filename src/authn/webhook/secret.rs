@@ -144,7 +144,7 @@ fn public_key_of_pem(text: &str) -> Result<Vec<u8>, String> {
 
 /// A key, ready for use: the key schedule of a MAC is paid once.
 pub(super) enum Key {
-    Mac(hmac::Key),
+    Mac(Box<hmac::Key>),
     /// The SHA-256 of the secret, by which texts are compared.
     Plain([u8; 32]),
     Public(Box<ParsedPublicKey>),
@@ -169,7 +169,7 @@ impl Held {
     pub(super) fn new(secret: &SecretSpec, usage: Use) -> Option<Held> {
         let bytes = secret.bytes.expose();
         let key = match usage {
-            Use::Mac(algorithm) => Key::Mac(hmac::Key::new(algorithm, bytes)),
+            Use::Mac(algorithm) => Key::Mac(Box::new(hmac::Key::new(algorithm, bytes))),
             Use::Plain => Key::Plain(sha256(bytes)),
             Use::Public(algorithm) => Key::Public(Box::new(
                 ParsedPublicKey::new(algorithm.verifier(), bytes).ok()?,

@@ -28,10 +28,7 @@ pub(super) fn timestamp(
         return None;
     }
     let at = at.key("timestamp");
-    let place = match time_place(written, &at, problems) {
-        Some(place) => place,
-        None => return None,
-    };
+    let place = time_place(written, &at, problems)?;
     let window = window(written, TOLERANCE, &at, problems);
     let reference = place.reference();
     let is_signed = match spec {
