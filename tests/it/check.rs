@@ -1,11 +1,12 @@
 //! What is wrong with a configuration is said at once, each with its place, its path and what to write instead.
 
 mod delivery;
+mod door;
 mod jwt;
 mod keys;
-mod webhooks;
-mod throttles;
 mod listeners;
+mod throttles;
+mod webhooks;
 
 use std::fs;
 use std::path::Path;
