@@ -38,7 +38,7 @@ const AUTHORIZERS: &[(&str, &str)] = &[
     ),
     (
         "sigv4: { region: eu-west-1, replay_cache: { entries: 5 }, credentials: [{U}] }",
-        "did you mean `max_entries`?",
+        "allowed: `max_entries`",
     ),
     (
         "sigv4: { region: eu-west-1, unsigned_payload: true, credentials: [{U}] }",
