@@ -189,7 +189,7 @@ pub async fn serve(
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
-        exposition: Exposition::new(&metrics, named, blueprint.keys.clone(), usage.clone()),
+        exposition: Exposition::new(&metrics, named),
         plan: plan_json.clone(),
         store_needed,
         guard: guard.clone(),
@@ -275,6 +275,7 @@ pub async fn serve(
         aws: clients,
         callers,
         stores,
+        succession: keeping.succession(),
         guard,
         sqs,
         plan_json,

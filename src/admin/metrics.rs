@@ -28,25 +28,16 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Exposition {
     registry: Registry,
     listeners: Vec<(Name, Arc<ListenStats>)>,
-    keys: Arc<ApiKeys>,
-    usage: Arc<Usage>,
 }
 
 impl Exposition {
     /// Registers what counts by itself.
-    pub fn new(
-        metrics: &Metrics,
-        listeners: Vec<(Name, Arc<ListenStats>)>,
-        keys: Arc<ApiKeys>,
-        usage: Arc<Usage>,
-    ) -> Exposition {
+    pub fn new(metrics: &Metrics, listeners: Vec<(Name, Arc<ListenStats>)>) -> Exposition {
         let mut registry = Registry::with_prefix("penstock");
         metrics.register(&mut registry);
         Exposition {
             registry,
             listeners,
-            keys,
-            usage,
         }
     }
 
@@ -94,15 +85,15 @@ impl Exposition {
             "Connections refused because the listener was full",
             refused,
         );
+        let plan = gateway.current.load();
         let from_query = Count::default();
-        from_query.inc_by(self.keys.from_query());
+        from_query.inc_by(plan.keys.from_query());
         registry.register(
             "api_keys_in_query",
             "Requests that brought their API key in the query (deprecated)",
             from_query,
         );
-        key_metrics(&self.keys, &self.usage, &mut registry);
-        let plan = gateway.current.load();
+        key_metrics(&plan.keys, &plan.usage, &mut registry);
         let (used, limit) = plan.slots.used();
         let slots = Level::default();
         slots.set(signed(used as u64));
@@ -158,6 +149,13 @@ fn key_metrics(keys: &ApiKeys, usage: &Usage, registry: &mut Registry) {
         "usage_save_failures",
         "Attempts to save what API keys have used that the store refused; they are made again",
         failures,
+    );
+    let lost = Count::default();
+    lost.inc_by(usage.days_lost());
+    registry.register(
+        "usage_days_lost",
+        "Days of keys whose counts were lost, because the store took none for days; quotas are not touched",
+        lost,
     );
 }
 

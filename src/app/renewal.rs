@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::admin::Guard;
+use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::config::load::SourceFile;
 use crate::config::secrets::Vault;
@@ -19,11 +20,12 @@ use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::CallerTable;
 use crate::limit::shared::SharedStores;
+use crate::limit::usage::{Succession, Usage};
 use crate::outbound;
 use crate::pipeline::Gateway;
 use crate::plan::build::Shared;
 use crate::plan::written::{Compiled, compiled_again};
-use crate::plan::{Blueprint, build};
+use crate::plan::{Blueprint, Plan, build};
 use crate::sqs_api::SqsApi;
 use crate::telemetry::Metrics;
 
@@ -53,6 +55,7 @@ pub(super) struct Renewal {
     pub(super) aws: Clients,
     pub(super) callers: Arc<CallerTable>,
     pub(super) stores: Arc<SharedStores>,
+    pub(super) succession: Succession<ApiKeys>,
     pub(super) guard: Guard,
     pub(super) sqs: Option<SqsApi>,
     pub(super) plan_json: Arc<ArcSwap<Value>>,
@@ -133,6 +136,18 @@ impl Renewal {
         self.publish(blueprint);
     }
 
+    /// The counts of the plan that follows: those that run, where keys and usage plans stay the same.
+    fn usage(&self, before: &Plan, next: &Blueprint) -> Arc<Usage> {
+        let usage = next.usage();
+        let (old, new) = (&*before.keys, &*next.keys);
+        if before.usage.serves(old, &usage, new) {
+            return before.usage.clone();
+        }
+        usage.take_over(&before.usage, old, new);
+        self.succession.hand_over(usage.clone(), next.keys.clone());
+        usage
+    }
+
     /// Cannot fail: nothing is opened.
     fn publish(&mut self, blueprint: Blueprint) {
         for (what, same) in [
@@ -146,7 +161,8 @@ impl Renewal {
                 tracing::warn!(what, "This has changed and needs a restart");
             }
         }
-        let usage = self.gateway.current.load().usage.clone();
+        let before = self.gateway.current.load();
+        let usage = self.usage(&before, &blueprint);
         let shared = Shared {
             metrics: &self.metrics,
             targets: self.targets.clone(),
@@ -159,7 +175,6 @@ impl Renewal {
             rehearses: false,
             aws: self.aws.clone(),
         };
-        let before = self.gateway.current.load();
         let plan = build(&blueprint, &shared, Some(&before));
         self.gateway.current.publish(plan);
         self.guard.ask_for(blueprint.admin_token.clone());

@@ -10,6 +10,7 @@ mod guard;
 mod keeper;
 mod over;
 mod shard;
+mod succession;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use crate::store::Clock;
 
 pub use keeper::{KEPT_DAYS, Keeper, Keeping, Names};
 pub use over::{OverLimit, Policy, What};
+pub use succession::{Succession, Successor};
 
 use guard::Guard;
 use shard::{Shard, Slot};
@@ -191,6 +193,12 @@ impl Usage {
     /// How often counts could not be saved. They are tried again.
     pub fn save_failures(&self) -> u64 {
         self.save_failures.load(Ordering::Relaxed)
+    }
+
+    /// Days of keys whose counts were lost, because the store took none for so long. Quotas are not touched by it.
+    pub fn days_lost(&self) -> u64 {
+        let lost = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).lost;
+        self.shards.iter().map(lost).sum()
     }
 
     /// The plan at a position.

@@ -53,12 +53,15 @@ pub(super) fn compile(config: &Config, exposed: bool, problems: &mut Problems) -
     }
 }
 
+/// The position of a plan; or why there is none, and what to write.
+type Meant = Result<Option<u16>, (String, Option<String>)>;
+
 struct Found<'c, 'p> {
     config: &'c Config,
     keys: Vec<NewKey<'c>>,
     written: Vec<Written<'c>>,
     /// What a plan's name was found to mean, once for each name.
-    plans: HashMap<&'c str, Result<Option<u16>, (String, Option<String>)>>,
+    plans: HashMap<&'c str, Meant>,
     problems: &'p mut Problems,
     said: usize,
 }

@@ -252,3 +252,38 @@ def test_a_session_is_taken_up_again(server, authority):
         assert again.session_reused
         again.sendall(b"GET /who HTTP/1.1\r\nhost: a\r\n\r\n")
         assert again.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_heads_over_tls_have_the_limits_of_all_heads(gateway, authority):
+    one = gateway(document(tls(authority.server("a.example")), limits={"header_timeout": "400ms", "headers": "1KiB"}))
+
+    def answer(data):
+        plain = socket.create_connection(one.address, timeout=10)
+        with context(authority).wrap_socket(plain, server_hostname="a.example") as spoken:
+            spoken.sendall(data)
+            received = b""
+            while chunk := spoken.recv(65536):
+                received += chunk
+            return received
+
+    assert answer(b"GET /who HTTP/1.1\r\nhost").startswith(b"HTTP/1.1 408 ")
+    assert answer(b"GET /who HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: " + b"x" * 2000 + b"\r\n\r\n").startswith(b"HTTP/1.1 431 ")
+    assert answer(b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert {line["code"] for line in one.access_log(3)} == {"timeout", "headers_too_large", "malformed"}
+
+
+def test_a_client_that_breaks_off_is_gone_and_stores_nothing(gateway, authority):
+    one = gateway(document(tls(authority.server("a.example"))))
+    plain = socket.create_connection(one.address, timeout=10)
+    spoken = context(authority).wrap_socket(plain, server_hostname="a.example")
+    spoken.sendall(b"POST /store HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf")
+    spoken.close()  # no close_notify, as of a client that dies
+    eventually(lambda: one.metrics().value("penstock_requests_total", outcome="gone") == 1, 10, "the vanished client")
+    assert one.depth("queue") == 0
+
+
+def test_a_drain_waits_for_no_handshake_that_has_not_begun(gateway, authority):
+    one = gateway(document(tls(authority.server("a.example")), limits={"drain": "20s", "header_timeout": "20s"}))
+    with one.raw(), one.raw():
+        eventually(lambda: one.metrics().value("penstock_connections_open", listener="public") == 2, 5, "the connections")
+        assert one.stop(grace=10) == 0

@@ -106,17 +106,17 @@ impl ApiKeys {
             .chain(&salted)
             .map(|(_, position)| *position)
             .collect();
-        let id_of = |number: u32| keys[order[number as usize] as usize].id;
-        let mut by_id: Vec<u32> = (0..order.len() as u32).collect();
-        by_id.sort_unstable_by(|a, b| {
-            let (a, b) = (*a, *b);
-            (id_of(a), order[a as usize]).cmp(&(id_of(b), order[b as usize]))
-        });
-        let by_name: Vec<(&str, u32)> = by_id
-            .iter()
-            .map(|number| (id_of(*number), order[*number as usize]))
-            .collect();
+        let mut numbers = vec![0u32; keys.len()];
+        for (number, position) in order.iter().enumerate() {
+            numbers[*position as usize] = number as u32;
+        }
+        // In the order of the files, which is often that of the ids already.
+        let mut by_name: Vec<(&str, u32)> = (0..).zip(keys).map(|(at, key)| (key.id, at)).collect();
+        by_name.sort_unstable();
         clashes.extend(repeated(&by_name, |(a, _), (b, _)| a.cmp(b), Clash::Id));
+        let by_id = by_name
+            .iter()
+            .map(|(_, position)| numbers[*position as usize]);
         if !clashes.is_empty() {
             clashes.sort_by_key(|clash| match clash {
                 Clash::Id(_, later) | Clash::Hash(_, later) => *later,
@@ -133,7 +133,7 @@ impl ApiKeys {
                 .collect(),
             plain: Index::new(plain.into_iter().map(|(hash, _)| hash).collect()),
             salted: Index::new(salted.into_iter().map(|(hash, _)| hash).collect()),
-            by_id: by_id.into(),
+            by_id: by_id.collect(),
             plans: plans.into(),
             ..ApiKeys::default()
         };

@@ -37,11 +37,7 @@ fn call() -> Call {
         .header("x-many", "1")
         .header("x-many", "2");
     let address = "192.0.2.1:4000".parse().unwrap();
-    let peer = Peer {
-        remote: address,
-        local: address,
-        listener: "public".into(),
-    };
+    let peer = Peer::tcp(address, address, "public");
     Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer))
 }
 

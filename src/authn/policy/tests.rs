@@ -45,11 +45,7 @@ impl Sample {
             request = request.header(HeaderName::from_static(name), *value);
         }
         let address = |ip: &str| std::net::SocketAddr::new(ip.parse().unwrap(), 1);
-        let peer = Peer {
-            remote: address(self.from),
-            local: address("127.0.0.1"),
-            listener: "public".into(),
-        };
+        let peer = Peer::tcp(address(self.from), address("127.0.0.1"), "public");
         let call = Call::new(request.body(()).unwrap().into_parts().0, Arc::new(peer));
         let presented = Presented {
             call: &call,

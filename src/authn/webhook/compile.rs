@@ -1,34 +1,27 @@
 //! From what people write to a spec: everything that the reference (2.6) has refused when the configuration is loaded, at
 //! once, with what to write instead.
 
-use std::time::Duration;
-
 use http::{HeaderValue, Uri};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::attestation::AttestationSpec;
-use super::jwt::{Alg, JwtSpec, KeySource, Wanted};
 use super::paypal::PaypalSpec;
 use super::reference::{self, Reference, Wrong};
 use super::scheme::{Signed, SignedKind};
 use super::secret::{KeySpec, PublicAlgorithm, SecretSpec, use_of};
 use super::sns::{self, SnsSpec};
 use super::template::Template;
-use super::window::{TimePlace, TimestampSpec, Window};
-use super::written::{Encoding, Event, Keys, Scheme, Several, State, Timestamp, Verify};
-use super::{Config, EventSpec, PublicUrl, SchemeSpec, Settings, Spec, Timed, presets};
+use super::written::{Encoding, Event, Scheme, Several, State, Verify};
+use super::{Config, EventSpec, PublicUrl, SchemeSpec, Settings, Spec, presets};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::secret::Secret;
 
 mod carriers;
 mod handshakes;
-
-/// The longest that a delivery may be old.
-const LONGEST_TOLERANCE: Duration = Duration::from_secs(24 * 3_600);
-/// How old a delivery may be unless it is said.
-const TOLERANCE: Duration = Duration::from_secs(300);
+mod times;
+mod tokens;
 
 /// Notes what is wrong with a text.
 fn note(wrong: Wrong, at: &ConfigPath, problems: &mut Problems) {
@@ -146,7 +139,7 @@ impl Config {
         };
         let secrets = self.secrets(&verify, scheme, &key, at, problems);
         let scheme_spec = self.scheme(&verify, scheme, &known, at, problems);
-        let timestamp = self.timestamp(&verify, scheme, &scheme_spec, &in_verify, problems);
+        let timestamp = times::timestamp(&verify, scheme, &scheme_spec, &in_verify, problems);
         let require = verify.require.clone().unwrap_or_default();
         let in_require = in_verify.key("require");
         let mut require_headers = Vec::new();
@@ -403,7 +396,7 @@ impl Config {
                     problems,
                 )?)
             }
-            Scheme::Jwt => SchemeSpec::Jwt(self.jwt(verify, known, at, problems)?),
+            Scheme::Jwt => SchemeSpec::Jwt(tokens::jwt(verify, known, at, problems)?),
             Scheme::Sns => {
                 let topic_arns = known.settings.all("topic_arns");
                 if topic_arns.is_empty() {
@@ -421,7 +414,7 @@ impl Config {
                             .help("such as arn:aws:sns:eu-west-1:111122223333:topic");
                     }
                 }
-                let own = own_window(verify, sns::WINDOW, &in_verify, problems);
+                let own = times::own_window(verify, sns::WINDOW, &in_verify, problems);
                 SchemeSpec::Sns(SnsSpec {
                     topic_arns,
                     window: own.unwrap_or(sns::WINDOW),
@@ -445,7 +438,7 @@ impl Config {
                         true => PaypalSpec::default_hosts(),
                         false => hosts,
                     },
-                    window: own_window(verify, Window::both(TOLERANCE), &in_verify, problems),
+                    window: times::own_window(verify, times::TOLERANCE, &in_verify, problems),
                 })
             }
             Scheme::None => {
@@ -459,140 +452,6 @@ impl Config {
                 }
                 SchemeSpec::Unsigned
             }
-        })
-    }
-
-    fn timestamp(
-        &self,
-        verify: &Verify,
-        scheme: Scheme,
-        spec: &Option<SchemeSpec>,
-        at: &ConfigPath,
-        problems: &mut Problems,
-    ) -> Option<Timed> {
-        let written = verify.timestamp.as_ref()?;
-        if matches!(scheme, Scheme::Sns | Scheme::Paypal) {
-            return None;
-        }
-        let at = at.key("timestamp");
-        let place = match time_place(written, &at, problems) {
-            Some(place) => place,
-            None => return None,
-        };
-        let window = window(written, Window::both(TOLERANCE), &at, problems);
-        let reference = place.reference();
-        let is_signed = match spec {
-            Some(SchemeSpec::Signed(signed)) => {
-                let within_body = matches!(place, TimePlace::Json(_) | TimePlace::Form(_));
-                signed.template.names(&Reference::Timestamp)
-                    || signed.template.names(&reference)
-                    || (within_body && signed.template.names(&Reference::Body))
-            }
-            // What is wrong with it has been said.
-            None => true,
-            Some(_) => false,
-        };
-        if !is_signed {
-            problems
-                .error(
-                    &at,
-                    "the timestamp is not part of what is signed, so it proves nothing",
-                )
-                .help("name `{timestamp}` in `signed`, or leave `timestamp` out");
-        }
-        Some(Timed {
-            spec: TimestampSpec {
-                place,
-                format: written.format.unwrap_or_default(),
-                window,
-            },
-            reference,
-        })
-    }
-
-    fn jwt(
-        &self,
-        verify: &Verify,
-        known: &Known<'_>,
-        at: &ConfigPath,
-        problems: &mut Problems,
-    ) -> Option<JwtSpec> {
-        let at = &at.key("verify");
-        let mut algs = Vec::new();
-        for (place, name) in verify.algs.iter().flatten().enumerate() {
-            let at = at.key("algs").index(place);
-            match Alg::named(name) {
-                Some(alg) => algs.push(alg),
-                None => {
-                    let names = Alg::ALL.map(|(name, _)| name);
-                    problems
-                        .error(
-                            &at,
-                            format!("{name:?} is not an algorithm that is verified here"),
-                        )
-                        .help(match nearest(name, names) {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None => format!("allowed: {}", names.join(", ")),
-                        });
-                }
-            }
-        }
-        if verify.algs.as_ref().is_none_or(Vec::is_empty) {
-            problems
-                .error(
-                    at,
-                    "`algs` is missing: the token must not choose how it is checked",
-                )
-                .help("write `algs: [RS256]`");
-        }
-        let keys = key_source(verify.keys.as_ref(), known, at, problems)?;
-        let shared = keys == KeySource::Secrets;
-        if algs.iter().any(|alg| alg.mac().is_some() != shared) {
-            problems
-                .error(
-                    &at.key("algs"),
-                    match shared {
-                        true => "`keys: { secrets: true }` goes with HS256, HS384 and HS512 only",
-                        false => {
-                            "HS256, HS384 and HS512 take a shared secret, and these keys are public"
-                        }
-                    },
-                )
-                .help("an algorithm of the other kind would turn a public key into a secret");
-        }
-        let templates = |written: &Option<Several>, name: &str, problems: &mut Problems| {
-            let texts = written.iter().flat_map(|several| &several.0);
-            texts
-                .filter_map(|text| constant(text, known, &at.key(name), problems))
-                .collect::<Vec<_>>()
-        };
-        let iss = templates(&verify.iss, "iss", problems);
-        let aud = templates(&verify.aud, "aud", problems);
-        let mut claims = Vec::new();
-        for (name, value) in &verify.claims {
-            let at = at.key("claims").key(name);
-            let wanted = match value {
-                serde_json::Value::String(text) => {
-                    constant(text, known, &at, problems).map(Wanted::Text)
-                }
-                other => Some(Wanted::Value(other.clone())),
-            };
-            claims.extend(wanted.map(|wanted| (name.clone(), wanted)));
-        }
-        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-        Some(JwtSpec {
-            carrier: carriers::own_or(verify, "authorization", known, at, problems)?,
-            algs,
-            keys,
-            iss,
-            aud,
-            claims,
-            max_age: verify.max_age.map(|span| seconds(span.0)),
-            leeway: verify.leeway.map_or(30, |span| seconds(span.0)),
-            body_hash: verify
-                .body_hash
-                .as_ref()
-                .map(|hash| (hash.claim.clone(), hash.encoding.unwrap_or(Encoding::Hex))),
         })
     }
 }
@@ -649,71 +508,6 @@ fn signed(
     Some(template)
 }
 
-/// A template whose value is the same for every request.
-fn constant(
-    text: &str,
-    known: &Known<'_>,
-    at: &ConfigPath,
-    problems: &mut Problems,
-) -> Option<Template> {
-    let template = noted(Template::parse(text), at, problems)?;
-    for hole in template.holes() {
-        if !matches!(hole.reference, Reference::Setting(_) | Reference::PublicUrl) {
-            problems
-                .error(at, format!("`{}` cannot stand here", hole.reference))
-                .help("allowed: `{config:NAME}` and `{public_url}`");
-        }
-        known.check(&hole.reference, true, at, problems);
-    }
-    Some(template)
-}
-
-fn key_source(
-    keys: Option<&Keys>,
-    known: &Known<'_>,
-    at: &ConfigPath,
-    problems: &mut Problems,
-) -> Option<KeySource> {
-    let at = at.key("keys");
-    let keys = keys.cloned().unwrap_or_default();
-    match (&keys.jwks, keys.secrets, keys.code.as_deref()) {
-        (Some(url), None, None) => {
-            let uri = url.parse::<Uri>().ok();
-            let web = uri.is_some_and(|uri| {
-                matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
-            });
-            if !web {
-                problems
-                    .error(&at.key("jwks"), format!("{url:?} is not a URL"))
-                    .help("such as https://www.googleapis.com/oauth2/v3/certs");
-            }
-            Some(KeySource::Jwks(url.clone()))
-        }
-        (None, Some(true), None) => Some(KeySource::Secrets),
-        (None, None, Some("plaid")) => {
-            for name in ["client_id", "secret"] {
-                known.check(&Reference::Setting(name.to_owned()), true, &at, problems);
-            }
-            Some(KeySource::Plaid)
-        }
-        (None, None, Some(other)) => {
-            problems
-                .error(
-                    &at.key("code"),
-                    format!("there is no key look-up called {other:?}"),
-                )
-                .help("allowed: plaid");
-            None
-        }
-        _ => {
-            problems
-                .error(&at, "exactly one place where keys come from is needed")
-                .help("write `jwks: URL`, `secrets: true` or `code: plaid`");
-            None
-        }
-    }
-}
-
 fn references(
     texts: &[String],
     known: &Known<'_>,
@@ -754,65 +548,6 @@ fn compiled_event(
         id,
         id_unless,
         kind,
-    }
-}
-
-fn time_place(written: &Timestamp, at: &ConfigPath, problems: &mut Problems) -> Option<TimePlace> {
-    if written.places() != 1 {
-        problems
-            .error(at, "exactly one place of the timestamp is needed")
-            .help("write `header: NAME`, `param: \"t=\"`, `json: /POINTER` or `form: NAME`");
-        return None;
-    }
-    if let Some(names) = &written.header {
-        let names = noted(reference::header_names(names), &at.key("header"), problems)?;
-        return Some(TimePlace::Header(names));
-    }
-    if let Some(pointer) = &written.json {
-        let pointer = noted(reference::pointer(pointer), &at.key("json"), problems)?;
-        return Some(TimePlace::Json(pointer));
-    }
-    let param = written.param.clone().map(TimePlace::Param);
-    param.or_else(|| written.form.clone().map(TimePlace::Form))
-}
-
-/// The window as written, for schemes that know by themselves where their time is.
-fn own_window(
-    verify: &Verify,
-    default: Window,
-    at: &ConfigPath,
-    problems: &mut Problems,
-) -> Option<Window> {
-    let written = verify.timestamp.as_ref()?;
-    let at = at.key("timestamp");
-    if written.places() > 0 || written.format.is_some() {
-        problems
-            .error(
-                &at,
-                "this scheme knows where its time is and how it is written",
-            )
-            .help("allowed: `tolerance` and `ahead`");
-    }
-    Some(window(written, default, &at, problems))
-}
-
-fn window(
-    written: &Timestamp,
-    default: Window,
-    at: &ConfigPath,
-    problems: &mut Problems,
-) -> Window {
-    for (name, span) in [("tolerance", written.tolerance), ("ahead", written.ahead)] {
-        if let Some(span) = span.filter(|span| span.0 > LONGEST_TOLERANCE) {
-            problems
-                .error(&at.key(name), format!("{span} is out of range"))
-                .help("allowed: 0 to 24h");
-        }
-    }
-    let behind = written.tolerance.map_or(default.behind, |span| span.0);
-    Window {
-        behind,
-        ahead: written.ahead.map_or(behind, |span| span.0),
     }
 }
 

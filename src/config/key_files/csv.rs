@@ -228,7 +228,7 @@ impl<'t> Records<'t> {
             let text = match self.rest.strip_prefix('"') {
                 Some(_) => self.quoted(said),
                 None => {
-                    let end = self.rest.find([',', '\n']).unwrap_or(self.rest.len());
+                    let end = self.end_of_field();
                     let text = self.take(end);
                     Cow::Borrowed(text.strip_suffix('\r').unwrap_or(text))
                 }
@@ -270,7 +270,7 @@ impl<'t> Records<'t> {
                 text.to_mut().push('"');
                 continue;
             }
-            let after = self.rest.find([',', '\n']).unwrap_or(self.rest.len());
+            let after = self.end_of_field();
             let (line, column) = (self.line, self.column);
             if !self.take(after).trim().is_empty() {
                 said.error(
@@ -281,6 +281,13 @@ impl<'t> Records<'t> {
             }
             return text;
         }
+    }
+
+    /// Where the next comma or the line's end is.
+    fn end_of_field(&self) -> usize {
+        let bytes = self.rest.as_bytes();
+        let mut ends = (0..bytes.len()).filter(|at| matches!(bytes[*at], b',' | b'\n'));
+        ends.next().unwrap_or(bytes.len())
     }
 
     fn take(&mut self, length: usize) -> &'t str {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError};
 
-use super::{Link, address};
+use super::{Link, TAKE, address};
+use crate::telemetry::metrics::Level;
 
 /// How long connecting, and the first answer, may take.
 const CONNECTING: Duration = Duration::from_secs(2);
@@ -26,11 +27,11 @@ pub(super) async fn keep_connected(link: Arc<Link>) {
             Ok(connection) => {
                 tracing::info!(server = %link.address, "The Redis of shared throttles is connected");
                 link.failures.store(0, Ordering::Relaxed);
-                link.meters.connected.inc();
+                let counted = Counted::new(&link.meters.connected);
                 link.connection.store(Some(Arc::new(connection.clone())));
                 watched(&link, connection).await;
                 link.connection.store(None);
-                link.meters.connected.dec();
+                drop(counted);
                 said.clear();
                 pause = PAUSE;
             }
@@ -46,7 +47,31 @@ pub(super) async fn keep_connected(link: Arc<Link>) {
     }
 }
 
-/// A connection on which Redis has answered.
+/// Counts a server as connected, also when the task ends in the middle.
+struct Counted<'m>(&'m Level);
+
+impl<'m> Counted<'m> {
+    fn new(level: &'m Level) -> Counted<'m> {
+        level.inc();
+        Counted(level)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Does what requests will do, with a bucket that nobody uses: a replica, a full server or one that lacks permissions
+/// would answer a `PING`, and refuse this.
+async fn tried(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    let mut call = TAKE.prepare_invoke();
+    call.key("penstock:throttle").arg(1.0).arg(1).arg(1);
+    call.invoke_async::<Vec<i64>>(connection).await.map(drop)
+}
+
+/// A connection on which Redis has taken a token.
 pub(super) async fn connected(link: &Link) -> Result<MultiplexedConnection, String> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECTING))
@@ -56,7 +81,7 @@ pub(super) async fn connected(link: &Link) -> Result<MultiplexedConnection, Stri
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        redis::cmd("PING").exec_async(&mut connection).await?;
+        tried(&mut connection).await?;
         Ok(connection)
     };
     match tokio::time::timeout(CONNECTING * 2, Box::pin(connecting)).await {
@@ -72,8 +97,7 @@ async fn watched(link: &Link, mut connection: MultiplexedConnection) {
             () = link.lost.notified() => return,
             () = tokio::time::sleep(ASKED_EVERY) => {}
         }
-        let ping = redis::cmd("PING").exec_async(&mut connection).await;
-        if let Err(error) = ping {
+        if let Err(error) = Box::pin(tried(&mut connection)).await {
             let reason = address::described(&error);
             tracing::warn!(server = %link.address, reason, "The Redis of shared throttles is gone");
             return;

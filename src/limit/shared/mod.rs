@@ -4,7 +4,7 @@
 //! The data plane waits for Redis no longer than the timeout that is written, and not at all while it is known to be
 //! gone: there is a connection only while Redis answers. A connection that breaks is let go at once, one on which
 //! [`GIVE_UP_AFTER`] calls in a row have failed as well; a task of its own connects again, and hands the connection out
-//! when Redis has answered a `PING` on it.
+//! when Redis has taken a token on it.
 
 mod address;
 mod connect;

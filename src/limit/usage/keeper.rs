@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::period::Day;
 use super::shard::{Done, Slot};
+use super::succession::{Succession, Successor};
 use super::{Usage, key_at, place};
 use crate::store::{KeyState, Store, StoreError, UsageDay};
 
@@ -49,12 +51,18 @@ pub struct Keeper<N> {
 }
 
 /// A [`Keeper`] at work.
-pub struct Keeping {
+pub struct Keeping<N> {
     end: CancellationToken,
     task: AbortOnDropHandle<()>,
+    successors: mpsc::UnboundedSender<Successor<N>>,
 }
 
-impl Keeping {
+impl<N> Keeping<N> {
+    /// How to say that other keys and plans are to be kept.
+    pub fn succession(&self) -> Succession<N> {
+        Succession(self.successors.clone())
+    }
+
     /// Saves a last time and ends. A disk that hangs is not waited for beyond the deadline.
     pub async fn finish(self, deadline: Instant) {
         self.end.cancel();
@@ -96,18 +104,8 @@ impl<N: Names> Keeper<N> {
         if self.store.is_some() {
             return Ok(());
         }
-        let mut after = String::new();
-        let mut loaded = Vec::new();
         // All is read before any of it counts: half of it twice would be wrong.
-        loop {
-            let page = store.key_states(after.clone(), PAGE).await?;
-            let Some(last) = page.last() else {
-                break;
-            };
-            after.clone_from(&last.last.key);
-            loaded.extend(page);
-        }
-        for state in loaded {
+        for state in saved(store).await? {
             if let Some(key) = self.names.number(&state.last.key) {
                 self.usage.resume(key, &state);
             }
@@ -161,18 +159,22 @@ impl<N: Names> Keeper<N> {
     }
 
     /// Saves every second from now on, in whatever store `store` gives, if it gives one. Needs a Tokio runtime.
-    pub fn run(mut self, store: impl Fn() -> Option<Store> + Send + 'static) -> Keeping
+    pub fn run(mut self, store: impl Fn() -> Option<Store> + Send + 'static) -> Keeping<N>
     where
         N: 'static,
     {
         let end = CancellationToken::new();
         let ended = end.clone();
+        let (successors, mut followed) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             loop {
                 let last = tokio::select! {
                     () = ended.cancelled() => true,
                     () = tokio::time::sleep(EVERY) => false,
                 };
+                while let Ok(successor) = followed.try_recv() {
+                    self.follow(successor).await;
+                }
                 self.save(store().as_ref()).await;
                 if last {
                     return;
@@ -182,6 +184,30 @@ impl<N: Names> Keeper<N> {
         Keeping {
             end,
             task: AbortOnDropHandle::new(task),
+            successors,
+        }
+    }
+
+    /// Keeps other keys and plans from now on. What the store knows of keys that are new in the process counts too.
+    async fn follow(&mut self, (usage, names): Successor<N>) {
+        let before = std::mem::replace(&mut self.names, names);
+        self.usage = usage;
+        let Some(store) = self.store.clone() else {
+            return;
+        };
+        self.usage.guard.attach(&store);
+        match saved(&store).await {
+            Ok(states) => {
+                for state in states {
+                    let id = &state.last.key;
+                    if let (Some(key), None) = (self.names.number(id), before.number(id)) {
+                        self.usage.resume(key, &state);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "What new API keys have used before cannot be read; they begin with nothing used");
+            }
         }
     }
 
@@ -195,6 +221,20 @@ impl<N: Names> Keeper<N> {
         while store.forget_usage(before, FORGOTTEN).await? > 0 {}
         self.tidied = today;
         Ok(())
+    }
+}
+
+/// What is saved of every key.
+async fn saved(store: &Store) -> Result<Vec<KeyState>, StoreError> {
+    let mut after = String::new();
+    let mut loaded = Vec::new();
+    loop {
+        let page = store.key_states(after.clone(), PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(loaded);
+        };
+        after.clone_from(&last.last.key);
+        loaded.extend(page);
     }
 }
 

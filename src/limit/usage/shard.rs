@@ -47,6 +47,8 @@ pub(super) struct Shard {
     /// Keys whose slots are dirty.
     pub dirty: Vec<u32>,
     pub done: Vec<Done>,
+    /// Days that could not be kept for saving.
+    pub lost: u64,
 }
 
 /// Days kept for saving in one shard while the store takes none.
@@ -56,6 +58,7 @@ const MOST_DONE: usize = 16_384;
 pub(super) struct DayEnd<'s> {
     at: usize,
     done: &'s mut Vec<Done>,
+    lost: &'s mut u64,
 }
 
 impl Shard {
@@ -74,6 +77,7 @@ impl Shard {
         let end = DayEnd {
             at,
             done: &mut self.done,
+            lost: &mut self.lost,
         };
         (&mut block[at % BLOCK], end)
     }
@@ -117,6 +121,8 @@ impl Slot {
                 at: end.at,
                 slot: self.clone(),
             });
+        } else if self.dirty {
+            *end.lost += 1;
         }
         self.day = today;
         self.used = 0;

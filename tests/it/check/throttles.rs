@@ -112,7 +112,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "api: shop",
         "concurrency: [1, 2]",
-        r#"error: routes."POST /a".concurrency[0]: found 1, expected a mapping"#,
+        r#"error: routes."POST /a".concurrency[0]: found "1", expected a mapping"#,
     ),
     (
         "api: shop",

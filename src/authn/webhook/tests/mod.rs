@@ -1,19 +1,25 @@
 //! The reference's vectors, and ours. Time is the vectors'; what would be fetched is in them.
 
 mod attacks;
+mod questions;
+mod rejections;
+mod tokens;
 mod vectors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
 use super::fetch::Fetcher;
+use super::live::Judged;
+use super::request::hex;
 use super::verdict::Failure;
-use super::{Config, Judged, Spec, WebhookAuthenticator};
+use super::{Config, Spec, WebhookAuthenticator};
 use crate::model::call::Call;
 use crate::model::identity::{Delivery, Presented};
 use crate::model::path::ConfigPath;
@@ -121,4 +127,31 @@ pub(super) async fn judged(
 /// The configuration that a preset needs besides secrets.
 pub(super) fn preset(name: &str, secrets: &[&str]) -> Value {
     json!({ "preset": name, "secrets": secrets })
+}
+
+pub(super) const NOW: i64 = 1_700_000_000;
+
+pub(super) fn sha256_mac(secret: &str, message: &[u8]) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    hmac::sign(&key, message).as_ref().to_vec()
+}
+
+pub(super) fn github(secret: &str, body: &[u8]) -> String {
+    format!("sha256={}", hex(&sha256_mac(secret, body)))
+}
+
+pub(super) async fn said(
+    written: Value,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Said {
+    judged(
+        &live(written, HashMap::new()),
+        &call(method, target, headers),
+        body,
+        NOW,
+    )
+    .await
 }
