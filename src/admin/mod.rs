@@ -2,6 +2,7 @@
 //! too busy to serve can still be asked why.
 
 mod api;
+mod authorizers;
 mod guard;
 mod metrics;
 pub mod queues;
@@ -76,6 +77,13 @@ impl Admin {
         let path = request.uri().path();
         if path == "/v1/queues" || path.starts_with("/v1/queues/") {
             return api::answer(&self.gateway, &self.guard, request).await;
+        }
+        if let Some(name) = authorizers::addressed(path) {
+            return if request.method() == Method::POST {
+                authorizers::flush(&self.gateway, &self.guard, name, request.headers())
+            } else {
+                not_allowed("POST")
+            };
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return not_allowed("GET, HEAD");
@@ -180,7 +188,8 @@ const INDEX: &str = "Penstock, admin listener\n\n\
     /v1/queues  the queues, spools and dead letters, as JSON\n\
     /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
     /v1/queues/NAME/moves     how redrives go\n\
-    POST /v1/queues/NAME/receive, /delete, /redrive, /cancel, /purge: see docs/queues.md\n";
+    POST /v1/queues/NAME/receive, /delete, /redrive, /cancel, /purge: see docs/queues.md\n\
+    POST /v1/authorizers/NAME/flush  forgets what a request authorizer has answered\n";
 
 impl Answers {
     async fn serve(self, bound: Bound, drain: Drain) {

@@ -124,6 +124,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The live authorizer of that name, if a route names it.
+    pub fn authorizer(&self, name: &str) -> Option<&Authenticator> {
+        self.authorizers.get(name).map(|(_, live)| &**live)
+    }
+
     /// The listener that a request came in on; `None` if it is no longer configured.
     pub fn listener(&self, name: &str) -> Option<&ListenerPlan> {
         self.listeners

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from support import http1
 from support.authorizer import Authorizer, policy, slow
 from support.gateway import config, receive_all
 from support.processes import eventually
@@ -135,6 +136,24 @@ def test_answers_grow_old(gateway, service):
     assert ask(one, "yes").status == 200
     service.script["yes"] = {"isAuthorized": False}
     eventually(lambda: ask(one, "yes").status == 403, 10, "the answer is asked for again")
+
+
+def test_an_operator_makes_it_forget(gateway, service):
+    document = behind(service, ttl="1h", routes={"GET /key": {"authorizer": "api_key", **ECHO}})
+    document["api_keys"] = {"acme": {"hash": "sha256:" + "0" * 64}}
+    document["admin"]["token"] = "operator-token-0123456789"
+    one = gateway(document)
+    assert ask(one, "yes").status == 200
+    service.script["yes"] = {"isAuthorized": False}
+    assert ask(one, "yes").status == 200
+    token = {"authorization": "Bearer operator-token-0123456789"}
+    flush = lambda name, method="POST", headers=token: http1.request(one.admin_address, method, f"/v1/authorizers/{name}/flush", headers=headers)
+    assert flush("legacy", headers={}).status in (401, 403)
+    assert flush("legacy", "GET").status == 405
+    assert flush("other").status == 404 and flush("api_key").status == 400
+    assert ask(one, "yes").status == 200
+    assert flush("legacy").json() == {"forgotten": 1}
+    assert ask(one, "yes").status == 403
 
 
 def test_a_crowd_with_one_token_asks_once(gateway, service):
