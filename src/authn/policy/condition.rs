@@ -196,12 +196,12 @@ impl Named {
             },
             Operator::Arn => Test::Arn(every(values, |value| arn(value, variables))?),
             Operator::Number(compare) => {
-                Test::Number(compare, every(values, |value| number(value))?)
+                Test::Number(compare, every(values, number)?)
             }
-            Operator::Time(compare) => Test::Time(compare, every(values, |value| moment(value))?),
-            Operator::Bool => Test::Bool(every(values, |value| boolean(value))?),
-            Operator::Address => Test::Address(every(values, |value| network(value))?),
-            Operator::Null => Test::Null(every(values, |value| boolean(value))?),
+            Operator::Time(compare) => Test::Time(compare, every(values, moment)?),
+            Operator::Bool => Test::Bool(every(values, boolean)?),
+            Operator::Address => Test::Address(every(values, network)?),
+            Operator::Null => Test::Null(every(values, boolean)?),
         };
         Ok(Condition {
             key,
