@@ -162,6 +162,7 @@ async fn life(
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
+    throttle::before_proof(route, call)?;
     let verified = verify::payload(route, &presented, permit, &mut caller, body).await;
     let payload = match verified.inspect_err(wrong)? {
         Outcome::Payload(payload) => payload,

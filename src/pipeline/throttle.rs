@@ -18,7 +18,7 @@ use crate::limit::{BucketSpec, Empty, Level, Place, RateLimits, Slot};
 use crate::model::call::Call;
 use crate::model::phase::Phase;
 use crate::plan::Route;
-use crate::plan::throttle::{Step, Throttle, WhenGone, Who};
+use crate::plan::throttle::{Step, Throttle, Throttles, WhenGone, Who};
 use crate::telemetry::Exchange;
 
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -80,6 +80,25 @@ pub(super) async fn early(
     let Some(throttles) = &found.route.throttles else {
         return Ok(());
     };
+    failures(throttles, call)?;
+    if !throttles.early.is_empty() {
+        step(&throttles.early, found, call, &Bytes::new(), passage, x).await?;
+    }
+    x.passed(Phase::Throttle);
+    Ok(())
+}
+
+/// Before the body is looked at for proof. The requests of one address that are under way together have all been let
+/// in before the first of them was found wrong; here, where proof costs the most, that is known.
+pub(super) fn before_proof(route: &Route, call: &Call) -> Result<(), Rejection> {
+    match &route.throttles {
+        Some(throttles) if route.proven_by_body => failures(throttles, call),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the address has brought too many wrong credentials.
+fn failures(throttles: &Throttles, call: &Call) -> Result<(), Rejection> {
     if let Some(guard) = &throttles.failures
         && let Err(empty) = guard.check(call.source_ip())
     {
@@ -88,10 +107,6 @@ pub(super) async fn early(
             return Err(ThrottleError::Failures(empty).into());
         }
     }
-    if !throttles.early.is_empty() {
-        step(&throttles.early, found, call, &Bytes::new(), passage, x).await?;
-    }
-    x.passed(Phase::Throttle);
     Ok(())
 }
 

@@ -199,7 +199,13 @@ impl Caller {
     pub fn identify(&mut self, keys: &ApiKeys) -> Result<(), AuthnError> {
         if let (Some(named), None, false) = (&self.usage_identifier, &self.key_use, keys.is_empty())
         {
-            let entry = keys.find(named.expose().as_bytes())?;
+            // The client has proven itself; what the authorizer names is not its doing.
+            let entry = keys
+                .find(named.expose().as_bytes())
+                .map_err(|refused| AuthnError {
+                    wrong_credentials: false,
+                    ..refused.into()
+                })?;
             self.add_key(keys, entry, Source::Authorizer);
         }
         Ok(())
