@@ -18,12 +18,15 @@ async fn server(
     let address = listener.local_addr().unwrap();
     let (told, heard) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
+        // Open to the end: a connection that is closed is another failure than one that says nothing more.
+        let mut open = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = vec![0; 4096];
             let read = stream.read(&mut bytes).await.unwrap();
             told.send(String::from_utf8_lossy(&bytes[..read]).into_owned())
                 .unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
+            open.push(stream);
         }
     });
     (address, heard)

@@ -73,7 +73,7 @@ fn visit_text<'de, V: Visitor<'de>>(scalar: &'de Scalar, visitor: V) -> Result<V
         let end = text.find('}').map_or(text.len(), |end| end + 1);
         let message = format!("`{}` cannot be used in this value", &text[..end]);
         return Err(<Fault as de::Error>::custom(message).with_help(
-            "allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`; a literal `${` is written `$${`",
+            "allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`, `${aws-secretsmanager:NAME}`, `${aws-ssm:NAME}`; a literal `${` is written `$${`",
         ));
     }
     match scalar.text() {

@@ -124,12 +124,12 @@ fn what_cannot_be_substituted_is_said_with_a_remedy() {
             "shop.yaml:4:6: error: stage_variables.c: tokem does not exist; did you mean token?",
             "shop.yaml:5:6: error: stage_variables.d: token does not hold UTF-8 text",
             "shop.yaml:6:6: error: stage_variables.e: `${` has no `}`; close it; a literal `${` is written `$${`",
-            "shop.yaml:7:6: error: stage_variables.f: `${evn:…}` is not something that can be substituted; did you mean `${env:…}`? allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`; a literal `${` is written `$${`",
-            "shop.yaml:8:6: error: stage_variables.g: `${aws-secret:…}` is not something that can be substituted; allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`; a literal `${` is written `$${`",
+            "shop.yaml:7:6: error: stage_variables.f: `${evn:…}` is not something that can be substituted; did you mean `${env:…}`? allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`, `${aws-secretsmanager:NAME}`, `${aws-ssm:NAME}`; a literal `${` is written `$${`",
+            "shop.yaml:8:6: error: stage_variables.g: `${aws-secret:…}` is not something that can be substituted; allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`, `${aws-secretsmanager:NAME}`, `${aws-ssm:NAME}`; a literal `${` is written `$${`",
             "shop.yaml:9:6: error: stage_variables.h: `${file:…}` names no file; write `${file:path}`",
             "shop.yaml:10:6: error: stage_variables.i: . cannot be read: Is a directory (os error 21)",
             "shop.yaml:11:6: error: stage_variables.j: the default of `${env:A:-…}` holds another `${`; a default is literal text",
-            "shop.yaml:12:6: error: stage_variables.k: `${HOME}` cannot be used in this value; allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`; a literal `${` is written `$${`",
+            "shop.yaml:12:6: error: stage_variables.k: `${HOME}` cannot be used in this value; allowed: `${env:NAME}`, `${env:NAME:-default}`, `${file:path}`, `${aws-secretsmanager:NAME}`, `${aws-ssm:NAME}`; a literal `${` is written `$${`",
             "shop.yaml:13:6: error: stage_variables.l: x/y does not exist; there is no directory x",
         ]
     );
