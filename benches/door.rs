@@ -22,6 +22,11 @@ const CONNECTIONS: usize = 64;
 const WARM_UP: Duration = Duration::from_millis(300);
 const ROUND: Duration = Duration::from_secs(2);
 
+/// Distinct callers, all of whose credentials are in use at once.
+const CALLERS: usize = 4_096;
+/// Of the issuer of tokens. What a cached token costs does not depend on how it was signed.
+const SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
+
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A gateway of one kind, and what its callers bring.
@@ -82,8 +87,12 @@ fn doors(folder: &Path) -> Outcome<Vec<Door>> {
     let keyed = "api_key_files: [keys.csv]\n";
     let planned = "api_key_files: [keys.csv]\nusage_plans:\n  gold: { throttle: { rate: 1000000000, burst: 1000000 }, \
                    routes: { GET /: { rate: 1000000000, burst: 1000000 } }, quota: { limit: 1000000000000, period: month } }\n";
+    let trusting = format!(
+        "authorizers: {{ staff: {{ jwt: {{ issuers: [ {{ issuer: bench, audience: shop, secret: {SECRET} }} ] }} }} }}\n"
+    );
     Ok(vec![
         door(folder, "none", "none", "", 0)?,
+        door(folder, "jwt, 4,096 cached tokens", "staff", &trusting, 0)?,
         door(folder, "api_key, 10 keys", "api_key", keyed, 10)?,
         door(
             folder,
@@ -153,9 +162,17 @@ fn door(
         resident.trim()
     );
     // Callers of all parts of the table: what fits a cache must not be all that is asked for.
-    let callers = keys.min(4_096);
+    let callers = keys.min(CALLERS);
     let head = |brought: &str| format!("GET / HTTP/1.1\r\nhost: localhost\r\n{brought}\r\n");
     let heads = match callers {
+        0 if authorizer == "staff" => (0..CALLERS)
+            .map(|caller| {
+                Ok(head(&format!(
+                    "authorization: Bearer {}\r\n",
+                    token(caller)?
+                )))
+            })
+            .collect::<Outcome<_>>()?,
         0 => vec![head("")],
         _ => (0..callers)
             .map(|caller| {
@@ -172,6 +189,20 @@ fn door(
         address,
         heads,
     })
+}
+
+/// A token of some 800 bytes, as issuers make them.
+fn token(caller: usize) -> Outcome<String> {
+    let claims = serde_json::json!({
+        "iss": "bench", "aud": "shop", "sub": format!("caller-{caller:036}"), "exp": 4_000_000_000u64,
+        "iat": 1_700_000_000u64, "scope": "orders.read orders.write", "padding": "x".repeat(400),
+    });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    Ok(jsonwebtoken::encode(
+        &jsonwebtoken::Header::default(),
+        &claims,
+        &key,
+    )?)
 }
 
 impl Door {
