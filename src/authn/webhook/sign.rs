@@ -123,7 +123,7 @@ impl Signer {
             None => SigningKey::Nothing,
             Some(Use::Public(algorithm)) => {
                 let secret = secret.ok_or(
-                    "this sender signs with a private key, of which the gateway knows the public half: give the private key as the secret (PEM, or the text form of the public one)",
+                    "this sender signs with a private key, whose public half the gateway has: give the private half as the secret (PEM, or the text form of the public one)",
                 )?;
                 SigningKey::Private(PrivateKey::read(secret.expose(), algorithm)?)
             }
