@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::load::{blueprint_or_problems, fetched};
 use super::{Exit, print};
 use crate::authn;
-use crate::authn::webhook::{Draft, Signer, Wish};
+use crate::authn::webhook::{Draft, SignError, Signer, Wish};
 use crate::config::secrets::Vault;
 use crate::model::secret::Secret;
 use crate::outbound::{self, Bounds, Named};
@@ -90,6 +90,18 @@ struct Refusal(Exit, String);
 
 impl From<String> for Refusal {
     fn from(text: String) -> Refusal {
+        Refusal(Exit::Usage, text)
+    }
+}
+
+impl From<SignError> for Refusal {
+    fn from(error: SignError) -> Refusal {
+        let text = match error {
+            SignError::NoSecret => {
+                format!("{error}: write --secret-file FILE, or set {SECRET_VARIABLE}")
+            }
+            SignError::Unfit(text) => text,
+        };
         Refusal(Exit::Usage, text)
     }
 }
@@ -183,7 +195,7 @@ impl Send {
         let (Some(file), Some(name)) = (&self.config, &self.authorizer) else {
             let preset = self.preset.as_deref().unwrap_or_default();
             let public_url = self.public_url.clone().unwrap_or_else(|| self.url.clone());
-            return Signer::of_preset(preset, secret, public_url).map_err(|text| self.asked(text));
+            return Ok(Signer::of_preset(preset, secret, public_url)?);
         };
         let vault = Vault::default();
         let compiled = fetched(std::slice::from_ref(file), &vault).await;
@@ -197,18 +209,11 @@ impl Send {
             Some(_) => return Err(format!("`{name}` is not a webhook authorizer").into()),
             None => return Err(format!("no route has the authorizer `{name}`").into()),
         };
-        Signer::of_authorizer(spec, secret, self.public_url.clone())
-            .map_err(|text| self.asked(text))
-    }
-
-    /// The refusal, with where a secret may come from if one is missing.
-    fn asked(&self, text: String) -> Refusal {
-        match text.as_str() {
-            "a secret is needed" => {
-                format!("{text}: write --secret-file FILE, or set {SECRET_VARIABLE}").into()
-            }
-            _ => text.into(),
-        }
+        Ok(Signer::of_authorizer(
+            spec,
+            secret,
+            self.public_url.clone(),
+        )?)
     }
 
     /// The request so far.

@@ -53,7 +53,7 @@ use window::TimestampSpec;
 use written::Setting;
 
 pub use live::WebhookAuthenticator;
-pub use sign::{Draft, Signer, Wish};
+pub use sign::{Draft, SignError, Signer, Wish};
 pub use written::{Ack, Config};
 
 /// A compiled `webhook` authorizer.

@@ -41,6 +41,8 @@ use private::PrivateKey;
 /// What stands for a secret that is not to be shown.
 const HIDDEN: &str = "<secret>";
 
+const PRIVATE_NEEDED: &str = "this sender signs with a private key, whose public half the gateway has: give the private half as the secret (PEM, or hex or base64)";
+
 /// What a delivery is to say.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -50,6 +52,23 @@ pub struct Wish {
     pub at_millis: i64,
     /// Whether a secret that the delivery itself carries (a token) is replaced by `<secret>`: for showing it.
     pub hides_secret: bool,
+}
+
+/// Why deliveries cannot be signed. The text shows nothing of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    /// None was given, and the authorizer has none that counts now.
+    #[error("a secret is needed")]
+    NoSecret,
+    /// What it says.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl From<String> for SignError {
+    fn from(text: String) -> SignError {
+        SignError::Unfit(text)
+    }
 }
 
 /// Signs deliveries as a sender does.
@@ -78,9 +97,9 @@ impl Signer {
         preset: &str,
         secret: Option<&Secret<String>>,
         public_url: String,
-    ) -> Result<Signer, String> {
+    ) -> Result<Signer, SignError> {
         if let Some(scheme) = senders_own(preset) {
-            return Err(not_ours(scheme));
+            return Err(not_ours(scheme).into());
         }
         let config = Config {
             preset: Some(preset.to_owned()),
@@ -89,11 +108,7 @@ impl Signer {
         };
         let mut problems = Problems::default();
         let spec = config.compiled("send", &ConfigPath::root(), false, &mut problems);
-        let said = || {
-            let errors = problems.0.iter().map(ToString::to_string);
-            errors.collect::<Vec<_>>().join("\n")
-        };
-        Signer::new(spec.ok_or_else(said)?, secret)
+        Signer::new(spec.ok_or_else(|| said(&problems))?, secret)
     }
 
     /// A signer of the deliveries that an authorizer accepts. `secret` and `public_url` take the place of its own.
@@ -101,30 +116,30 @@ impl Signer {
         spec: &Spec,
         secret: Option<&Secret<String>>,
         public_url: Option<String>,
-    ) -> Result<Signer, String> {
+    ) -> Result<Signer, SignError> {
         let mut spec = spec.clone();
         if let Some(url) = public_url {
             let mut problems = Problems::default();
             let at = ConfigPath::root().key("public_url");
             let url = compile::public_url(&url, &at, &mut problems);
-            spec.public_url = Some(url.ok_or("the public URL is not the URL of an endpoint")?);
+            spec.public_url = Some(url.ok_or_else(|| said(&problems))?);
         }
         Signer::new(spec, secret)
     }
 
-    fn new(spec: Spec, secret: Option<&Secret<String>>) -> Result<Signer, String> {
+    fn new(spec: Spec, secret: Option<&Secret<String>>) -> Result<Signer, SignError> {
         match &spec.scheme {
-            SchemeSpec::Sns(_) => return Err(not_ours("sns")),
-            SchemeSpec::Paypal(_) => return Err(not_ours("paypal")),
-            SchemeSpec::Jwt(jwt) if jwt.keys != KeySource::Secrets => return Err(not_ours("jwt")),
+            SchemeSpec::Sns(_) => return Err(not_ours("sns").into()),
+            SchemeSpec::Paypal(_) => return Err(not_ours("paypal").into()),
+            SchemeSpec::Jwt(jwt) if jwt.keys != KeySource::Secrets => {
+                return Err(not_ours("jwt").into());
+            }
             _ => {}
         }
         let key = match spec.usage {
             None => SigningKey::Nothing,
             Some(Use::Public(algorithm)) => {
-                let secret = secret.ok_or(
-                    "this sender signs with a private key, whose public half the gateway has: give the private half as the secret (PEM, or the text form of the public one)",
-                )?;
+                let secret = secret.ok_or_else(|| PRIVATE_NEEDED.to_owned())?;
                 SigningKey::Private(PrivateKey::read(secret.expose(), algorithm)?)
             }
             Some(usage) => SigningKey::Shared(shared(&spec, usage, secret)?),
@@ -168,7 +183,7 @@ impl Signer {
                 if !draft.is_form() {
                     draft.set_query("bodySHA256", &sha256_hex(&draft.body))?;
                 }
-                let call = call(&draft)?;
+                let call = call(&draft);
                 let delivered = self.delivered(&call, &draft, Vec::new(), None);
                 let public = spec.public_url.as_ref().ok_or("there is no public URL")?;
                 let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.shared()?);
@@ -198,7 +213,7 @@ impl Signer {
             draft.set(place, id)?;
         } else {
             let present = {
-                let call = call(draft)?;
+                let call = call(draft);
                 let delivered = self.delivered(&call, draft, Vec::new(), None);
                 references
                     .iter()
@@ -282,7 +297,7 @@ impl Signer {
                 "the signature's place, `{place}`, is part of what is signed"
             ));
         }
-        let call = call(&draft)?;
+        let call = call(&draft);
         let borrowed = items.iter().map(|item| Cow::Borrowed(item.as_str()));
         let delivered = self.delivered(&call, &draft, borrowed.collect(), timestamp.as_deref());
         let pieces = signed.template.pieces(&delivered, None).map_err(no_value)?;
@@ -333,7 +348,7 @@ impl Signer {
         let at = wish.at_millis.div_euclid(1_000);
         let mut claims = Map::new();
         {
-            let call = call(&draft)?;
+            let call = call(&draft);
             let delivered = self.delivered(&call, &draft, Vec::new(), None);
             let text = |template: &super::template::Template| -> Result<Value, String> {
                 let bytes = template.joined(&delivered).map_err(no_value)?;
@@ -413,10 +428,10 @@ fn shared(
     spec: &Spec,
     usage: Use,
     given: Option<&Secret<String>>,
-) -> Result<Secret<Vec<u8>>, String> {
+) -> Result<Secret<Vec<u8>>, SignError> {
     let decoded = |text: &str| {
         let bytes = spec.key.decode(text, usage).map(Secret::new);
-        bytes.map_err(|reason| format!("the secret cannot be used: {reason}"))
+        bytes.map_err(|reason| SignError::Unfit(format!("the secret cannot be used: {reason}")))
     };
     if let Some(text) = given {
         return decoded(text.expose());
@@ -434,7 +449,13 @@ fn shared(
         }
         None => None,
     };
-    decoded(&kept.ok_or("a secret is needed")?)
+    decoded(&kept.ok_or(SignError::NoSecret)?)
+}
+
+/// What compiling has found wrong.
+fn said(problems: &Problems) -> String {
+    let errors = problems.0.iter().map(ToString::to_string);
+    errors.collect::<Vec<_>>().join("\n")
 }
 
 /// Puts the items and the signature where the carrier is looked for.
@@ -478,14 +499,14 @@ fn covers(signed: &Reference, place: &Reference) -> bool {
     }
 }
 
-fn call(draft: &Draft) -> Result<Call, String> {
+fn call(draft: &Draft) -> Call {
     let mut request = http::Request::new(());
     *request.method_mut() = draft.method.clone();
     *request.uri_mut() = draft.url.clone();
     *request.headers_mut() = draft.headers.clone();
     let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     let peer = Arc::new(Peer::tcp(nowhere, nowhere, "send"));
-    Ok(Call::new(request.into_parts().0, peer))
+    Call::new(request.into_parts().0, peer)
 }
 
 fn written_time(millis: i64, format: TimeFormat) -> Result<String, String> {
