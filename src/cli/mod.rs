@@ -11,6 +11,7 @@ mod overrides;
 mod queue;
 mod routes;
 mod schema;
+mod send;
 mod serve;
 mod store;
 mod table;
@@ -65,6 +66,7 @@ enum Command {
     Keys(keys::Keys),
     Queue(queue::Queue),
     Store(store::Store),
+    Send(send::Send),
     Drill(drill::Drill),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -93,6 +95,7 @@ pub fn main() -> Exit {
         Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),
+        Command::Send(send) => send.run(),
         Command::Drill(drill) => drill.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),

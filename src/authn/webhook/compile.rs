@@ -82,6 +82,17 @@ impl Config {
         at: &ConfigPath,
         problems: &mut Problems,
     ) -> Option<Spec> {
+        self.compiled(name, at, true, problems)
+    }
+
+    /// The same; `verifies`: whether it is to verify, for which it needs its secrets.
+    pub(super) fn compiled(
+        &self,
+        name: &str,
+        at: &ConfigPath,
+        verifies: bool,
+        problems: &mut Problems,
+    ) -> Option<Spec> {
         let before = problems.errors();
         let preset = match presets::all() {
             Ok(presets) => match &self.preset {
@@ -137,7 +148,10 @@ impl Config {
                 .and_then(|key| key.encoding)
                 .unwrap_or_default(),
         };
-        let secrets = self.secrets(&verify, scheme, &key, at, problems);
+        let secrets = match verifies {
+            true => self.secrets(&verify, scheme, &key, at, problems),
+            false => Vec::new(),
+        };
         let scheme_spec = self.scheme(&verify, scheme, &known, at, problems);
         let timestamp = times::timestamp(&verify, scheme, &scheme_spec, &in_verify, problems);
         let require = verify.require.clone().unwrap_or_default();
@@ -156,7 +170,8 @@ impl Config {
             (None, Some(preset)) => preset.handshake.clone(),
             (None, None) => Vec::new(),
         };
-        let keyed = usage.is_some() && (!self.secrets.is_empty() || self.secret_file.is_some());
+        let has_secret = !verifies || !self.secrets.is_empty() || self.secret_file.is_some();
+        let keyed = usage.is_some() && has_secret;
         let handshakes =
             handshakes::compile(&written, &known, keyed, &at.key("handshake"), problems);
         let captures = handshakes.iter().any(|rule| rule.capture.is_some());
@@ -551,7 +566,7 @@ fn compiled_event(
     }
 }
 
-fn public_url(url: &str, at: &ConfigPath, problems: &mut Problems) -> Option<PublicUrl> {
+pub(super) fn public_url(url: &str, at: &ConfigPath, problems: &mut Problems) -> Option<PublicUrl> {
     let uri = url.parse::<Uri>().ok();
     let origin = uri.as_ref().and_then(|uri| {
         let scheme = uri

@@ -23,6 +23,7 @@ mod reference;
 mod request;
 mod scheme;
 mod secret;
+mod sign;
 mod sns;
 mod template;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use window::TimestampSpec;
 use written::Setting;
 
 pub use live::WebhookAuthenticator;
+pub use sign::{Draft, SignError, Signer, Wish};
 pub use written::{Ack, Config};
 
 /// A compiled `webhook` authorizer.

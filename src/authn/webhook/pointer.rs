@@ -53,6 +53,11 @@ impl fmt::Display for Pointer {
 }
 
 impl Pointer {
+    /// The names on the way, unescaped.
+    pub(super) fn steps(&self) -> &[String] {
+        &self.0
+    }
+
     /// The value in a body.
     pub(super) fn find<'b>(&self, body: &'b [u8]) -> Found<'b> {
         let mut reader = serde_json::Deserializer::from_slice(body);

@@ -53,6 +53,15 @@ pub(super) fn verify(
     found.ok_or_else(|| Failure::bad("the signature is that of no secret"))
 }
 
+/// The bytes that a sender signs.
+pub(super) fn signed(delivered: &Delivered<'_>, public: &PublicUrl) -> Result<Vec<u8>, Failure> {
+    let mut signed = delivered.url(public).into_bytes();
+    if body_hash(delivered)?.is_none() {
+        signed.extend(sorted_fields(delivered.body));
+    }
+    Ok(signed)
+}
+
 /// What the query's `bodySHA256` says.
 fn body_hash(delivered: &Delivered<'_>) -> Result<Option<Vec<u8>>, Failure> {
     let query = delivered.call.raw_query().unwrap_or_default();
