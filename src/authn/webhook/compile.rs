@@ -20,6 +20,7 @@ use crate::model::secret::Secret;
 
 mod carriers;
 mod handshakes;
+mod secrets;
 mod times;
 mod tokens;
 
@@ -159,6 +160,8 @@ impl Config {
         let keyed = usage.is_some() && (!self.secrets.is_empty() || self.secret_file.is_some());
         let handshakes =
             handshakes::compile(&written, &known, keyed, &at.key("handshake"), problems);
+        let refuses_tokens =
+            handshakes::refuses_tokens(&handshakes, &scheme_spec, &at.key("handshake"), problems);
         let captures = handshakes.iter().any(|rule| rule.capture.is_some());
         self.check_state(captures, &at.key("state"), problems);
         let own = self.event.clone().unwrap_or_default();
@@ -206,6 +209,7 @@ impl Config {
             require_headers,
             require_absent,
             handshakes,
+            refuses_tokens,
             event,
             partial: verify.partial == Some(true),
             ack,
@@ -237,10 +241,10 @@ impl Config {
         verify: &Verify,
         scheme: Scheme,
         key: &KeySpec,
-        at: &ConfigPath,
+        own: &ConfigPath,
         problems: &mut Problems,
     ) -> Vec<SecretSpec> {
-        let at = at.key("secrets");
+        let at = own.key("secrets");
         let by_key_set = scheme == Scheme::Jwt
             && verify
                 .keys
@@ -313,6 +317,10 @@ impl Config {
                 from,
                 until,
             }));
+        }
+        match &self.secret_file {
+            Some(file) => secrets::file(file, key, usage, &own.key("secret_file"), problems),
+            None => secrets::lifetimes(&secrets, &at, problems),
         }
         secrets
     }

@@ -341,7 +341,12 @@ impl WebhookAuthenticator {
             delivered.timestamp = Some(brought.text);
         }
         let mut proof = match &spec.scheme {
-            SchemeSpec::Signed(signed) => Proof::by(signed.verify(delivered, &candidates, live)?),
+            SchemeSpec::Signed(signed) => {
+                if spec.refuses_tokens {
+                    signed.refuse_token(delivered)?;
+                }
+                Proof::by(signed.verify(delivered, &candidates, live)?)
+            }
             SchemeSpec::Token(carrier) => Proof::by(scheme::token(carrier, delivered, live)?),
             SchemeSpec::TokenOfEach { each, field } => {
                 Proof::by(scheme::token_of_each(each, field, delivered, live)?)
