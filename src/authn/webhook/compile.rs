@@ -2,8 +2,6 @@
 //! once, with what to write instead.
 
 use http::{HeaderValue, Uri};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::attestation::AttestationSpec;
 use super::paypal::PaypalSpec;
@@ -290,20 +288,8 @@ impl Config {
                     None
                 }
             };
-            let mut moment = |name: &str, text: &Option<String>| -> Option<i64> {
-                let text = text.as_ref()?;
-                match OffsetDateTime::parse(text, &Rfc3339) {
-                    Ok(time) => Some(time.unix_timestamp()),
-                    Err(_) => {
-                        problems
-                            .error(&at.key(name), format!("{text:?} is not a time"))
-                            .help("write it as 2026-03-01T00:00:00Z");
-                        None
-                    }
-                }
-            };
-            let from = moment("from", &secret.from);
-            let until = moment("until", &secret.until);
+            let from = secrets::moment(secret.from.as_deref(), &at.key("from"), problems);
+            let until = secrets::moment(secret.until.as_deref(), &at.key("until"), problems);
             if let (Some(from), Some(until)) = (from, until)
                 && from >= until
             {

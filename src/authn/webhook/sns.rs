@@ -165,9 +165,7 @@ fn is_amazon(url: &str, path_end: &str) -> bool {
                 .or_else(|| rest.strip_suffix(".amazonaws.com.cn"))
         })
         .unwrap_or_default();
-    uri.scheme_str() == Some("https")
-        && is_region(region)
-        && uri.path().ends_with(path_end)
+    uri.scheme_str() == Some("https") && is_region(region) && uri.path().ends_with(path_end)
 }
 
 /// `us-east-1`, `us-gov-west-1`: two letters, words, a number. `sns.s3-us-west-2.amazonaws.com` is somebody's bucket.

@@ -1,12 +1,30 @@
-//! Secrets that could verify nothing: said when the configuration is loaded, and not by the first delivery.
+//! When secrets count, and those that could verify nothing: said when the configuration is loaded, and not by the first
+//! delivery.
 
 use std::path::Path;
 use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::super::capture;
 use super::super::secret::{KeySpec, SecretSpec, Use};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
+
+/// A time, in seconds since 1970.
+pub(super) fn moment(text: Option<&str>, at: &ConfigPath, problems: &mut Problems) -> Option<i64> {
+    let text = text?;
+    match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(time) => Some(time.unix_timestamp()),
+        Err(_) => {
+            problems
+                .error(at, format!("{text:?} is not a time"))
+                .help("write it as 2026-03-01T00:00:00Z");
+            None
+        }
+    }
+}
 
 /// Warns where every secret has expired.
 pub(super) fn lifetimes(secrets: &[SecretSpec], at: &ConfigPath, problems: &mut Problems) {

@@ -127,7 +127,11 @@ fn tokens_are_refused_only_where_they_could_be_what_is_signed() {
         ("{timestamp}:{body}", "none", false),
         ("{timestamp}.{body}", "verified", false),
     ] {
-        assert_eq!(source(signed, auth).refuses_tokens, wanted, "{signed} {auth}");
+        assert_eq!(
+            source(signed, auth).refuses_tokens,
+            wanted,
+            "{signed} {auth}"
+        );
     }
 }
 
