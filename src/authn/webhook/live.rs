@@ -43,8 +43,8 @@ pub struct WebhookAuthenticator {
     unusable: AtomicBool,
     attestor: Option<Attestor>,
     fetcher: Fetcher,
-    certificates: Cache<Certificate>,
-    keys: Cache<KeySet>,
+    certificates: Arc<Cache<Certificate>>,
+    keys: Arc<Cache<KeySet>>,
     metrics: Webhooks,
     /// Whether nothing may be changed or visited: somebody only asks what would become of a request.
     rehearses: bool,
@@ -86,9 +86,29 @@ impl WebhookAuthenticator {
         outbound: &crate::outbound::Client,
         metrics: &Webhooks,
         rehearses: bool,
+        before: Option<&WebhookAuthenticator>,
     ) -> WebhookAuthenticator {
         let fetcher = Fetcher::Web(outbound.clone());
-        WebhookAuthenticator::with_fetcher(spec, fetcher, metrics, rehearses)
+        let mut authenticator =
+            WebhookAuthenticator::with_fetcher(spec, fetcher, metrics, rehearses);
+        if let Some(before) = before {
+            authenticator.keep_fetched(before);
+        }
+        authenticator
+    }
+
+    /// Keeps what the authorizer of that name has fetched so far, where the same would be fetched under the same names:
+    /// after each reload those who make names up would have a new chance to be first.
+    pub(super) fn keep_fetched(&mut self, before: &WebhookAuthenticator) {
+        let (spec, old) = (&self.spec, &before.spec);
+        // Certificates go by their whole URL, and whether that may be named is checked each time.
+        if std::mem::discriminant(&spec.scheme) == std::mem::discriminant(&old.scheme) {
+            self.certificates = before.certificates.clone();
+        }
+        // Plaid's keys are those of the account that asks for them.
+        if spec.scheme == old.scheme && spec.settings == old.settings {
+            self.keys = before.keys.clone();
+        }
     }
 
     pub(super) fn with_fetcher(
@@ -105,8 +125,8 @@ impl WebhookAuthenticator {
             unusable: AtomicBool::new(false),
             attestor: spec.attestation.as_ref().and_then(AttestationSpec::build),
             fetcher,
-            certificates: Cache::default(),
-            keys: Cache::default(),
+            certificates: Arc::default(),
+            keys: Arc::default(),
             metrics: metrics.clone(),
             rehearses,
             spec,

@@ -396,6 +396,19 @@ async fn a_certificate_that_cannot_be_had_is_no_reason_to_accept() {
     let written =
         json!({ "preset": "sns", "config": { "topic_arns": vector["config"]["topic_arns"] } });
     let body = vector["body"].as_str().unwrap().as_bytes();
+    let certs = vector["config"]["certs"].as_object().unwrap().iter();
+    let certs = certs.map(|(url, pem)| (url.clone(), pem.as_str().unwrap().to_owned()));
+    let first = live(written.clone(), certs.collect());
+    let now = vector["now"].as_i64().unwrap();
+    let delivery = call("POST", "/", &[]);
+    assert_eq!(judged(&first, &delivery, body, now).await.code(), "ok");
+    let mut rebuilt = live(written.clone(), HashMap::new());
+    rebuilt.keep_fetched(&first);
+    assert_eq!(
+        judged(&rebuilt, &delivery, body, now).await.code(),
+        "ok",
+        "what was fetched outlives a reload"
+    );
     let said = said(written, "POST", "/", &[], body).await;
     assert_eq!(said.code(), "unavailable");
     let Said::Refused(failure) = said else {
