@@ -206,6 +206,10 @@ impl Spec {
                 shared.outbound,
                 &shared.metrics.webhooks,
                 shared.rehearses,
+                match before {
+                    Some(Authenticator::Webhook(before)) => Some(before),
+                    _ => None,
+                },
             )),
         }
     }

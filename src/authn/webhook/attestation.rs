@@ -11,6 +11,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 
+use super::coverage::Covered;
 use super::request::sha256_hex;
 use super::written::{Attestation, AttestationAlgorithm};
 use crate::model::identity::Delivery;
@@ -93,10 +94,11 @@ impl AttestationSpec {
 }
 
 impl Attestor {
-    /// The statement about a delivery. `now`: seconds since 1970.
+    /// The statement about a delivery, and which of the values that name it are the sender's own word. `now`: seconds since 1970.
     pub(super) fn attest(
         &self,
         delivery: &Delivery,
+        covered: Covered,
         body: &[u8],
         request_id: &str,
         now: i64,
@@ -106,7 +108,9 @@ impl Attestor {
             "preset": delivery.preset.as_deref(),
             "key": delivery.key,
             "id": delivery.id,
+            "idSigned": covered.id,
             "type": delivery.kind,
+            "typeSigned": covered.kind,
             "bodySha256": sha256_hex(body),
             "receivedAt": delivery.received_at,
             "requestId": request_id,

@@ -2,8 +2,6 @@
 //! once, with what to write instead.
 
 use http::{HeaderValue, Uri};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::attestation::AttestationSpec;
 use super::paypal::PaypalSpec;
@@ -20,6 +18,7 @@ use crate::model::secret::Secret;
 
 mod carriers;
 mod handshakes;
+mod secrets;
 mod times;
 mod tokens;
 
@@ -174,6 +173,8 @@ impl Config {
         let keyed = usage.is_some() && has_secret;
         let handshakes =
             handshakes::compile(&written, &known, keyed, &at.key("handshake"), problems);
+        let refuses_tokens =
+            handshakes::refuses_tokens(&handshakes, &scheme_spec, &at.key("handshake"), problems);
         let captures = handshakes.iter().any(|rule| rule.capture.is_some());
         self.check_state(captures, &at.key("state"), problems);
         let own = self.event.clone().unwrap_or_default();
@@ -221,6 +222,7 @@ impl Config {
             require_headers,
             require_absent,
             handshakes,
+            refuses_tokens,
             event,
             partial: verify.partial == Some(true),
             ack,
@@ -252,10 +254,10 @@ impl Config {
         verify: &Verify,
         scheme: Scheme,
         key: &KeySpec,
-        at: &ConfigPath,
+        own: &ConfigPath,
         problems: &mut Problems,
     ) -> Vec<SecretSpec> {
-        let at = at.key("secrets");
+        let at = own.key("secrets");
         let by_key_set = scheme == Scheme::Jwt
             && verify
                 .keys
@@ -301,20 +303,8 @@ impl Config {
                     None
                 }
             };
-            let mut moment = |name: &str, text: &Option<String>| -> Option<i64> {
-                let text = text.as_ref()?;
-                match OffsetDateTime::parse(text, &Rfc3339) {
-                    Ok(time) => Some(time.unix_timestamp()),
-                    Err(_) => {
-                        problems
-                            .error(&at.key(name), format!("{text:?} is not a time"))
-                            .help("write it as 2026-03-01T00:00:00Z");
-                        None
-                    }
-                }
-            };
-            let from = moment("from", &secret.from);
-            let until = moment("until", &secret.until);
+            let from = secrets::moment(secret.from.as_deref(), &at.key("from"), problems);
+            let until = secrets::moment(secret.until.as_deref(), &at.key("until"), problems);
             if let (Some(from), Some(until)) = (from, until)
                 && from >= until
             {
@@ -328,6 +318,10 @@ impl Config {
                 from,
                 until,
             }));
+        }
+        match &self.secret_file {
+            Some(file) => secrets::file(file, key, usage, &own.key("secret_file"), problems),
+            None => secrets::lifetimes(&secrets, &at, problems),
         }
         secrets
     }

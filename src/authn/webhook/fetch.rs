@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +22,10 @@ const FAILED_FOR: i64 = 10;
 const AGAIN_AFTER: i64 = 60;
 /// Names that are remembered.
 const MOST_NAMES: usize = 128;
-/// New names in a minute: requests name them, and each costs a fetch.
-const NEW_NAMES_A_MINUTE: u32 = 10;
+/// Fetches in a minute of names that have not been fetched well yet, and failed: requests name them.
+const UNPROVEN_A_MINUTE: u32 = 10;
+/// Fetches in a minute that failed, of names that have been fetched well before: others' inventions do not use them up.
+const PROVEN_A_MINUTE: u32 = 60;
 
 /// Who fetches.
 #[derive(Clone, Debug)]
@@ -91,9 +93,10 @@ pub(super) struct Cache<T>(Mutex<Names<T>>);
 #[derive(Debug)]
 struct Names<T> {
     slots: HashMap<String, Arc<Slot<T>>>,
-    /// The minute in which new names are counted, and how many there were.
+    /// The minute in which fetches are counted, and how many there were: of names that were not yet fetched well, and of
+    /// those that were. What goes well does not count.
     minute: i64,
-    new: u32,
+    spent: [u32; 2],
 }
 
 #[derive(Debug)]
@@ -117,7 +120,7 @@ impl<T> Default for Cache<T> {
         Cache(Mutex::new(Names {
             slots: HashMap::new(),
             minute: i64::MIN,
-            new: 0,
+            spent: [0; 2],
         }))
     }
 }
@@ -125,7 +128,7 @@ impl<T> Default for Cache<T> {
 impl<T> Slot<T> {
     /// What can be said without a fetch. `again`: what is fresh does not do.
     fn known(&self, now: i64, again: bool) -> Option<Result<Arc<T>, Failure>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let lately = |span: i64| now.saturating_sub(state.attempted) < span;
         match (&state.value, &state.failure) {
             (Some(value), None) if now < state.until && (!again || lately(AGAIN_AFTER)) => {
@@ -139,8 +142,33 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Whether it has ever been fetched well.
+    fn is_proven(&self) -> bool {
+        self.state().value.is_some()
+    }
+
+    /// Whether the last fetch, made at that time, went well.
+    fn fetched_well(&self, now: i64) -> bool {
+        let state = self.state();
+        state.attempted == now && state.failure.is_none()
+    }
+
+    /// What was found before, if it may still be used.
+    fn usable(&self, now: i64) -> Option<Arc<T>> {
+        let state = self.state();
+        state.value.clone().filter(|_| now < state.at_most)
+    }
+
+    fn until(&self) -> i64 {
+        self.state().until
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, now: i64, fetched: Result<Fresh<T>, Failure>) -> Result<Arc<T>, Failure> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.attempted = now;
         match fetched {
             Ok(fresh) => {
@@ -181,34 +209,31 @@ impl<T> Cache<T> {
         if let Some(known) = slot.known(now, again) {
             return known;
         }
-        slot.note(now, fetch.await)
+        let proven = slot.is_proven();
+        if !self.names().take(proven, now) {
+            return slot.usable(now).ok_or_else(too_many);
+        }
+        let noted = slot.note(now, fetch.await);
+        if slot.fetched_well(now) {
+            self.names().give_back(proven, now);
+        }
+        noted
     }
 
+    fn names(&self) -> MutexGuard<'_, Names<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot of that name. A new one is not made for a name that could not be fetched now.
     fn slot(&self, name: &str, now: i64) -> Result<Arc<Slot<T>>, Failure> {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names();
         if let Some(slot) = names.slots.get(name) {
             return Ok(slot.clone());
         }
-        let minute = now.div_euclid(60);
-        if names.minute != minute {
-            names.minute = minute;
-            names.new = 0;
+        if names.spent(false, now) >= UNPROVEN_A_MINUTE {
+            return Err(too_many());
         }
-        if names.new >= NEW_NAMES_A_MINUTE {
-            return Err(Failure::unavailable(
-                "too many different certificates or keys are named at once",
-            ));
-        }
-        names.new += 1;
-        if names.slots.len() >= MOST_NAMES {
-            names.slots.retain(|_, slot| {
-                let state = slot.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.value.is_some() && now < state.until
-            });
-            if names.slots.len() >= MOST_NAMES {
-                names.slots.clear();
-            }
-        }
+        names.make_room();
         let slot = Arc::new(Slot {
             state: Mutex::new(State {
                 value: None,
@@ -221,6 +246,61 @@ impl<T> Cache<T> {
         });
         names.slots.insert(name.to_owned(), slot.clone());
         Ok(slot)
+    }
+}
+
+/// Whoever names yet another one is charged for it: that is what slows those who make names up.
+fn too_many() -> Failure {
+    Failure::unavailable("too many certificates or keys are named that could not be fetched")
+        .charged()
+}
+
+impl<T> Names<T> {
+    /// How many fetches of this minute count: of names that have been fetched well before, or of others.
+    fn spent(&mut self, proven: bool, now: i64) -> u32 {
+        let minute = now.div_euclid(60);
+        if self.minute != minute {
+            self.minute = minute;
+            self.spent = [0; 2];
+        }
+        self.spent[usize::from(proven)]
+    }
+
+    /// Takes one fetch; `false`: there is none left in this minute.
+    fn take(&mut self, proven: bool, now: i64) -> bool {
+        let most = if proven {
+            PROVEN_A_MINUTE
+        } else {
+            UNPROVEN_A_MINUTE
+        };
+        let left = self.spent(proven, now) < most;
+        self.spent[usize::from(proven)] += u32::from(left);
+        left
+    }
+
+    /// A fetch that went well does not count. `now`: when it was taken.
+    fn give_back(&mut self, proven: bool, now: i64) {
+        if self.minute == now.div_euclid(60) {
+            let spent = &mut self.spent[usize::from(proven)];
+            *spent = spent.saturating_sub(1);
+        }
+    }
+
+    /// Forgets what is worth least: names that never were fetched well, and of those that were, the oldest. A slot that
+    /// somebody holds stays: its fetch would be lost.
+    fn make_room(&mut self) {
+        if self.slots.len() < MOST_NAMES {
+            return;
+        }
+        self.slots
+            .retain(|_, slot| slot.is_proven() || Arc::strong_count(slot) > 1);
+        while self.slots.len() >= MOST_NAMES {
+            let oldest = self.slots.iter().min_by_key(|(_, slot)| slot.until());
+            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else {
+                return;
+            };
+            self.slots.remove(&oldest);
+        }
     }
 }
 
@@ -280,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lacks_something_is_fetched_again_once_a_minute_and_new_names_are_bounded() {
+    async fn what_lacks_something_is_fetched_again_once_a_minute() {
         let cache: Cache<u32> = Cache::default();
         let again = |now, value| {
             let cache = &cache;
@@ -301,6 +381,58 @@ mod tests {
             let got = cache.get(&name, 61, false, async { fresh(0, 61) }).await;
             refused += u32::from(got.is_err());
         }
-        assert_eq!(refused, 10);
+        assert_eq!(refused, 0, "what can be fetched is not counted");
+    }
+
+    #[tokio::test]
+    async fn names_that_are_made_up_do_not_keep_out_those_that_have_been_good() {
+        let cache: Cache<u32> = Cache::default();
+        let down = || Failure::unavailable("404");
+        let ask = async |name: String, now, fetched: Result<Fresh<u32>, Failure>| {
+            let found = cache.get(&name, now, false, async { fetched }).await;
+            found.map(|value| *value)
+        };
+        assert_eq!(ask("good".to_owned(), 0, fresh(1, 0)).await, Ok(1));
+        // It is no longer fresh, nor of use, when they come.
+        let late = 60_000;
+        for number in 0..200 {
+            let refused = ask(format!("forged-{number}"), late, Err(down())).await;
+            let charged = refused.unwrap_err().charged;
+            assert_eq!(charged, number >= 10, "who floods is charged: {number}");
+        }
+        assert_eq!(ask("good".to_owned(), late, fresh(2, late)).await, Ok(2));
+        assert!(ask("new".to_owned(), late, fresh(3, late)).await.is_err());
+        assert_eq!(
+            ask("new".to_owned(), late + 60, fresh(3, late)).await,
+            Ok(3)
+        );
+    }
+
+    #[tokio::test]
+    async fn room_is_made_by_forgetting_what_never_was_good() {
+        let cache: Cache<u32> = Cache::default();
+        let forged = |number: i64| format!("forged-{number}");
+        let failed = async || Err(Failure::unavailable("404"));
+        assert!(
+            cache
+                .get("good", 0, false, async { fresh(1, 0) })
+                .await
+                .is_ok()
+        );
+        for number in 0..200 {
+            let now = number * 60;
+            let name = forged(number);
+            assert!(cache.get(&name, now, false, failed()).await.is_err());
+            assert!(cache.names().slots.len() <= MOST_NAMES);
+        }
+        assert!(cache.names().slots.contains_key("good"));
+        for number in 0..200 {
+            let name = format!("good-{number}");
+            let found = cache.get(&name, number, false, async { fresh(1, number) });
+            assert!(found.await.is_ok());
+        }
+        let names = cache.names();
+        assert_eq!(names.slots.len(), MOST_NAMES);
+        assert!(names.slots.contains_key("good-199") && !names.slots.contains_key("good-0"));
     }
 }

@@ -16,8 +16,8 @@ use super::written::{Auth, Condition};
 
 /// The longest value that is echoed, in bytes.
 pub(super) const LONGEST_ECHO: usize = 1_024;
-/// The longest `token`.
-const LONGEST_TOKEN: usize = 512;
+/// The longest `token`, in bytes.
+pub(super) const LONGEST_TOKEN: usize = 512;
 
 /// A question and its answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,12 +161,15 @@ fn holds<'r>(
     })
 }
 
-/// 1 to 512 of `A-Z a-z 0-9 . _ ~ + / = -`: never a JSON body, nor what Zoom signs.
-fn is_token(value: &[u8]) -> bool {
-    (1..=LONGEST_TOKEN).contains(&value.len())
-        && value
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._~+/=-".contains(byte))
+/// 1 to 512 of `A-Z a-z 0-9 . _ ~ + / = -`: never a JSON object or list, nor what Zoom signs. It may be a whole body all
+/// the same (`true`, `12345`, base64): see `Spec::refuses_tokens`.
+pub(super) fn is_token(value: &[u8]) -> bool {
+    (1..=LONGEST_TOKEN).contains(&value.len()) && value.iter().all(|byte| is_of_token(*byte))
+}
+
+/// Whether a byte may stand in a `token`.
+pub(super) fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._~+/=-".contains(&byte)
 }
 
 impl Reply {
@@ -218,8 +221,7 @@ fn filled(
                 fit(&brought)?;
                 let value = hole.value(delivered, key).map_err(|error| match error {
                     NoValue::Ambiguous(ambiguous) => ambiguous.into(),
-                    NoValue::NoSecret => Failure::new(
-                        Code::Refused(400),
+                    NoValue::NoSecret => Failure::unavailable(
                         "the answer is keyed, and no secret counts at this time",
                     ),
                 })?;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::hmac;
@@ -13,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use super::super::{AuthnError, Caller, Verified};
 use super::attestation::{AttestationSpec, Attestor};
 use super::certificate::Certificate;
+use super::coverage::Covered;
 use super::fetch::{Cache, Fetcher, Fresh};
 use super::handshake::Rule;
 use super::jwt::{JwtSpec, KeySet, KeySource};
@@ -37,10 +39,12 @@ pub struct WebhookAuthenticator {
     secrets: Vec<Held>,
     /// The secret of `secret_file`.
     captured: ArcSwapOption<Held>,
+    /// Whether `secret_file` is there and cannot be used.
+    unusable: AtomicBool,
     attestor: Option<Attestor>,
     fetcher: Fetcher,
-    certificates: Cache<Certificate>,
-    keys: Cache<KeySet>,
+    certificates: Arc<Cache<Certificate>>,
+    keys: Arc<Cache<KeySet>>,
     metrics: Webhooks,
     /// Whether nothing may be changed or visited: somebody only asks what would become of a request.
     rehearses: bool,
@@ -82,9 +86,29 @@ impl WebhookAuthenticator {
         outbound: &crate::outbound::Client,
         metrics: &Webhooks,
         rehearses: bool,
+        before: Option<&WebhookAuthenticator>,
     ) -> WebhookAuthenticator {
         let fetcher = Fetcher::Web(outbound.clone());
-        WebhookAuthenticator::with_fetcher(spec, fetcher, metrics, rehearses)
+        let mut authenticator =
+            WebhookAuthenticator::with_fetcher(spec, fetcher, metrics, rehearses);
+        if let Some(before) = before {
+            authenticator.keep_fetched(before);
+        }
+        authenticator
+    }
+
+    /// Keeps what the authorizer of that name has fetched so far, where the same would be fetched under the same names:
+    /// after each reload those who make names up would have a new chance to be first.
+    pub(super) fn keep_fetched(&mut self, before: &WebhookAuthenticator) {
+        let (spec, old) = (&self.spec, &before.spec);
+        // Certificates go by their whole URL, and whether that may be named is checked each time.
+        if std::mem::discriminant(&spec.scheme) == std::mem::discriminant(&old.scheme) {
+            self.certificates = before.certificates.clone();
+        }
+        // Plaid's keys are those of the account that asks for them.
+        if spec.scheme == old.scheme && spec.settings == old.settings {
+            self.keys = before.keys.clone();
+        }
     }
 
     pub(super) fn with_fetcher(
@@ -98,10 +122,11 @@ impl WebhookAuthenticator {
         let authenticator = WebhookAuthenticator {
             secrets: spec.secrets.iter().filter_map(held).collect(),
             captured: ArcSwapOption::empty(),
+            unusable: AtomicBool::new(false),
             attestor: spec.attestation.as_ref().and_then(AttestationSpec::build),
             fetcher,
-            certificates: Cache::default(),
-            keys: Cache::default(),
+            certificates: Arc::default(),
+            keys: Arc::default(),
             metrics: metrics.clone(),
             rehearses,
             spec,
@@ -115,10 +140,13 @@ impl WebhookAuthenticator {
         let Some(file) = &self.spec.secret_file else {
             return;
         };
-        match capture::kept(file) {
+        let kept = capture::kept(file);
+        self.unusable.store(kept.is_err(), Ordering::Relaxed);
+        match kept {
             Ok(None) => {}
             Ok(Some(text)) => {
                 if let Err(reason) = self.take(&text) {
+                    self.unusable.store(true, Ordering::Relaxed);
                     tracing::error!(
                         source = &*self.spec.source,
                         reason,
@@ -130,6 +158,17 @@ impl WebhookAuthenticator {
                 tracing::error!(source = &*self.spec.source, %error, "A webhook's file with its secret cannot be read; its deliveries are refused");
             }
         }
+    }
+
+    /// What deliveries are told while there is no secret to hold them against: the sender has done nothing wrong, unless
+    /// none has been promised yet.
+    fn without_secret(&self) -> Option<Failure> {
+        let uses = match &self.spec.scheme {
+            SchemeSpec::Jwt(jwt) => jwt.keys == KeySource::Secrets,
+            _ => self.spec.usage.is_some(),
+        };
+        let awaits = self.spec.awaiting && !self.unusable.load(Ordering::Relaxed);
+        (uses && !awaits).then(|| Failure::unavailable("no secret counts at this time"))
     }
 
     fn take(&self, text: &str) -> Result<(), String> {
@@ -294,9 +333,12 @@ impl WebhookAuthenticator {
             }
             Ok(false) => {
                 self.read_secret_file();
-                Err(Failure::missing(
-                    "the secret that was awaited has come already",
-                ))
+                Err(match self.captured.load().is_some() {
+                    true => Failure::missing("the secret that was awaited has come already"),
+                    false => {
+                        Failure::unavailable("the file with the secret is there and holds none")
+                    }
+                })
             }
             Err(error) => Err(Failure::unavailable(format!(
                 "the secret that came cannot be kept: {error}"
@@ -340,8 +382,18 @@ impl WebhookAuthenticator {
             time = Some((age, Some(timed.spec.window)));
             delivered.timestamp = Some(brought.text);
         }
+        if live.is_empty()
+            && let Some(failure) = self.without_secret()
+        {
+            return Err(failure);
+        }
         let mut proof = match &spec.scheme {
-            SchemeSpec::Signed(signed) => Proof::by(signed.verify(delivered, &candidates, live)?),
+            SchemeSpec::Signed(signed) => {
+                if spec.refuses_tokens {
+                    signed.refuse_token(delivered)?;
+                }
+                Proof::by(signed.verify(delivered, &candidates, live)?)
+            }
             SchemeSpec::Token(carrier) => Proof::by(scheme::token(carrier, delivered, live)?),
             SchemeSpec::TokenOfEach { each, field } => {
                 Proof::by(scheme::token_of_each(each, field, delivered, live)?)
@@ -474,14 +526,20 @@ impl WebhookAuthenticator {
                     .ok()
                     .flatten()
                     .map(Cow::into_owned);
-                text.filter(|text| !text.is_empty())
+                let text = text.filter(|text| !text.is_empty())?;
+                Some((text, spec.scheme.covers(reference, delivered)))
             })
         };
         let several = event
             .id_unless
             .as_ref()
             .is_some_and(|second| !matches!(delivered.json(second), Ok(None)));
-        let id = if several { None } else { first(&event.id) };
+        let (id, id_covered) = first(&event.id).filter(|_| !several).unzip();
+        let (kind, kind_covered) = first(&event.kind).unzip();
+        let covered = Covered {
+            id: id_covered == Some(true),
+            kind: kind_covered == Some(true),
+        };
         let dedup_id = id.as_ref().filter(|id| id.len() <= LONGEST_ID);
         let received_at = OffsetDateTime::from_unix_timestamp(presented.now)
             .ok()
@@ -494,7 +552,7 @@ impl WebhookAuthenticator {
                 None => id.clone(),
             }),
             id,
-            kind: first(&event.kind),
+            kind,
             key: proof.key,
             received_at: received_at.unwrap_or_default(),
             attestation: None,
@@ -502,7 +560,7 @@ impl WebhookAuthenticator {
         if let Some(attestor) = &self.attestor {
             let request_id = presented.call.id.to_string();
             delivery.attestation =
-                Some(attestor.attest(&delivery, body, &request_id, presented.now));
+                Some(attestor.attest(&delivery, covered, body, &request_id, presented.now));
         }
         delivery
     }

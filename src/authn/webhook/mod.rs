@@ -10,6 +10,7 @@ mod capture;
 mod carrier;
 mod certificate;
 mod compile;
+mod coverage;
 mod fetch;
 mod handshake;
 mod jwt;
@@ -76,6 +77,9 @@ pub struct Spec {
     require_headers: Vec<(HeaderName, String)>,
     require_absent: Vec<Reference>,
     handshakes: Vec<Rule>,
+    /// Whether anybody can have a bare token signed (a handshake's answer) that could pass for what a delivery signs: such
+    /// deliveries are refused.
+    refuses_tokens: bool,
     event: EventSpec,
     /// The signature does not cover the whole body.
     partial: bool,

@@ -7,6 +7,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::ParsedPublicKey;
 
 use super::carrier::Carrier;
+use super::handshake::{LONGEST_TOKEN, is_token};
 use super::pointer::Pointer;
 use super::request::{Ambiguous, Delivered};
 use super::secret::{Held, Key, PublicAlgorithm, from_base64, sha256};
@@ -88,6 +89,26 @@ impl Signed {
             .iter()
             .map(|(place, held)| (*place, self.holds(&pieces, held, candidates)));
         matched(outcomes).ok_or_else(|| no_match(candidates.len(), live))
+    }
+
+    /// Refuses a delivery whose signed text is a bare `token`, which a handshake signs for whoever asks.
+    pub(super) fn refuse_token(&self, delivered: &Delivered<'_>) -> Result<(), Failure> {
+        let mut text = Vec::new();
+        for piece in self.template.pieces(delivered, None)? {
+            let Piece::Bytes(bytes) = piece else {
+                return Ok(());
+            };
+            if text.len() + bytes.len() > LONGEST_TOKEN {
+                return Ok(());
+            }
+            text.extend_from_slice(&bytes);
+        }
+        if is_token(&text) {
+            return Err(Failure::malformed(
+                "what is signed is a bare token, and this source's handshake signs those for whoever asks",
+            ));
+        }
+        Ok(())
     }
 
     fn holds(&self, pieces: &[Piece<'_>], held: &Held, candidates: &[Vec<u8>]) -> bool {

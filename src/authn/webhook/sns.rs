@@ -165,12 +165,23 @@ fn is_amazon(url: &str, path_end: &str) -> bool {
                 .or_else(|| rest.strip_suffix(".amazonaws.com.cn"))
         })
         .unwrap_or_default();
-    uri.scheme_str() == Some("https")
-        && region.len() >= 3
-        && region
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && uri.path().ends_with(path_end)
+    uri.scheme_str() == Some("https") && is_region(region) && uri.path().ends_with(path_end)
+}
+
+/// `us-east-1`, `us-gov-west-1`: two letters, words, a number. `sns.s3-us-west-2.amazonaws.com` is somebody's bucket.
+fn is_region(text: &str) -> bool {
+    let labels: Vec<&str> = text.split('-').collect();
+    let [partition, words @ .., number] = labels.as_slice() else {
+        return false;
+    };
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    partition.len() == 2
+        && is_word(partition)
+        && !words.is_empty()
+        && words.iter().all(|word| is_word(word))
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Visits the URL that confirms a subscription.
@@ -190,6 +201,8 @@ mod tests {
         for good in [
             "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-a.pem",
             "https://sns.cn-north-1.amazonaws.com.cn/a.pem",
+            "https://sns.us-gov-west-1.amazonaws.com/a.pem",
+            "https://sns.ap-southeast-2.amazonaws.com/a.pem",
         ] {
             assert!(is_amazon(good, ".pem"), "{good}");
         }
@@ -202,6 +215,15 @@ mod tests {
             "https://sns.bucket.s3.amazonaws.com/a.pem",
             "https://sns.s3.amazonaws.com/a.pem",
             "https://sns..amazonaws.com/a.pem",
+            "https://sns.s3-us-west-2.amazonaws.com/a.pem",
+            "https://sns.s3-us-west-2.amazonaws.com.cn/a.pem",
+            "https://sns.s3-website-us-east-1.amazonaws.com/a.pem",
+            "https://sns.us-east.amazonaws.com/a.pem",
+            "https://sns.us-1.amazonaws.com/a.pem",
+            "https://sns.us--1.amazonaws.com/a.pem",
+            "https://sns.us-east-1a.amazonaws.com/a.pem",
+            "https://sns.US-east-1.amazonaws.com/a.pem",
+            "https://sns.elb.us-east-1.amazonaws.com/a.pem",
             "https://xsns.us-east-1.amazonaws.com/a.pem",
             "https://sns.us-east-1.amazonaws.com/a.pem?x=1.exe",
             "https://sns.us-east-1.amazonaws.com/a.txt",

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
 
+use super::handshake::is_of_token;
 use super::reference::{Reference, Wrong};
 use super::request::{Ambiguous, Delivered, header, hex};
 use crate::model::problem::nearest;
@@ -107,6 +108,14 @@ impl Template {
     pub(super) fn names(&self, wanted: &Reference) -> bool {
         self.holes()
             .any(|hole| hole.reference == *wanted && hole.filters.is_empty())
+    }
+
+    /// Whether its value could be a bare `token`: nothing literal in it could not stand in one.
+    pub(super) fn could_be_token(&self) -> bool {
+        self.0.iter().all(|part| match part {
+            Part::Literal(text) => text.bytes().all(is_of_token),
+            Part::Hole(_) => true,
+        })
     }
 
     /// The parts' values, in order. What is absent is empty.

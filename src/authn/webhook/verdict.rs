@@ -55,6 +55,8 @@ impl Code {
 pub(super) struct Failure {
     pub(super) code: Code,
     pub(super) detail: Cow<'static, str>,
+    /// Whether the source address is charged for it though nothing was proven wrong.
+    pub(super) charged: bool,
 }
 
 impl Failure {
@@ -62,6 +64,16 @@ impl Failure {
         Failure {
             code,
             detail: detail.into(),
+            charged: false,
+        }
+    }
+
+    /// Charged to the source address.
+    #[must_use]
+    pub(super) fn charged(self) -> Failure {
+        Failure {
+            charged: true,
+            ..self
         }
     }
 
@@ -100,6 +112,7 @@ impl Failure {
         match self.code {
             // Stale and future ones are the real sender's: a retry or a clock, not a guess.
             Code::BadSignature | Code::Malformed | Code::Refused(_) => error.wrong(),
+            _ if self.charged => error.wrong(),
             _ => error,
         }
     }

@@ -85,6 +85,18 @@ const FAULTS: &[(&str, &str)] = &[
         "there is no `secret_file`",
     ),
     (
+        "{ preset: asana, secret_file: . }",
+        "authorizers.h.webhook.secret_file: it cannot be read: ",
+    ),
+    (
+        "{ preset: x, secrets: [k], handshake: [{ when: { query: { crc_token: token } }, reply: { json: { t: '{query:crc_token|header-values|hmac-sha256-base64}' } } }] }",
+        "`query:crc_token` names what is signed, so that anything would be",
+    ),
+    (
+        "{ preset: monday, secrets: [k], public_url: 'https://h.example/in', handshake: [{ when: { query: { c: token } }, reply: { body: '{query:c|hmac-sha256-hex}' } }] }",
+        "authorizers.h.webhook.handshake: the answer is signed with the secret that signs the sender's tokens",
+    ),
+    (
         "{ preset: x, secrets: [k], handshake: [{ when: { query: { crc_token: present } }, reply: { json: { t: '{query:crc_token|hmac-sha256-base64}' } } }] }",
         "let `when` hold only where it is a `token`",
     ),
@@ -123,6 +135,25 @@ fn every_preset_is_taken_with_what_it_needs() {
     assert_eq!(
         check(&text),
         (vec!["ok: 1 route, 0 errors, 0 warnings".to_owned()], 0)
+    );
+}
+
+#[test]
+fn secrets_that_have_all_expired_are_a_warning() {
+    let said = |secrets: &str| {
+        check(&format!(
+            "authorizers: {{ h: {{ webhook: {{ preset: github, secrets: [{secrets}] }} }} }}\n{ROUTE}"
+        ))
+    };
+    let old = "{ value: hunter, until: '2020-01-01T00:00:00Z' }";
+    let (lines, code) = said(old);
+    let warned = lines.iter().any(|line| {
+        line.contains("warning: authorizers.h.webhook.secrets: every secret has expired")
+    });
+    assert!(code == 0 && warned, "{lines:#?}");
+    assert_eq!(
+        said(&format!("{old}, new")).0,
+        ["ok: 1 route, 0 errors, 0 warnings"]
     );
 }
 

@@ -3,9 +3,12 @@
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
+use super::super::SchemeSpec;
 use super::super::handshake::{Body, Check, Json, Reply, Rule};
+use super::super::jwt::KeySource;
 use super::super::reference::{self, Reference};
-use super::super::template::Template;
+use super::super::scheme::SignedKind;
+use super::super::template::{Filter, Template};
 use super::super::written::{Auth, Condition, Handshake, Reply as WrittenReply, When};
 use super::{Known, note, noted};
 use crate::model::path::ConfigPath;
@@ -27,6 +30,36 @@ pub(super) fn compile(
     rules
         .filter_map(|(place, rule)| one(rule, known, keyed, &at.index(place), problems))
         .collect()
+}
+
+/// Whether somebody who proves nothing is given MACs of tokens that could be what a delivery signs: the filters' MAC is
+/// HMAC-SHA256 with the source's own secret.
+pub(super) fn refuses_tokens(
+    rules: &[Rule],
+    scheme: &Option<SchemeSpec>,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) -> bool {
+    let signs = |rule: &Rule| {
+        let templates = rule.reply.templates();
+        let mut holes = templates.iter().flat_map(|template| template.holes());
+        rule.auth == Auth::None && holes.any(|hole| hole.filters.iter().any(|f| f.is_keyed()))
+    };
+    if !rules.iter().any(signs) {
+        return false;
+    }
+    match scheme {
+        Some(SchemeSpec::Signed(signed)) => {
+            signed.kind == SignedKind::Mac(32) && signed.template.could_be_token()
+        }
+        Some(SchemeSpec::Jwt(jwt)) if jwt.keys == KeySource::Secrets => {
+            problems
+                .error(at, "the answer is signed with the secret that signs the sender's tokens, and a token's head and claims could be asked for")
+                .help("write `auth: verified` in that rule");
+            false
+        }
+        _ => false,
+    }
 }
 
 fn one(
@@ -116,6 +149,14 @@ fn check_template(
         }
         if !hole.filters.iter().any(|filter| filter.is_keyed()) {
             continue;
+        }
+        if hole.filters.contains(&Filter::HeaderValues) {
+            problems
+                .error(
+                    at,
+                    format!("`{reference}` names what is signed, so that anything would be"),
+                )
+                .help("leave `header-values` out");
         }
         let constrained = conditions
             .iter()

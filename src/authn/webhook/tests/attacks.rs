@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::request::hex;
-use super::{NOW, Said, call, compiled, github, judged, live, preset, said, sha256_mac};
+use super::{NOW, Said, call, compiled, github, judged, live, over, preset, said, sha256_mac};
 
 #[tokio::test]
 async fn a_secret_counts_from_its_beginning_to_before_its_end() {
@@ -275,6 +275,115 @@ async fn a_statement_names_the_body_and_can_be_verified() {
 }
 
 #[tokio::test]
+async fn a_statement_says_whether_the_sender_signed_the_id_and_the_type() {
+    async fn signed(mut written: Value, headers: &[(&str, &str)], body: &[u8]) -> [Value; 4] {
+        written["attestation"] = json!({ "key": "0123456789abcdef" });
+        let delivery = said(written, "POST", "/", headers, body).await.delivery();
+        let statement = delivery.attestation.unwrap();
+        let claims = statement.split('.').nth(1).unwrap();
+        let mut claims: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        ["id", "idSigned", "type", "typeSigned"].map(|name| claims[name].take())
+    }
+    let body = br#"{"id":"i","type":"t"}"#;
+    let signature = github("key", body);
+    let headers = [
+        ("x-hub-signature-256", signature.as_str()),
+        ("x-github-delivery", "anybody's"),
+        ("x-github-event", "push"),
+    ];
+    assert_eq!(
+        signed(preset("github", &["key"]), &headers, body).await,
+        [
+            json!("anybody's"),
+            json!(false),
+            json!("push"),
+            json!(false)
+        ]
+    );
+    let mut of_body = preset("github", &["key"]);
+    of_body["event"] =
+        json!({ "id": ["header:x-none", "json:/id"], "type": "header:x-github-event" });
+    assert_eq!(
+        signed(of_body, &headers, body).await,
+        [json!("i"), json!(true), json!("push"), json!(false)]
+    );
+    let mac = sha256_mac("key", b"m.1700000000.{\"id\":\"i\",\"type\":\"t\"}");
+    let signature = format!("v1,{}", STANDARD.encode(mac));
+    let standard = json!({ "preset": "standard-webhooks", "secrets": ["key"], "verify": { "key": { "encoding": "utf8" } } });
+    let headers = [
+        ("webhook-id", "m"),
+        ("webhook-timestamp", "1700000000"),
+        ("webhook-signature", signature.as_str()),
+        ("idempotency-key", "anybody's"),
+    ];
+    assert_eq!(
+        signed(standard.clone(), &headers, body).await,
+        [json!("m"), json!(true), json!("t"), json!(true)]
+    );
+    let mut other = standard;
+    other["event"] = json!({ "id": "header:idempotency-key,webhook-id" });
+    assert_eq!(
+        signed(other, &headers, body).await,
+        [json!("anybody's"), json!(false), json!("t"), json!(true)],
+        "the header that was read is not the one that was signed"
+    );
+    let token = json!({
+        "secrets": ["key"], "verify": { "scheme": "token", "header": "x-t" }, "event": { "id": "json:/id" },
+    });
+    assert_eq!(
+        signed(token, &[("x-t", "key")], body).await,
+        [json!("i"), json!(false), json!(null), json!(false)]
+    );
+}
+
+#[tokio::test]
+async fn a_source_without_a_secret_is_our_fault_and_nobody_is_charged() {
+    let body = b"{}";
+    let signature = github("key", body);
+    let hub = [("x-hub-signature-256", signature.as_str())];
+    let hook = signature.trim_start_matches("sha256=");
+    let hook = [("x-hook-signature", hook)];
+    let folder = tempfile::tempdir().unwrap();
+    let past = |preset: &str| json!({ "preset": preset, "secrets": [{ "value": "key", "until": "2020-01-01T00:00:00Z" }] });
+    let ahead = json!({ "preset": "github", "secrets": [{ "value": "key", "from": "2099-01-01T00:00:00Z" }] });
+    let file = |name: &str, state: &str| json!({ "preset": "asana", "state": state, "secret_file": folder.path().join(name) });
+    for (written, headers, wanted) in [
+        (past("github"), &hub[..], "unavailable"),
+        (ahead, &hub[..], "unavailable"),
+        (past("github"), &[][..], "missing-header"),
+        (file("none", "live"), &hook[..], "unavailable"),
+        (file("none", "awaiting-secret"), &hook[..], "bad-signature"),
+    ] {
+        let said = said(written.clone(), "POST", "/", headers, body).await;
+        assert_eq!(said.code(), wanted, "{written}");
+        let Said::Refused(failure) = said else {
+            panic!("it passed");
+        };
+        let error = failure.into_error("hooks");
+        assert!(wanted != "unavailable" || !error.wrong_credentials);
+    }
+    let crc = said(past("x"), "GET", "/?crc_token=a", &[], b"").await;
+    assert_eq!(crc.code(), "unavailable");
+    let became = folder.path().join("later");
+    for state in ["live", "awaiting-secret"] {
+        let spec = compiled(file("later", state)).unwrap();
+        std::fs::create_dir_all(&became).unwrap();
+        let live = over(spec, HashMap::new());
+        let delivery = call("POST", "/", &hook);
+        assert_eq!(
+            judged(&live, &delivery, body, NOW).await.code(),
+            "unavailable"
+        );
+        if state == "awaiting-secret" {
+            let sent = call("POST", "/", &[("x-hook-secret", "first")]);
+            assert_eq!(judged(&live, &sent, body, NOW).await.code(), "unavailable");
+        }
+        std::fs::remove_dir(&became).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_that_cannot_be_had_is_no_reason_to_accept() {
     let text = include_str!("../../../../tests/vectors/webhook-vectors.json");
     let vectors: Value = serde_json::from_str(text).unwrap();
@@ -287,6 +396,19 @@ async fn a_certificate_that_cannot_be_had_is_no_reason_to_accept() {
     let written =
         json!({ "preset": "sns", "config": { "topic_arns": vector["config"]["topic_arns"] } });
     let body = vector["body"].as_str().unwrap().as_bytes();
+    let certs = vector["config"]["certs"].as_object().unwrap().iter();
+    let certs = certs.map(|(url, pem)| (url.clone(), pem.as_str().unwrap().to_owned()));
+    let first = live(written.clone(), certs.collect());
+    let now = vector["now"].as_i64().unwrap();
+    let delivery = call("POST", "/", &[]);
+    assert_eq!(judged(&first, &delivery, body, now).await.code(), "ok");
+    let mut rebuilt = live(written.clone(), HashMap::new());
+    rebuilt.keep_fetched(&first);
+    assert_eq!(
+        judged(&rebuilt, &delivery, body, now).await.code(),
+        "ok",
+        "what was fetched outlives a reload"
+    );
     let said = said(written, "POST", "/", &[], body).await;
     assert_eq!(said.code(), "unavailable");
     let Said::Refused(failure) = said else {

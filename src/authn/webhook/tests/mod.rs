@@ -47,13 +47,14 @@ pub(super) fn tried(
     written: Value,
     answers: HashMap<String, String>,
 ) -> Result<WebhookAuthenticator, Vec<String>> {
-    let spec = compiled(written)?;
+    Ok(over(compiled(written)?, answers))
+}
+
+/// The live authorizer of what has been compiled.
+pub(super) fn over(spec: Spec, answers: HashMap<String, String>) -> WebhookAuthenticator {
     let fetcher = Fetcher::Canned(Arc::new(answers));
-    let spec = Arc::new(spec);
     let metrics = Webhooks::default();
-    Ok(WebhookAuthenticator::with_fetcher(
-        spec, fetcher, &metrics, false,
-    ))
+    WebhookAuthenticator::with_fetcher(Arc::new(spec), fetcher, &metrics, false)
 }
 
 /// A request; a header may stand there several times.

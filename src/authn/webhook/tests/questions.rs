@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::super::capture;
 use super::super::request::hex;
-use super::{NOW, Said, call, judged, live, preset, said, sha256_mac};
+use super::{NOW, Said, call, compiled, github, judged, live, preset, said, sha256_mac};
 
 #[tokio::test]
 async fn a_challenge_that_could_do_harm_is_not_echoed() {
@@ -71,6 +73,66 @@ async fn no_question_comes_back_with_the_signature_of_a_delivery() {
         "ok",
         "it is stored, and not answered with a MAC"
     );
+}
+
+#[tokio::test]
+async fn what_was_signed_for_whoever_asked_is_no_delivery() {
+    for body in ["true", "12345", "cm0gLXJmIC8=", "a=b"] {
+        let token = body.replace('=', "%3D");
+        let target = format!("/?crc_token={token}");
+        let asked = said(preset("x", &["key"]), "GET", &target, &[], b"").await;
+        let Said::Answer(answer) = asked else {
+            panic!("{asked:?}");
+        };
+        let answer: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        let signature = answer["response_token"].as_str().unwrap();
+        let headers = [("x-twitter-webhooks-signature", signature)];
+        let body = body.as_bytes();
+        let forged = said(preset("x", &["key"]), "POST", "/", &headers, body).await;
+        assert_eq!(forged.code(), "malformed");
+    }
+    for body in [r#"{"a":1}"#, "", &"a".repeat(513)] {
+        let mac = STANDARD.encode(sha256_mac("key", body.as_bytes()));
+        let signature = format!("sha256={mac}");
+        let headers = [("x-twitter-webhooks-signature", signature.as_str())];
+        let body = body.as_bytes();
+        let genuine = said(preset("x", &["key"]), "POST", "/", &headers, body).await;
+        assert_eq!(genuine.code(), "ok", "nobody is given the MAC of this");
+    }
+    let signature = github("key", b"true");
+    let headers = [("x-hub-signature-256", signature.as_str())];
+    let plain = said(preset("github", &["key"]), "POST", "/", &headers, b"true").await;
+    assert_eq!(plain.code(), "ok", "no handshake signs anything here");
+}
+
+#[test]
+fn tokens_are_refused_only_where_they_could_be_what_is_signed() {
+    let source = |signed: &str, auth: &str| {
+        compiled(json!({
+            "secrets": ["key"],
+            "verify": {
+                "scheme": "hmac-sha256", "header": "X-S", "signed": signed,
+                "timestamp": { "header": "X-T" },
+            },
+            "handshake": [{
+                "when": { "query": { "c": "token" } }, "auth": auth,
+                "reply": { "body": "{query:c|hmac-sha256-hex}" },
+            }],
+        }))
+        .unwrap()
+    };
+    for (signed, auth, wanted) in [
+        ("{timestamp}{body}", "none", true),
+        ("{timestamp}.{body}", "none", true),
+        ("{timestamp}:{body}", "none", false),
+        ("{timestamp}.{body}", "verified", false),
+    ] {
+        assert_eq!(
+            source(signed, auth).refuses_tokens,
+            wanted,
+            "{signed} {auth}"
+        );
+    }
 }
 
 #[tokio::test]

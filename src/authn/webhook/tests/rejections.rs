@@ -143,6 +143,21 @@ fn what_the_loader_must_reject_is_rejected() {
             "forged delivery",
         ),
         (
+            with(
+                hmac(json!({})),
+                "handshake",
+                json!([{ "when": { "query": { "c": "token" } }, "reply": { "body": "{query:c|header-values|hmac-sha256-hex}" } }]),
+            ),
+            "so that anything would be",
+        ),
+        (
+            json!({
+                "preset": "monday", "secrets": ["k"], "public_url": "https://h.example/in",
+                "handshake": [{ "when": { "query": { "c": "token" } }, "reply": { "body": "{query:c|hmac-sha256-hex}" } }],
+            }),
+            "a token's head and claims",
+        ),
+        (
             with(hmac(json!({})), "handshake", mac_reply(json!({}))),
             "holds for every request",
         ),
