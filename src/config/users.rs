@@ -7,6 +7,7 @@ use super::Config;
 use super::load::{Environment, load};
 use crate::authn::AuthorizerConfig;
 use crate::authn::sigv4::{UserList, UsersFile};
+use crate::authn::webhook;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 
@@ -30,8 +31,16 @@ pub fn read(
                 let at = at.key("sigv4").key("credentials");
                 lists.push((at, &mut sigv4.credentials));
             }
-            AuthorizerConfig::Webhook(webhook) => {
-                if let Some(file) = &mut webhook.secret_file {
+            AuthorizerConfig::Webhook(hook) => {
+                if hook.on_fail == webhook::OnFail::Quarantine {
+                    let settings = hook.quarantine.get_or_insert_default();
+                    let folder = settings
+                        .folder
+                        .get_or_insert_with(|| Path::new("quarantine").join(name));
+                    let at = at.key("webhook").key("quarantine").key("folder");
+                    *folder = directory(&at).join(&*folder);
+                }
+                if let Some(file) = &mut hook.secret_file {
                     *file = directory(&at.key("webhook").key("secret_file")).join(&*file);
                 }
             }

@@ -38,6 +38,7 @@ pub struct Webhooks {
     deliveries: Family<Judged, Counter>,
     key_matches: Family<Matched, Counter>,
     skew: Family<BySource, Gauge<f64, AtomicU64>>,
+    quarantined: Family<Judged, Counter>,
 }
 
 impl Webhooks {
@@ -80,6 +81,15 @@ impl Webhooks {
             .set(millis as f64 / 1_000.0);
     }
 
+    /// A refused delivery was `kept`, `dropped` for there were too many, or could not be kept (`failed`).
+    pub fn quarantined(&self, source: &Arc<str>, result: &'static str) {
+        let labels = Judged {
+            source: Name(source.clone()),
+            result,
+        };
+        self.quarantined.get_or_create(&labels).inc();
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "webhook_deliveries",
@@ -90,6 +100,11 @@ impl Webhooks {
             "webhook_key_matches",
             "Genuine requests by the place of the secret that matched: one that no longer counts up can go",
             self.key_matches.clone(),
+        );
+        registry.register(
+            "webhook_quarantined",
+            "Refused deliveries that were to be kept for debugging, by result",
+            self.quarantined.clone(),
         );
         registry.register_with_unit(
             "webhook_skew",

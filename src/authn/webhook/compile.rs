@@ -5,6 +5,7 @@ use http::{HeaderValue, Uri};
 
 use super::attestation::AttestationSpec;
 use super::paypal::PaypalSpec;
+use super::quarantine::QuarantineSpec;
 use super::reference::{self, Reference, Wrong};
 use super::scheme::{Signed, SignedKind};
 use super::secret::{KeySpec, PublicAlgorithm, SecretSpec, use_of};
@@ -215,6 +216,7 @@ impl Config {
             key,
             secrets,
             secret_file: self.secret_file.clone(),
+            quarantine: QuarantineSpec::compile(self, at, problems),
             awaiting: self.state == State::AwaitingSecret,
             public_url,
             settings,

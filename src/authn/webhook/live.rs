@@ -18,6 +18,7 @@ use super::coverage::Covered;
 use super::fetch::{Cache, Fetcher, Fresh};
 use super::handshake::Rule;
 use super::jwt::{JwtSpec, KeySet, KeySource};
+use super::quarantine::Quarantine;
 use super::reference::Reference;
 use super::request::{Delivered, header};
 use super::secret::{Held, SecretSpec};
@@ -46,6 +47,7 @@ pub struct WebhookAuthenticator {
     certificates: Arc<Cache<Certificate>>,
     keys: Arc<Cache<KeySet>>,
     metrics: Webhooks,
+    quarantine: Option<Quarantine>,
     /// Whether nothing may be changed or visited: somebody only asks what would become of a request.
     rehearses: bool,
 }
@@ -127,6 +129,9 @@ impl WebhookAuthenticator {
             fetcher,
             certificates: Arc::default(),
             keys: Arc::default(),
+            quarantine: spec.quarantine.clone().map(|quarantine| {
+                Quarantine::new(quarantine, spec.source.clone(), metrics.clone())
+            }),
             metrics: metrics.clone(),
             rehearses,
             spec,
@@ -231,6 +236,12 @@ impl WebhookAuthenticator {
             Err(failure) => failure.code,
         };
         self.metrics.delivered(&self.spec.source, code.name());
+        if let (Err(failure), Some(quarantine)) = (&judged, &self.quarantine)
+            && failure.code != Code::Unavailable
+            && !self.rehearses
+        {
+            quarantine.keep(presented, body, failure);
+        }
         judged.map_err(|failure| failure.into_error(&self.spec.source))
     }
 

@@ -20,6 +20,7 @@ mod paypal;
 mod plaid;
 mod pointer;
 mod presets;
+mod quarantine;
 mod reference;
 mod request;
 mod scheme;
@@ -46,6 +47,7 @@ use handshake::Rule;
 use jwt::JwtSpec;
 use paypal::PaypalSpec;
 use pointer::Pointer;
+use quarantine::QuarantineSpec;
 use reference::Reference;
 use scheme::Signed;
 use secret::{KeySpec, SecretSpec, Use};
@@ -55,7 +57,7 @@ use written::Setting;
 
 pub use live::WebhookAuthenticator;
 pub use sign::{Draft, SignError, Signer, Wish};
-pub use written::{Ack, Config};
+pub use written::{Ack, Config, OnFail};
 
 /// A compiled `webhook` authorizer.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +71,7 @@ pub struct Spec {
     key: KeySpec,
     secrets: Vec<SecretSpec>,
     secret_file: Option<PathBuf>,
+    quarantine: Option<QuarantineSpec>,
     /// Whether a sender may send the secret, while there is none in `secret_file`.
     awaiting: bool,
     public_url: Option<PublicUrl>,

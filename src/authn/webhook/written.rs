@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::model::secret::Secret;
-use crate::model::value::Span;
+use crate::model::value::{ByteSize, Span};
 
 /// Webhook deliveries, verified by their sender's scheme: a preset, or the scheme written out, or a preset with single
 /// keys of its own.
@@ -46,8 +46,39 @@ pub struct Config {
     pub state: State,
     /// The file that holds a secret beside `secrets`, read at start; a captured secret is written there (mode 0600).
     pub secret_file: Option<PathBuf>,
+    /// What becomes of a refused delivery beside being refused: `refuse` (nothing), or `quarantine`: it is kept for
+    /// debugging in a folder of its own, never forwarded. Default: `refuse`.
+    pub on_fail: OnFail,
+    /// Where refused deliveries are kept, and how many. Default: see there.
+    pub quarantine: Option<QuarantineSettings>,
     /// A signed statement of who verified what, for consumers: `$webhook.attestation`. Default: none.
     pub attestation: Option<Attestation>,
+}
+
+/// What becomes of refused deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "WebhookOnFail")]
+pub enum OnFail {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They are refused and kept, apart and bounded.
+    Quarantine,
+}
+
+/// The folder of refused deliveries.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "WebhookQuarantine")]
+pub struct QuarantineSettings {
+    /// The folder. Default: `quarantine/NAME`, beside the route file.
+    pub folder: Option<PathBuf>,
+    /// The most deliveries; the oldest goes first. Default: 1000.
+    #[schemars(range(min = 1))]
+    pub max: Option<usize>,
+    /// The most bytes on disk; the oldest goes first. Default: 64MiB.
+    pub max_size: Option<ByteSize>,
 }
 
 /// Whether the source has its secret.

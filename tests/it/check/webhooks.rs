@@ -45,6 +45,18 @@ const FAULTS: &[(&str, &str)] = &[
         "unknown key `env`",
     ),
     (
+        "{ preset: github, secrets: [k], on_fail: keep }",
+        "authorizers.h.webhook.on_fail",
+    ),
+    (
+        "{ preset: github, secrets: [k], quarantine: { max: 5 } }",
+        "authorizers.h.webhook.quarantine: nothing is kept, for `on_fail` is not `quarantine`; write `on_fail: quarantine`, or remove this",
+    ),
+    (
+        "{ preset: github, secrets: [k], on_fail: quarantine, quarantine: { max: 0 } }",
+        "authorizers.h.webhook.quarantine.max: 0 would keep nothing; write at least 1, or `on_fail: refuse`",
+    ),
+    (
         "{ preset: github, secrets: [k], verify: { signed: '{header:X-Id}' } }",
         "the body is not part of what is signed",
     ),
