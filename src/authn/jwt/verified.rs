@@ -58,7 +58,8 @@ impl Weighter<Digest, Arc<Verified>> for Bytes {
             .iter()
             .map(|scope| size_of::<String>() + scope.len())
             .sum();
-        let bytes = OVERHEAD + texts(&token.claims) + texts(&token.values) + scopes + token.scope.len();
+        let bytes =
+            OVERHEAD + texts(&token.claims) + texts(&token.values) + scopes + token.scope.len();
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 }

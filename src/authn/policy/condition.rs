@@ -195,9 +195,7 @@ impl Named {
                 })?,
             },
             Operator::Arn => Test::Arn(every(values, |value| arn(value, variables))?),
-            Operator::Number(compare) => {
-                Test::Number(compare, every(values, number)?)
-            }
+            Operator::Number(compare) => Test::Number(compare, every(values, number)?),
             Operator::Time(compare) => Test::Time(compare, every(values, moment)?),
             Operator::Bool => Test::Bool(every(values, boolean)?),
             Operator::Address => Test::Address(every(values, network)?),

@@ -290,7 +290,10 @@ impl SigV4Authenticator {
                 .into_iter()
                 .map(|signer| (signer.user.access_key_id.clone(), signer))
                 .collect(),
-            replays: spec.replay_cache.0.map(|max| (kept.unwrap_or_default(), max)),
+            replays: spec
+                .replay_cache
+                .0
+                .map(|max| (kept.unwrap_or_default(), max)),
             id: Arc::new(()),
         }
     }
@@ -435,5 +438,78 @@ impl From<Refused> for AuthnError {
             ),
             _ => AuthnError::new(Kind::Signature, "The signature is not accepted.", cause).wrong(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(max: Option<usize>, account: Option<&str>) -> Spec {
+        let user = User {
+            name: "shop".into(),
+            access_key_id: "AKID".into(),
+            secret_access_key: super::super::SecretText(crate::model::secret::Secret::new(
+                "s".into(),
+            )),
+            session_token: None,
+            enabled: true,
+            account: account.map(str::to_owned),
+            policy: None,
+        };
+        Spec {
+            signers: vec![Signer {
+                principal: Arc::new(principal(&user)),
+                user,
+                policy: None,
+            }],
+            service: "execute-api".into(),
+            region: "eu-west-1".into(),
+            unsigned_payload: false,
+            skew: SKEW,
+            replay_cache: ReplayCache(max),
+        }
+    }
+
+    fn take(authenticator: &SigV4Authenticator) -> Result<(), Taken> {
+        let (replays, max) = authenticator.replays.as_ref().unwrap();
+        let mut reservation = replays.reserve(("AKID", "aa"), 100, 50, *max)?;
+        reservation.spend();
+        Ok(())
+    }
+
+    #[test]
+    fn a_used_signature_stays_used_when_the_credentials_are_renewed() {
+        let first = SigV4Authenticator::new(spec(Some(10), None), None);
+        assert_eq!(take(&first), Ok(()));
+        let renewed = SigV4Authenticator::new(spec(Some(20), None), Some(&first));
+        assert_eq!(take(&renewed), Err(Taken::Replayed));
+        let off = SigV4Authenticator::new(spec(None, None), Some(&renewed));
+        assert!(off.replays.is_none());
+        let anew = SigV4Authenticator::new(spec(Some(10), None), Some(&off));
+        assert_eq!(take(&anew), Ok(()));
+    }
+
+    #[test]
+    fn users_of_one_name_in_two_accounts_have_scopes_of_their_own() {
+        let scope_in = |account| {
+            let authenticator = SigV4Authenticator::new(spec(None, account), None);
+            let signer = &authenticator.signers["AKID"];
+            let claim = Claim {
+                user: Arc::new(signer.user.clone()),
+                canonical: Vec::new(),
+                scope: String::new(),
+                timestamp: String::new(),
+                signature: String::new(),
+                payload: super::super::Payload::Unsaid,
+                good_until: 0,
+            };
+            let mut caller = Caller::anyone();
+            authenticator.prove(&claim, &mut caller);
+            assert_eq!(caller.identity().principal.as_deref(), Some("shop"));
+            caller.identity().scope().map(str::to_owned)
+        };
+        assert_ne!(scope_in(None), scope_in(Some("111122223333")));
+        assert_eq!(scope_in(None).as_deref(), Some("000000000000\nshop"));
     }
 }

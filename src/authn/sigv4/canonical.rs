@@ -162,7 +162,11 @@ fn encode(bytes: &[u8], out: &mut String) {
 /// could have added it.
 fn headers(head: &Head<'_>, signed: &[String]) -> Result<Vec<u8>, Refused> {
     // The names are in order.
-    let has = |name: &str| signed.binary_search_by(|signed| signed.as_str().cmp(name)).is_ok();
+    let has = |name: &str| {
+        signed
+            .binary_search_by(|signed| signed.as_str().cmp(name))
+            .is_ok()
+    };
     let mut present = head.headers.keys().map(|name| name.as_str());
     let unsigned = present.find(|name| name.starts_with("x-amz-") && !has(name));
     if let Some(name) = unsigned.or_else(|| (!has("host")).then_some("host")) {
