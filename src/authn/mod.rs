@@ -198,9 +198,13 @@ impl Spec {
                 shared.aws,
             )),
             Spec::Mtls(spec) => Authenticator::Mtls(mtls::MtlsAuthenticator::new(spec.clone())),
-            Spec::SigV4(spec) => {
-                Authenticator::SigV4(sigv4::authorizer::SigV4Authenticator::new(spec.clone()))
-            }
+            Spec::SigV4(spec) => Authenticator::SigV4(sigv4::authorizer::SigV4Authenticator::new(
+                spec.clone(),
+                match before {
+                    Some(Authenticator::SigV4(before)) => Some(before),
+                    _ => None,
+                },
+            )),
             Spec::Webhook(spec) => Authenticator::Webhook(webhook::WebhookAuthenticator::new(
                 spec.clone(),
                 shared.outbound,
@@ -241,6 +245,11 @@ impl Authenticator {
     /// Whether the caller is proven only once the body is there: until then the source address is charged for it.
     pub fn needs_body(&self) -> bool {
         matches!(self, Authenticator::Webhook(_) | Authenticator::SigV4(_))
+    }
+
+    /// Whether it may answer a request in place of what the route is for: only once everyone else let the caller pass.
+    pub fn answers_itself(&self) -> bool {
+        matches!(self, Authenticator::Webhook(_))
     }
 
     /// Adds to the caller what the body proves.

@@ -283,7 +283,12 @@ impl MtlsAuthenticator {
         caller
             .identity
             .principal
-            .get_or_insert_with(|| Arc::from(principal));
+            .get_or_insert_with(|| Arc::from(principal.as_str()));
+        // Two authorities may have given out one name; a renewed certificate is the same caller's.
+        caller
+            .identity
+            .scope
+            .get_or_insert_with(|| format!("{}\n{principal}", certificate.issuer).into());
         Ok(())
     }
 }

@@ -13,9 +13,12 @@ use super::deprecation::Deprecation;
 /// The facts about a caller, collected over all authorizers of the route.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
-    /// `$context.authorizer.principalId`, and the scope of idempotency keys: the id of the API key, the `sub` of the
-    /// token, the user who signed, the subject of the certificate, the source of the webhook. The first authorizer gives it.
+    /// `$context.authorizer.principalId`: the id of the API key, the `sub` of the token, the user who signed, the subject
+    /// of the certificate, the source of the webhook. The first authorizer gives it.
     pub principal: Option<Arc<str>>,
+    /// Who the caller is among all callers of the authorizer: the principal, with what else it takes to tell two of one
+    /// name apart. The first authorizer gives it.
+    pub scope: Option<Arc<str>>,
     /// `$context.identity.apiKeyId`: the id of the API key that was proven.
     pub api_key: Option<Arc<str>>,
     /// The usage plan that the key belongs to.
@@ -86,6 +89,11 @@ pub struct Presented<'a> {
 }
 
 impl Identity {
+    /// Whose idempotency keys are the caller's: no other caller has the same.
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref().or(self.principal.as_deref())
+    }
+
     /// Adds a value that `$context.authorizer.NAME` gives. What an earlier authorizer said under the name stays.
     pub fn add_value(&mut self, name: &str, value: String) {
         let values = self.values.get_or_insert_default();

@@ -168,8 +168,7 @@ async fn follow(
     if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
         x.decide(Phase::Authorize, true, format!("allowed by {by}"));
     }
-    let principal = caller.identity().principal.as_deref();
-    if let Some(said) = once::explained(&found, call, &payload, principal, exchange)? {
+    if let Some(said) = once::explained(&found, call, &payload, caller.identity(), exchange)? {
         x.decide(Phase::Verify, true, said);
     }
     let requests = map::records(&found, call, &payload, exchange)?;

@@ -177,8 +177,7 @@ async fn life(
         usage::charge(plan, route, &caller)?;
     }
     throttle::after_verify(&found, call, &payload, passage, x).await?;
-    let principal = caller.identity().principal.as_deref();
-    let key = match once::entry(plan, &found, call, &payload, principal, x).await? {
+    let key = match once::entry(plan, &found, call, &payload, caller.identity(), x).await? {
         Entry::Go(key) => key,
         Entry::Replay(answer) => return Ok(answer),
     };

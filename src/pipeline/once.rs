@@ -22,6 +22,7 @@ use crate::forward;
 use crate::integration::{StoreState, TargetError};
 use crate::mapping::Expression;
 use crate::model::call::Call;
+use crate::model::identity::Identity;
 use crate::model::request_id::RequestId;
 use crate::model::value::Span;
 use crate::plan::{IdempotencyPlan, Plan};
@@ -65,13 +66,13 @@ pub(super) async fn entry(
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
-    principal: Option<&str>,
+    caller: &Identity,
     x: &mut Exchange,
 ) -> Result<Entry, Rejection> {
     let Some(once) = &found.route.idempotency else {
         return Ok(Entry::Go(None));
     };
-    let Some(new) = brought(once, found, call, payload, principal, x)? else {
+    let Some(new) = brought(once, found, call, payload, caller, x)? else {
         return Ok(Entry::Go(None));
     };
     let store = plan.targets.open_store()?;
@@ -95,7 +96,7 @@ fn brought(
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
-    principal: Option<&str>,
+    caller: &Identity,
     x: &mut Exchange,
 ) -> Result<Option<NewKey>, Rejection> {
     let Some(key) = key_of(once, found, call, payload, x)? else {
@@ -109,7 +110,7 @@ fn brought(
         &*facts.api,
         &*facts.stage,
         &*facts.key.0,
-        principal.unwrap_or_default(),
+        caller.scope().unwrap_or_default(),
     ];
     let mut parts: Vec<&[u8]> = scope.iter().map(|part| part.as_bytes()).collect();
     parts.push(&key);
@@ -136,7 +137,7 @@ pub(super) fn explained(
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
-    principal: Option<&str>,
+    caller: &Identity,
     x: &mut Exchange,
 ) -> Result<Option<String>, Rejection> {
     let Some(once) = &found.route.idempotency else {
@@ -144,7 +145,7 @@ pub(super) fn explained(
     };
     let origin = written(&once.key);
     Ok(Some(
-        match brought(once, found, call, payload, principal, x)? {
+        match brought(once, found, call, payload, caller, x)? {
             Some(new) => format!(
                 "idempotency key from {origin}, id {}, kept for {}; whether it is known already is in the store",
                 hex(&new.key),

@@ -37,6 +37,15 @@ pub(super) async fn payload(
     caller: &mut Caller,
     body: Bytes,
 ) -> Result<Outcome, Rejection> {
+    // Who signed comes first: a webhook may answer its sender itself, and nobody else.
+    let was_pending = caller.is_pending();
+    let by_body = || route.authenticators.iter().filter(|kind| kind.needs_body());
+    for authenticator in by_body().filter(|kind| !kind.answers_itself()) {
+        authenticator.verify(presented, &body, caller).await?;
+    }
+    if was_pending {
+        authorize::allowing(route, presented, caller)?;
+    }
     if let Some(method) = &route.questions_of {
         for authenticator in &route.authenticators {
             if let Some(answer) = authenticator.answer_question(presented, &body).await? {
@@ -46,15 +55,11 @@ pub(super) async fn payload(
         let allow = vec![method.clone()];
         return Err(RouteError::Method { allow }.into());
     }
-    let was_pending = caller.is_pending();
-    for authenticator in route.authenticators.iter().filter(|kind| kind.needs_body()) {
+    for authenticator in by_body().filter(|kind| kind.answers_itself()) {
         match authenticator.verify(presented, &body, caller).await? {
             Verified::Passed => {}
             Verified::Answered(answer) => return Ok(Outcome::Answered(answer)),
         }
-    }
-    if was_pending {
-        authorize::allowing(route, presented, caller)?;
     }
     Ok(Outcome::Payload(Payload(body)))
 }

@@ -42,7 +42,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use crate::authn::sigv4::{Head, Scope, Verifier};
+use crate::authn::sigv4::{Head, Paths, Scope, Verifier};
 use crate::integration::{StoreState, Targets};
 use crate::listen::{Leaving, Malformed, Serve};
 use crate::model::peer::Peer;
@@ -95,6 +95,8 @@ fn verifier(access: Access) -> Option<Arc<Verifier>> {
         region,
         skew: SKEW,
         unsigned_payload: false,
+        // Of a path only the queue's name counts, and it stands last in either spelling.
+        paths: Paths::Normalized,
     };
     Some(Arc::new(Verifier::new(users, scope)))
 }

@@ -55,13 +55,58 @@ def api(shared_gateway):
 
 
 PATHS = [
-    "/any/plain", "/any/", "/any/a%20b", "/any/%C3%A9t%C3%A9", "/any//double///slash", "/any/./dot/../up", "/any/a+b",
+    "/any/plain", "/any/", "/any/a%20b", "/any/%C3%A9t%C3%A9", "/any/a+b",
     "/any/a%2Fb", "/any/a%2fb", "/any/~tilde_-.", "/any/%7Etilde", "/any/a:b@c,d;e=f", "/any/!*'()", "/any/a%25b",
     "/any/x?a=1&b=2", "/any/x?b=2&a=1", "/any/x?a=&b", "/any/x?flag", "/any/x?a=2&a=1&a=10", "/any/x?q=a%20b",
     "/any/x?q=a%2Bb", "/any/x?q=%C3%A9", "/any/x?a=1%262", "/any/x?A=1&a=2&-=3", "/any/x?q=~_-.", "/any/x?url=http%3A%2F%2Fx%2Fy",
 ]
 # What the signers of JavaScript are asked for as maps of names to values cannot be spelled in two ways.
 AS_SENT = ["/any/x?q=a+b", "/any/x?q=a=b=c", "/any/x?q=a/b:c", "/any/x?q=%c3%a9", "/any/x?a=1&&b=2&", "/any/x?q=(!*)"]
+
+
+# Signers leave empty and dot segments out of what they sign: what they sign is another path than the one that is sent.
+OTHER_PATHS = {"/any//double///slash": "does not match", "/any/./dot": "'.' or '..'", "/any/dot/../up": "'.' or '..'",
+               "/any/%2e%2E/up": "'.' or '..'"}
+
+
+@pytest.mark.parametrize("path", OTHER_PATHS)
+def test_a_path_that_signers_shorten_is_refused(api, path):
+    for form in ({}, {"declare": True}, {"presigned": 300}):
+        answer = send(api, botocore(api, "GET", path, **form), "GET")
+        assert (answer.status, answer.code) == (403, "signature_refused")
+        assert OTHER_PATHS[path] in json.dumps(api.log_line(answer.json()["requestId"]))
+
+
+def test_a_signature_for_one_path_opens_no_other(api):
+    _, headers = botocore(api, "GET", "/any/c", declare=True)
+    for path in ("/secret/../any/c", "/any//c", "//any/c", "/any/./c"):
+        assert send(api, (path, headers), "GET").code == "signature_refused", path
+    assert send(api, ("/any/c", headers), "GET").status == 200
+
+
+def test_a_header_that_is_said_to_be_signed_twice_is_refused(api):
+    path, headers = botocore(api, "GET", "/any/x", headers={"x-long": "v" * 4000})
+    name = next(name for name in headers if name.lower() == "authorization")
+    for names in (";".join(["x-long"] * 900), "X-Long"):
+        changed = {**headers, name: headers[name].replace("x-long", names)}
+        answer = send(api, (path, changed), "GET")
+        assert answer.code == "signature_refused"
+        assert "SignedHeaders" in json.dumps(api.log_line(answer.json()["requestId"]))
+    assert send(api, (path, headers), "GET").status == 200
+
+
+def test_a_webhook_s_question_is_answered_only_to_who_signed_it(gateway):
+    document = signed_api()
+    document["authorizers"]["meta"] = {"webhook": {"preset": "meta", "secrets": ["s"], "config": {"verify_token": "meaty"}}}
+    document["routes"]["POST /hooks"] = {"authorizer": ["aws", "meta"], **ECHO}
+    one = gateway(document)
+    question = "/hooks?hub.mode=subscribe&hub.challenge=115&hub.verify_token=meaty"
+    for form in ({}, {"declare": True}):
+        # With a body that is not declared, the signature is proven once the body is there.
+        wrong = botocore(one, "GET", question, b"x", secret="wrong", **form)
+        assert send(one, wrong, "GET", b"x").code == "signature_refused"
+        answer = send(one, botocore(one, "GET", question, b"x", **form), "GET", b"x")
+        assert (answer.status, answer.body) == (200, b"115"), answer
 
 
 @pytest.mark.parametrize("path", PATHS + AS_SENT)

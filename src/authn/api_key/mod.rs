@@ -215,6 +215,7 @@ impl Caller {
     fn add_key(&mut self, keys: &ApiKeys, entry: KeyEntry, source: Source) {
         let identity = &mut self.identity;
         identity.principal.get_or_insert_with(|| entry.id.clone());
+        identity.scope.get_or_insert_with(|| entry.id.clone());
         if self.key_use.is_some() {
             return;
         }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -130,6 +131,22 @@ pub(super) fn principal(claims: &Object) -> Result<Option<Arc<str>>, Refusal> {
         }
     }
     Ok(None)
+}
+
+/// Who the caller is among the callers of all issuers: the issuer, with `sub`, else `client_id`. A token that has
+/// neither stands for itself.
+pub(super) fn scope(issuer: &str, claims: &Object, payload: &str) -> Arc<str> {
+    let said = ["sub", "client_id"]
+        .iter()
+        .find_map(|name| Some((*name, claims.get(*name)?.as_str()?)));
+    match said {
+        Some((name, who)) => format!("{issuer}\n{name} {who}").into(),
+        None => {
+            let digest = digest(&SHA256, payload.as_bytes());
+            let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+            format!("{issuer}\nclaims {}", digits.collect::<String>()).into()
+        }
+    }
 }
 
 /// Every claim as text. Claims that are null are left out.
@@ -302,5 +319,22 @@ mod tests {
             Err(Refusal::Malformed)
         );
         assert_eq!(principal(&claims("{}")), Ok(None));
+    }
+
+    #[test]
+    fn callers_of_two_issuers_and_tokens_that_name_nobody_have_scopes_of_their_own() {
+        let said = [
+            ("https://a", r#"{"sub":"u"}"#),
+            ("https://b", r#"{"sub":"u"}"#),
+            ("https://a", r#"{"client_id":"u"}"#),
+            ("https://a", r#"{"jti":"1"}"#),
+            ("https://a", r#"{"jti":"2"}"#),
+        ];
+        let scopes = said.map(|(issuer, payload)| scope(issuer, &claims(payload), payload));
+        let different: std::collections::HashSet<_> = scopes.iter().collect();
+        assert_eq!(different.len(), said.len(), "{scopes:?}");
+        // A new token of the same caller's changes nothing.
+        let later = r#"{"sub":"u","iat":2}"#;
+        assert_eq!(scope("https://a", &claims(later), later), scopes[0]);
     }
 }

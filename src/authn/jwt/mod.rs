@@ -147,6 +147,7 @@ impl JwtAuthenticator {
             key,
             validity,
             principal,
+            scope: claims::scope(&spec.issuer, said, &token.payload),
             scopes,
             claims: Arc::new(claims::flattened(said)),
             values: Arc::new(IndexMap::from([("claims_json".to_owned(), token.payload)])),

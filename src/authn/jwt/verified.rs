@@ -28,6 +28,8 @@ pub(super) struct Verified {
     pub key: Arc<Key>,
     pub validity: Validity,
     pub principal: Option<Arc<str>>,
+    /// Who calls, among the callers of all issuers.
+    pub scope: Arc<str>,
     pub scopes: Arc<[String]>,
     pub claims: Arc<IndexMap<String, String>>,
     /// `claims_json`: the payload as it came.
@@ -56,7 +58,8 @@ impl Weighter<Digest, Arc<Verified>> for Bytes {
             .iter()
             .map(|scope| size_of::<String>() + scope.len())
             .sum();
-        let bytes = OVERHEAD + texts(&token.claims) + texts(&token.values) + scopes;
+        let bytes =
+            OVERHEAD + texts(&token.claims) + texts(&token.values) + scopes + token.scope.len();
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 }
@@ -111,6 +114,7 @@ impl Verified {
         if identity.principal.is_none() {
             identity.principal.clone_from(&self.principal);
         }
+        identity.scope.get_or_insert_with(|| self.scope.clone());
         identity.claims.get_or_insert_with(|| self.claims.clone());
         match &identity.values {
             None => identity.values = Some(self.values.clone()),

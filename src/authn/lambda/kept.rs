@@ -2,6 +2,7 @@
 //! failures are not (reference, 5.4). Credentials are not kept, only a digest of them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,12 @@ impl Key {
         let mut key = [0; 32];
         key.copy_from_slice(text.finish().as_ref());
         Key(key)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

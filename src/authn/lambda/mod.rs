@@ -109,6 +109,7 @@ impl LambdaAuthenticator {
         caller: &mut Caller,
     ) -> Result<(), AuthnError> {
         let values = self.identity(presented)?;
+        let key = Key::of(&values);
         let began = Instant::now();
         let ask = || {
             let event = event::of(&self.spec, presented, &values);
@@ -117,9 +118,14 @@ impl LambdaAuthenticator {
         };
         let said = match &self.answers {
             None => ask().await,
-            Some(answers) => answers.get(Key::of(&values), began, ask).await,
+            Some(answers) => answers.get(key, began, ask).await,
         }?;
-        apply(&said, began.elapsed(), caller)
+        apply(&said, began.elapsed(), caller)?;
+        let identity = &mut caller.identity;
+        identity
+            .scope
+            .get_or_insert_with(|| scope(&self.spec.name, &said, key));
+        Ok(())
     }
 
     /// Forgets every answer. How many there were.
@@ -153,6 +159,16 @@ impl LambdaAuthenticator {
         }
         Ok(values)
     }
+}
+
+/// Who the caller is among all callers of the authorizer: the principal that it names, else whoever brings the same
+/// values of the identity sources.
+fn scope(name: &str, said: &Said, key: Key) -> Arc<str> {
+    match &said.principal {
+        Some(principal) => format!("{name}\nprincipal {principal}"),
+        None => format!("{name}\nidentity {key}"),
+    }
+    .into()
 }
 
 fn apply(said: &Said, latency: Duration, caller: &mut Caller) -> Result<(), AuthnError> {

@@ -274,3 +274,16 @@ fn a_debug_print_shows_no_header_s_value() {
     let spec = spec(json!({ "url": "http://127.0.0.1/", "headers": { "x-secret": "hunter2" } }));
     assert!(!format!("{spec:?}").contains("hunter2"));
 }
+
+#[test]
+fn callers_whom_the_answer_does_not_name_are_told_apart_by_what_they_bring() {
+    let spec = spec(json!({ "url": "http://127.0.0.1/", "simple_responses": true }));
+    let said = |answer: Value| read(&spec, answer.to_string().as_bytes()).unwrap();
+    let nobody = said(json!({ "isAuthorized": true }));
+    let of = |said, token: &str| scope(&spec.name, said, Key::of(&[token.to_owned()]));
+    assert_ne!(of(&nobody, "a"), of(&nobody, "b"));
+    assert_eq!(of(&nobody, "a"), of(&nobody, "a"));
+    let named = said(json!({ "isAuthorized": true, "principalId": "u" }));
+    assert_eq!(of(&named, "a"), of(&named, "b"));
+    assert_ne!(of(&named, "a"), scope("other", &named, Key::of(&[])));
+}

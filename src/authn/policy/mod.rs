@@ -113,6 +113,8 @@ pub struct Asked<'a> {
     api: &'a str,
     /// `STAGE/METHOD/path`; for a `$default` route `STAGE/METHOD/$default` too.
     below: Vec<String>,
+    /// Whether it is another path to whoever resolves `.` and `..`.
+    has_dot_segment: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -132,6 +134,7 @@ impl<'a> Asked<'a> {
             facts: Facts::of(presented, caller),
             api: presented.api,
             below,
+            has_dot_segment: has_dot_segment(presented.path),
         }
     }
 }
@@ -161,6 +164,13 @@ pub fn decoded(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
+/// Whether `.` or `..` is a segment of a path, in whatever spelling a target could take for one.
+pub fn has_dot_segment(path: &str) -> bool {
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
+    let mut segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+    segments.any(|segment| matches!(segment, b"." | b".."))
+}
+
 /// The path as the route's key writes it: without a slash at the end that the route does not ask for
 /// (`trailing_slash: ignore`).
 fn served(presented: &Presented<'_>) -> Option<String> {
@@ -176,8 +186,15 @@ impl Document {
         &self.name
     }
 
-    /// What the document says of a request: the first statement that denies, else the first that allows.
+    /// What the document says of a request: the first statement that denies, else the first that allows. It denies a path
+    /// with dot segments: `/public/../secret` looks like one of `/public/*`, and its target may take it for another.
     pub fn answer(&self, asked: &Asked<'_>) -> Answer {
+        if asked.has_dot_segment {
+            return Answer::Denied(Reason {
+                document: self.name.clone(),
+                statement: "the rule against `.` and `..` as segments of a path".to_owned(),
+            });
+        }
         let mut answer = Answer::Silent;
         for statement in &self.statements {
             let is_new = match (statement.effect, &answer) {

@@ -227,6 +227,39 @@ fn a_path_that_is_repeated_in_a_statement_allows_nothing_else() {
 }
 
 #[test]
+fn a_path_with_dot_segments_is_denied_whatever_is_allowed() {
+    let everything = users(&allow("*"));
+    for path in [
+        "/public/../secret/c",
+        "/public/%2e%2E/secret",
+        "/public/.%2e%2fsecret",
+        "/public/./c",
+        "/public/..%5csecret",
+        "/public/..",
+    ] {
+        let sample = Sample {
+            path,
+            route_key: "GET /public/{rest+}",
+            ..Sample::default()
+        };
+        assert_eq!(sample.word(&everything), "deny", "{path}");
+    }
+    for path in [
+        "/public/a..b",
+        "/public/...",
+        "/public//c",
+        "/public/.well-known",
+    ] {
+        let sample = Sample {
+            path,
+            route_key: "GET /public/{rest+}",
+            ..Sample::default()
+        };
+        assert_eq!(sample.word(&everything), "allow", "{path}");
+    }
+}
+
+#[test]
 fn actions_are_matched_whatever_their_case_and_other_services_are_left_alone() {
     for (action, word) in [
         (json!("execute-api:Invoke"), "allow"),

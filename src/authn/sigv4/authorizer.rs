@@ -15,7 +15,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use super::super::policy::{ACCOUNT, Document, Principal, Side};
 use super::super::{AuthnError, Caller, Given, Kind, Verified};
 use super::replay::{Replays, Taken};
-use super::{Claim, Head, Refused, Scope, User, UserList, Verifier, check_users};
+use super::{Claim, Head, Paths, Refused, Scope, User, UserList, Verifier, check_users};
 use crate::model::call::Call;
 use crate::model::identity::Presented;
 use crate::model::path::ConfigPath;
@@ -135,7 +135,8 @@ pub struct SigV4Authenticator {
     verifier: Verifier,
     /// By access key id.
     signers: HashMap<String, Signer>,
-    replays: Option<Arc<Replays>>,
+    /// With how many are kept; `None`: a signature is good as often as it comes.
+    replays: Option<(Arc<Replays>, usize)>,
     /// Tells its claims from those of another authorizer on the same route.
     id: Arc<()>,
 }
@@ -268,12 +269,18 @@ impl Spec {
 }
 
 impl SigV4Authenticator {
-    pub(in crate::authn) fn new(spec: Spec) -> SigV4Authenticator {
+    /// `before`: the authorizer that this one follows; signatures that were used there stay so.
+    pub(in crate::authn) fn new(
+        spec: Spec,
+        before: Option<&SigV4Authenticator>,
+    ) -> SigV4Authenticator {
+        let kept = before.and_then(|before| Some(before.replays.as_ref()?.0.clone()));
         let scope = Scope {
             service: spec.service,
             region: Some(spec.region),
             skew: spec.skew,
             unsigned_payload: spec.unsigned_payload,
+            paths: Paths::AsSent,
         };
         let users = spec.signers.iter().map(|signer| signer.user.clone());
         SigV4Authenticator {
@@ -283,7 +290,10 @@ impl SigV4Authenticator {
                 .into_iter()
                 .map(|signer| (signer.user.access_key_id.clone(), signer))
                 .collect(),
-            replays: spec.replay_cache.0.map(|max| Arc::new(Replays::new(max))),
+            replays: spec
+                .replay_cache
+                .0
+                .map(|max| (kept.unwrap_or_default(), max)),
             id: Arc::new(()),
         }
     }
@@ -342,16 +352,23 @@ impl SigV4Authenticator {
             claim.verify(body).map_err(|why| said(&claim, why))?;
             self.prove(&claim, caller);
         }
-        if let Some(replays) = &self.replays {
+        if let Some((replays, max)) = &self.replays {
             let key = &claim.user().access_key_id;
             let until = claim.good_until;
+            let took = i64::try_from(presented.call.arrived.elapsed().as_secs());
+            let now = presented.now.saturating_add(took.unwrap_or(i64::MAX));
             let reservation = replays
-                .reserve(key, &claim.signature, until, presented.now)
+                .reserve((key, &claim.signature), until, now, *max)
                 .map_err(|taken| match taken {
                     Taken::Replayed => AuthnError::new(
                         Kind::Signature,
                         "This signature was used before, and is good only once. Sign the request again.",
                         format!("the signature of {key} was used before, or its first request is under way"),
+                    ),
+                    Taken::Over => AuthnError::new(
+                        Kind::Signature,
+                        "The signature is not accepted.",
+                        format!("the signature of {key} expired before the body was there"),
                     ),
                     Taken::Full => AuthnError::new(
                         Kind::Unavailable,
@@ -375,6 +392,9 @@ impl SigV4Authenticator {
         identity
             .principal
             .get_or_insert_with(|| principal.name.clone());
+        identity
+            .scope
+            .get_or_insert_with(|| format!("{}\n{}", principal.account, principal.name).into());
         for (name, value) in [
             ("iam.accessKey", claim.user().access_key_id.as_str()),
             ("iam.accountId", &principal.account),
@@ -418,5 +438,78 @@ impl From<Refused> for AuthnError {
             ),
             _ => AuthnError::new(Kind::Signature, "The signature is not accepted.", cause).wrong(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(max: Option<usize>, account: Option<&str>) -> Spec {
+        let user = User {
+            name: "shop".into(),
+            access_key_id: "AKID".into(),
+            secret_access_key: super::super::SecretText(crate::model::secret::Secret::new(
+                "s".into(),
+            )),
+            session_token: None,
+            enabled: true,
+            account: account.map(str::to_owned),
+            policy: None,
+        };
+        Spec {
+            signers: vec![Signer {
+                principal: Arc::new(principal(&user)),
+                user,
+                policy: None,
+            }],
+            service: "execute-api".into(),
+            region: "eu-west-1".into(),
+            unsigned_payload: false,
+            skew: SKEW,
+            replay_cache: ReplayCache(max),
+        }
+    }
+
+    fn take(authenticator: &SigV4Authenticator) -> Result<(), Taken> {
+        let (replays, max) = authenticator.replays.as_ref().unwrap();
+        let mut reservation = replays.reserve(("AKID", "aa"), 100, 50, *max)?;
+        reservation.spend();
+        Ok(())
+    }
+
+    #[test]
+    fn a_used_signature_stays_used_when_the_credentials_are_renewed() {
+        let first = SigV4Authenticator::new(spec(Some(10), None), None);
+        assert_eq!(take(&first), Ok(()));
+        let renewed = SigV4Authenticator::new(spec(Some(20), None), Some(&first));
+        assert_eq!(take(&renewed), Err(Taken::Replayed));
+        let off = SigV4Authenticator::new(spec(None, None), Some(&renewed));
+        assert!(off.replays.is_none());
+        let anew = SigV4Authenticator::new(spec(Some(10), None), Some(&off));
+        assert_eq!(take(&anew), Ok(()));
+    }
+
+    #[test]
+    fn users_of_one_name_in_two_accounts_have_scopes_of_their_own() {
+        let scope_in = |account| {
+            let authenticator = SigV4Authenticator::new(spec(None, account), None);
+            let signer = &authenticator.signers["AKID"];
+            let claim = Claim {
+                user: Arc::new(signer.user.clone()),
+                canonical: Vec::new(),
+                scope: String::new(),
+                timestamp: String::new(),
+                signature: String::new(),
+                payload: super::super::Payload::Unsaid,
+                good_until: 0,
+            };
+            let mut caller = Caller::anyone();
+            authenticator.prove(&claim, &mut caller);
+            assert_eq!(caller.identity().principal.as_deref(), Some("shop"));
+            caller.identity().scope().map(str::to_owned)
+        };
+        assert_ne!(scope_in(None), scope_in(Some("111122223333")));
+        assert_eq!(scope_in(None).as_deref(), Some("000000000000\nshop"));
     }
 }

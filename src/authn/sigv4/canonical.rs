@@ -1,30 +1,68 @@
 //! The canonical request: the one spelling of a request that signer and verifier agree on. They do not agree everywhere:
 //! some signers drop empty and dot segments of a path, some do not; some take a query's spelling as it stands, some spell
-//! it anew. A path or a query in which that makes a difference has both spellings. Neither is one of another request: a
-//! spelling as sent belongs to what was sent alone.
+//! it anew. A query in which that makes a difference has both spellings. A path has the normalized one beside its own
+//! only where it does not decide what is served: else a signature for one path would open another.
 
+use std::fmt;
+
+use aws_lc_rs::digest::{self, SHA256};
 use http::header::HOST;
 use percent_encoding::percent_decode_str;
 
 use super::form::Form;
-use super::{Head, Refused};
+use super::{Head, Paths, Refused, hex};
+use crate::authn::policy::has_dot_segment;
 
-/// Everything but the last line, the payload's hash; ends with the newline before it. The most common spelling first.
-pub(super) fn requests(head: &Head<'_>, form: &Form) -> Result<Vec<Vec<u8>>, Refused> {
+/// A canonical request up to its last line, the payload's hash: what SHA-256 has seen of it so far, as the text is as
+/// long as the head.
+#[derive(Clone)]
+pub(super) struct Canonical(digest::Context);
+
+impl Canonical {
+    /// The digest of the whole, in hexadecimal digits. `payload`: the last line.
+    pub fn with(&self, payload: &str) -> String {
+        let mut text = self.0.clone();
+        text.update(payload.as_bytes());
+        hex(text.finish().as_ref())
+    }
+}
+
+impl fmt::Debug for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Canonical")
+    }
+}
+
+/// The request in each of its spellings, the most common first.
+pub(super) fn requests(
+    head: &Head<'_>,
+    form: &Form,
+    paths: Paths,
+) -> Result<Vec<Canonical>, Refused> {
     let headers = headers(head, &form.signed_headers)?;
     let path_sent = head.uri.path();
     let query_sent = head.uri.query().unwrap_or_default();
-    let mut paths = vec![path(&normalized(path_sent)), path(path_sent)];
+    let mut paths = match paths {
+        Paths::Normalized => vec![path(&normalized(path_sent)), path(path_sent)],
+        Paths::AsSent if has_dot_segment(path_sent) => {
+            return Err(Refused::Incomplete(
+                "A signed path may not have '.' or '..' as a segment.".to_owned(),
+            ));
+        }
+        Paths::AsSent => vec![path(path_sent)],
+    };
     let mut queries = vec![query(query_sent), query_as_sent(query_sent)];
     paths.dedup();
     queries.dedup();
+    let names = format!("\n{}\n", form.signed_headers.join(";")).into_bytes();
     let mut requests = Vec::with_capacity(paths.len() * queries.len());
     for path in &paths {
         for query in &queries {
-            let mut request = format!("{}\n{path}\n{query}\n", head.method).into_bytes();
-            request.extend_from_slice(&headers);
-            request.extend_from_slice(format!("\n{}\n", form.signed_headers.join(";")).as_bytes());
-            requests.push(request);
+            let mut text = digest::Context::new(&SHA256);
+            text.update(format!("{}\n{path}\n{query}\n", head.method).as_bytes());
+            text.update(&headers);
+            text.update(&names);
+            requests.push(Canonical(text));
         }
     }
     Ok(requests)
@@ -120,10 +158,15 @@ fn encode(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// The signed headers, a line each. `host` and every `x-amz-…` that came has to be among them, or someone on the way
+/// The signed headers, a line each; no line is longer than the header itself, as no name stands twice. `host` and every `x-amz-…` that came has to be among them, or someone on the way
 /// could have added it.
 fn headers(head: &Head<'_>, signed: &[String]) -> Result<Vec<u8>, Refused> {
-    let has = |name: &str| signed.iter().any(|signed| signed == name);
+    // The names are in order.
+    let has = |name: &str| {
+        signed
+            .binary_search_by(|signed| signed.as_str().cmp(name))
+            .is_ok()
+    };
     let mut present = head.headers.keys().map(|name| name.as_str());
     let unsigned = present.find(|name| name.starts_with("x-amz-") && !has(name));
     if let Some(name) = unsigned.or_else(|| (!has("host")).then_some("host")) {

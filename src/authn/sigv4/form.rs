@@ -25,7 +25,7 @@ pub(super) struct Form {
     pub region: String,
     pub service: String,
     pub terminator: String,
-    /// As they were listed.
+    /// In lower case and in order, each once.
     pub signed_headers: Vec<String>,
     pub signature: String,
     /// `YYYYMMDDTHHMMSSZ`.
@@ -193,13 +193,23 @@ impl Parts<'_> {
                 "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.",
             ));
         };
+        // Every signer sorts them. A name that stood often would repeat its header's value as often.
+        let signed_headers: Vec<String> =
+            self.signed_headers.split(';').map(str::to_owned).collect();
+        let in_order = signed_headers.is_sorted_by(|one, next| one < next);
+        let upper = |name: &String| name.bytes().any(|b| b.is_ascii_uppercase());
+        if !in_order || signed_headers.iter().any(upper) {
+            return Err(incomplete(
+                "SignedHeaders are names in lower case, in alphabetical order, each once.",
+            ));
+        }
         Ok(Form {
             access_key: (*access_key).to_owned(),
             date: (*date).to_owned(),
             region: (*region).to_owned(),
             service: (*service).to_owned(),
             terminator: (*terminator).to_owned(),
-            signed_headers: self.signed_headers.split(';').map(str::to_owned).collect(),
+            signed_headers,
             signature: self.signature.to_owned(),
             timestamp: self.timestamp,
             signed_at: self.signed_at,

@@ -27,6 +27,7 @@ use crate::model::secret::Secret;
 
 pub use users::{SecretText, User, UserList, UsersFile, check_users};
 
+use canonical::Canonical;
 use form::Form;
 
 /// The one algorithm.
@@ -47,6 +48,16 @@ pub struct Scope {
     pub skew: Duration,
     /// Whether a signer may leave the body out of the signature (`UNSIGNED-PAYLOAD`).
     pub unsigned_payload: bool,
+    pub paths: Paths,
+}
+
+/// Which spelling of a path has to be the signed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// The one that was sent, which may not have dot segments: it decides what is served, and what policies are asked.
+    AsSent,
+    /// That, or the one without empty and dot segments: what is served does not depend on it.
+    Normalized,
 }
 
 /// The head of a request, as it came in.
@@ -61,6 +72,8 @@ pub struct Head<'a> {
 #[derive(Debug)]
 pub struct Verifier {
     users: HashMap<String, Arc<User>>,
+    /// Stands in for users who do not exist, so that refusing them takes as long.
+    nobody: Arc<User>,
     scope: Scope,
 }
 
@@ -69,7 +82,7 @@ pub struct Verifier {
 pub struct Claim {
     user: Arc<User>,
     /// The canonical request up to its last line, the payload's hash, in each spelling that signers have for it.
-    canonical: Vec<Vec<u8>>,
+    canonical: Vec<Canonical>,
     /// The third line of the string to sign.
     scope: String,
     /// `YYYYMMDDTHHMMSSZ`.
@@ -131,6 +144,7 @@ impl Verifier {
         }
         Verifier {
             users: by_key,
+            nobody: Arc::new(nobody()),
             scope,
         }
     }
@@ -138,21 +152,37 @@ impl Verifier {
     /// Looks at everything that does not need the body. `now`: seconds since 1970.
     pub fn claim(&self, head: &Head<'_>, now: i64) -> Result<Claim, Refused> {
         let form = Form::of(head)?;
-        let user = self.users.get(&form.access_key).filter(|user| user.enabled);
-        let user = user.ok_or(Refused::UnknownToken)?;
-        let token = user.session_token.as_ref().map(|token| &token.0);
-        if token != form.session_token.clone().map(Secret::new).as_ref() {
+        let token = form.session_token.clone().map(Secret::new);
+        let user = self.users.get(&form.access_key).filter(|user| {
+            user.enabled && user.session_token.as_ref().map(|token| &token.0) == token.as_ref()
+        });
+        let Some(user) = user else {
+            // The work of a wrong signature, for nothing: how long a refusal takes does not tell which keys there are.
+            if let Ok(claim) = self.claim_of(&self.nobody, head, &form, now) {
+                claim.verify_unheard();
+            }
             return Err(Refused::UnknownToken);
-        }
-        self.check_scope(&form)?;
-        let good_until = self.check_time(&form, now)?;
+        };
+        self.claim_of(user, head, &form, now)
+    }
+
+    /// What is left to look at once it is known whose signature it is said to be.
+    fn claim_of(
+        &self,
+        user: &Arc<User>,
+        head: &Head<'_>,
+        form: &Form,
+        now: i64,
+    ) -> Result<Claim, Refused> {
+        self.check_scope(form)?;
+        let good_until = self.check_time(form, now)?;
         let payload = match form.payload.clone() {
             None => Payload::Unsaid,
             Some(said) if said != UNSIGNED => Payload::Hash(said),
             Some(_) if self.scope.unsigned_payload => Payload::Unsigned,
             Some(_) => return Err(Refused::Unsigned),
         };
-        let canonical = canonical::requests(head, &form)?;
+        let canonical = canonical::requests(head, form, self.scope.paths)?;
         Ok(Claim {
             user: user.clone(),
             canonical,
@@ -271,17 +301,25 @@ impl Claim {
         Ok(&self.user)
     }
 
+    /// Computes the signature and says nothing of it.
+    fn verify_unheard(&self) {
+        let unheard = match &self.payload {
+            Payload::Unsaid => self.verify(&[]).map(|_| ()),
+            Payload::Hash(_) | Payload::Unsigned => self.verify_head().map(|_| ()),
+        };
+        std::hint::black_box(unheard).ok();
+    }
+
     /// `hash`: the last line of the canonical request.
     fn verify_over(&self, hash: &str) -> Result<(), Refused> {
         let key = self.signing_key();
         let mut canonicals = self.canonical.iter();
         let genuine = canonicals.any(|canonical| {
-            let canonical = [canonical, hash.as_bytes()].concat();
             let to_sign = format!(
                 "{ALGORITHM}\n{}\n{}\n{}",
                 self.timestamp,
                 self.scope,
-                sha256_hex(&canonical)
+                canonical.with(hash)
             );
             let expected = hex(hmac::sign(&key, to_sign.as_bytes()).as_ref());
             constant_time::verify_slices_are_equal(expected.as_bytes(), self.signature.as_bytes())
@@ -302,6 +340,20 @@ impl Claim {
             key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
         }
         key
+    }
+}
+
+/// Somebody whose signature is never accepted.
+fn nobody() -> User {
+    User {
+        name: String::new(),
+        access_key_id: String::new(),
+        // As long as what the vendor hands out.
+        secret_access_key: SecretText(Secret::new("-".repeat(40))),
+        session_token: None,
+        enabled: false,
+        account: None,
+        policy: None,
     }
 }
 

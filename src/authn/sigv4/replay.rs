@@ -9,10 +9,9 @@ use aws_lc_rs::digest;
 /// SHA-256 of access key id and signature.
 type Mark = [u8; 32];
 
-/// The signatures of one authorizer that are reserved or spent, up to a number.
-#[derive(Debug)]
+/// The signatures of one authorizer that are reserved or spent.
+#[derive(Debug, Default)]
 pub(super) struct Replays {
-    max: usize,
     seen: Mutex<Seen>,
 }
 
@@ -21,6 +20,8 @@ struct Seen {
     /// With the last second at which each is good.
     marks: HashMap<Mark, i64>,
     by_end: BTreeSet<(i64, Mark)>,
+    /// The latest end of one that was forgotten: of signatures up to there it is not known whether they were used.
+    forgotten: Option<i64>,
 }
 
 /// Why a signature cannot be reserved.
@@ -28,6 +29,8 @@ struct Seen {
 pub(super) enum Taken {
     /// It was used, or its request is under way.
     Replayed,
+    /// Its time was over before its request was there as a whole.
+    Over,
     /// As many as may be kept are still good, and none may be forgotten.
     Full,
 }
@@ -42,20 +45,14 @@ pub(in crate::authn) struct Reservation {
 }
 
 impl Replays {
-    pub fn new(max: usize) -> Replays {
-        Replays {
-            max,
-            seen: Mutex::default(),
-        }
-    }
-
-    /// Takes a signature that is good up to and including second `until`. `now`: seconds since 1970.
+    /// Takes a signature that is good up to and including second `until`. `now`: seconds since 1970, at this moment and
+    /// not when the request began. `max`: how many may be kept.
     pub fn reserve(
         self: &Arc<Replays>,
-        access_key: &str,
-        signature: &str,
+        (access_key, signature): (&str, &str),
         until: i64,
         now: i64,
+        max: usize,
     ) -> Result<Reservation, Taken> {
         let text = format!("{access_key}\n{signature}");
         let mut mark = [0; 32];
@@ -65,11 +62,16 @@ impl Replays {
             && end < now
         {
             seen.forget(end, &old);
+            seen.forgotten = seen.forgotten.max(Some(end));
+        }
+        // A clock that is set back does not make what was forgotten good again.
+        if until < now || seen.forgotten.is_some_and(|end| until <= end) {
+            return Err(Taken::Over);
         }
         if seen.marks.contains_key(&mark) {
             return Err(Taken::Replayed);
         }
-        if seen.marks.len() >= self.max {
+        if seen.marks.len() >= max {
             return Err(Taken::Full);
         }
         seen.marks.insert(mark, until);
@@ -120,21 +122,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spent_signature_is_refused_until_its_time_is_over() {
-        let replays = Arc::new(Replays::new(10));
-        let take = |now| replays.reserve("AKID", "aa", 100, now);
+    fn a_spent_signature_is_refused_until_its_time_is_over_and_from_then_on() {
+        let replays = Arc::new(Replays::default());
+        let take = |now| replays.reserve(("AKID", "aa"), 100, now, 10);
         take(50).unwrap().spend();
         assert_eq!(take(51).unwrap_err(), Taken::Replayed);
         assert_eq!(take(100).unwrap_err(), Taken::Replayed);
-        assert!(take(101).is_ok());
-        assert!(replays.reserve("AKID", "ab", 100, 51).is_ok());
-        assert!(replays.reserve("AKIE", "aa", 100, 51).is_ok());
+        assert!(replays.reserve(("AKID", "ab"), 100, 51, 10).is_ok());
+        assert!(replays.reserve(("AKIE", "aa"), 100, 51, 10).is_ok());
+        assert_eq!(take(101).unwrap_err(), Taken::Over);
+    }
+
+    #[test]
+    fn what_was_forgotten_is_not_good_again_whatever_the_clock_says() {
+        let replays = Arc::new(Replays::default());
+        let slow = |now| replays.reserve(("AKID", "aa"), 100, now, 10);
+        slow(50).unwrap().spend();
+        // Another request comes after the end, and the mark goes.
+        assert!(replays.reserve(("AKID", "ab"), 200, 101, 10).is_ok());
+        assert_eq!(replays.seen.lock().unwrap().marks.len(), 0);
+        for now in [99, 100, 101] {
+            assert_eq!(slow(now).unwrap_err(), Taken::Over);
+        }
+        assert!(replays.reserve(("AKID", "ac"), 101, 100, 10).is_ok());
     }
 
     #[test]
     fn a_reserved_signature_comes_free_when_its_request_fails() {
-        let replays = Arc::new(Replays::new(10));
-        let take = || replays.reserve("AKID", "aa", 100, 50);
+        let replays = Arc::new(Replays::default());
+        let take = || replays.reserve(("AKID", "aa"), 100, 50, 10);
         let mut first = take().unwrap();
         assert_eq!(take().unwrap_err(), Taken::Replayed);
         first.spend();
@@ -145,11 +161,12 @@ mod tests {
 
     #[test]
     fn nothing_that_is_good_is_forgotten_when_there_is_no_room() {
-        let replays = Arc::new(Replays::new(2));
+        let replays = Arc::new(Replays::default());
         for signature in ["aa", "ab"] {
-            replays.reserve("AKID", signature, 100, 50).unwrap().spend();
+            let taken = replays.reserve(("AKID", signature), 100, 50, 2);
+            taken.unwrap().spend();
         }
-        let third = |now| replays.reserve("AKID", "ac", 200, now).map(drop);
+        let third = |now| replays.reserve(("AKID", "ac"), 200, now, 2).map(drop);
         assert_eq!(third(100), Err(Taken::Full));
         assert_eq!(third(101), Ok(()));
         let seen = replays.seen.lock().unwrap();

@@ -1,3 +1,5 @@
+mod spellings;
+
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -30,6 +32,7 @@ fn scope() -> Scope {
         region: None,
         skew: Duration::from_secs(900),
         unsigned_payload: false,
+        paths: Paths::AsSent,
     }
 }
 
@@ -122,9 +125,8 @@ fn the_signing_key_is_the_published_one() {
         headers: &signed.headers,
     };
     let claim = verifier.claim(&head, NOW).unwrap();
-    let canonical = [&claim.canonical[0], sha256_hex(signed.body).as_bytes()].concat();
     assert_eq!(
-        sha256_hex(&canonical),
+        claim.canonical[0].with(&sha256_hex(signed.body)),
         "356ff22197b4dabc27d216ced97331941d44bcad3a0f46d024dad87559623220"
     );
     // The key itself cannot be read out; what it signs can.
@@ -496,11 +498,8 @@ fn an_unsigned_payload_needs_leave_and_its_head_still_counts() {
             headers: &signed.headers,
         };
         let claim = verifier.claim(&head, NOW).unwrap();
-        let canonical = [&claim.canonical[0], payload.as_bytes()].concat();
-        let to_sign = format!(
-            "{ALGORITHM}\n20240102T030405Z\n{place}\n{}",
-            sha256_hex(&canonical)
-        );
+        let canonical = claim.canonical[0].with(payload);
+        let to_sign = format!("{ALGORITHM}\n20240102T030405Z\n{place}\n{canonical}");
         let signature = hex(hmac::sign(&claim.signing_key(), to_sign.as_bytes()).as_ref());
         signed.authorize(place, names, &signature);
         verifier

@@ -201,6 +201,10 @@ impl WebhookAuthenticator {
                     .identity
                     .principal
                     .get_or_insert_with(|| self.spec.source.clone());
+                caller
+                    .identity
+                    .scope
+                    .get_or_insert_with(|| self.spec.source.clone());
                 caller.identity.delivery.get_or_insert(Arc::from(delivery));
                 Ok(Verified::Passed)
             }
