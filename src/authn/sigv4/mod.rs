@@ -176,13 +176,13 @@ impl Verifier {
     ) -> Result<Claim, Refused> {
         self.check_scope(form)?;
         let good_until = self.check_time(form, now)?;
+        let canonical = canonical::requests(head, form, self.scope.paths)?;
         let payload = match form.payload.clone() {
             None => Payload::Unsaid,
             Some(said) if said != UNSIGNED => Payload::Hash(said),
             Some(_) if self.scope.unsigned_payload => Payload::Unsigned,
             Some(_) => return Err(Refused::Unsigned),
         };
-        let canonical = canonical::requests(head, form, self.scope.paths)?;
         Ok(Claim {
             user: user.clone(),
             canonical,
