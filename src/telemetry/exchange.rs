@@ -3,6 +3,7 @@
 //! An exchange ends exactly once. One that is dropped without having been closed ends as `gone`, unless a call that
 //! stores is still under way: then it waits for that call ([`Ticket`]) and ends as what became of the payload.
 
+mod context;
 mod ending;
 
 use std::borrow::Cow;
@@ -15,7 +16,7 @@ use super::log_format::LogFormat;
 use super::metrics::{Ended, Metrics, Name, Outcome, RouteMeters};
 use crate::model::call::Call;
 use crate::model::code::Code;
-use crate::model::context::{ContextSource, ContextVariable, PhaseFact, Plain};
+use crate::model::context::{PhaseFact, Plain};
 use crate::model::deprecation::Deprecation;
 use crate::model::identity::Identity;
 use crate::model::peer::{Endpoint, Peer};
@@ -551,49 +552,6 @@ impl Facts {
                     .filter(|refusal| refusal.phase == phase)?;
                 Some(Cow::Borrowed(&refusal.cause))
             }
-        }
-    }
-}
-
-impl ContextSource for Exchange {
-    fn context(&self, variable: &ContextVariable) -> Option<Cow<'_, str>> {
-        let facts = self.facts.as_deref()?;
-        match variable {
-            ContextVariable::Plain(Plain::MessageId) => facts
-                .target
-                .as_ref()?
-                .message_id
-                .as_deref()
-                .map(Cow::Borrowed),
-            ContextVariable::Plain(Plain::Durability) => {
-                facts.target.as_ref()?.durability.map(Cow::Borrowed)
-            }
-            ContextVariable::Plain(Plain::IntegrationStatus) => facts
-                .target
-                .as_ref()?
-                .status
-                .map(|status| status.to_string().into()),
-            ContextVariable::Plain(Plain::IntegrationLatency) => {
-                Some(millis(facts.target.as_ref()?.latency).into())
-            }
-            ContextVariable::Plain(Plain::IntegrationRequestId) => facts
-                .target
-                .as_ref()?
-                .request_id
-                .as_deref()
-                .map(Cow::Borrowed),
-            ContextVariable::Plain(plain) => facts.early(*plain),
-            ContextVariable::Phase(phase, fact) => facts.phase(*phase, *fact),
-            ContextVariable::Claim(name) => {
-                let claims = facts.identity.claims.as_deref()?;
-                claims.get(name).map(|value| Cow::Borrowed(&**value))
-            }
-            ContextVariable::Authorizer(name) => {
-                let values = facts.identity.values.as_deref()?;
-                values.get(name).map(|value| Cow::Borrowed(&**value))
-            }
-            ContextVariable::Webhook(field) => facts.identity.delivery.as_ref()?.field(*field),
-            ContextVariable::Vacant(_) => None,
         }
     }
 }
