@@ -279,6 +279,7 @@ pub async fn serve(
         guard,
         sqs,
         plan_json,
+        said: String::new(),
     };
     let renewal = AbortOnDropHandle::new(tokio::spawn(renewal.run()));
     announce(&started);

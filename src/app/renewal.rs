@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::admin::Guard;
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
-use crate::config::load::SourceFile;
+use crate::config::load::{Environment as _, SourceFile};
 use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::Targets;
@@ -59,6 +59,8 @@ pub(super) struct Renewal {
     pub(super) guard: Guard,
     pub(super) sqs: Option<SqsApi>,
     pub(super) plan_json: Arc<ArcSwap<Value>>,
+    /// Why the last change was refused; empty once one is in use. The same is not said twice.
+    pub(super) said: String,
 }
 
 impl Renewal {
@@ -73,9 +75,11 @@ impl Renewal {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut fetched = Instant::now();
+        // A change that could not be used yet is tried again at each look.
+        let mut pending = false;
         loop {
             look.tick().await;
-            let mut changed = false;
+            let mut changed = std::mem::take(&mut pending);
             if self.source.vault.draws_on_aws() && fetched.elapsed() >= self.running.secrets_refresh
             {
                 changed |= self.fetch().await;
@@ -85,7 +89,7 @@ impl Renewal {
             let looking = tokio::task::spawn_blocking(move || vault.files_changed(&own));
             changed |= looking.await.unwrap_or_default();
             if changed {
-                self.renew().await;
+                pending = !self.renew().await;
             }
         }
     }
@@ -104,7 +108,51 @@ impl Renewal {
         fetched.changed
     }
 
-    async fn renew(&mut self) {
+    /// Whether the change is in use.
+    async fn renew(&mut self) -> bool {
+        let mut compiled = self.compile().await;
+        if self.source.vault.has_stood_in() {
+            // A file names secrets that nobody has asked for before.
+            self.fetch().await;
+            compiled = self.compile().await;
+        }
+        let refusal = match compiled {
+            Ok(Compiled {
+                blueprint: Some(mut blueprint),
+                ..
+            }) => {
+                if blueprint.usage_changes(&self.running) && self.loading() {
+                    return false;
+                }
+                (self.source.amend)(&mut blueprint);
+                self.publish(blueprint);
+                self.said.clear();
+                return true;
+            }
+            Ok(compiled) if compiled.problems.has_errors() => {
+                let lines = compiled.problems.0.iter().map(ToString::to_string);
+                lines.collect::<Vec<_>>().join("\n")
+            }
+            Ok(_) => "a secret that it names cannot be fetched".to_owned(),
+            Err(error) => error,
+        };
+        if refusal != self.said {
+            tracing::error!(
+                problems = refusal,
+                "A file or a secret has changed, and the configuration with it is refused; the old plan runs on"
+            );
+            self.metrics.renewal.planned(false);
+            self.said = refusal;
+        }
+        false
+    }
+
+    /// Whether what keys have used is being read from the store.
+    fn loading(&self) -> bool {
+        self.gateway.current.load().usage.is_loading()
+    }
+
+    async fn compile(&self) -> Result<Compiled, String> {
         let (texts, vault) = (self.source.texts.clone(), self.source.vault.clone());
         let compiling = tokio::task::spawn_blocking(move || {
             let before = vault.forget_files();
@@ -115,30 +163,12 @@ impl Renewal {
             }
             compiled
         });
-        let compiled = match compiling.await {
-            Ok(compiled) => compiled,
-            Err(error) => {
-                tracing::error!(%error, "The configuration could not be read again");
-                return self.metrics.renewal.planned(false);
-            }
-        };
-        let Compiled {
-            blueprint: Some(mut blueprint),
-            ..
-        } = compiled
-        else {
-            for problem in &compiled.problems.0 {
-                tracing::error!(%problem, "A file or a secret has changed, and the configuration with it is refused");
-            }
-            return self.metrics.renewal.planned(false);
-        };
-        (self.source.amend)(&mut blueprint);
-        self.publish(blueprint);
+        compiling.await.map_err(|error| error.to_string())
     }
 
     /// The counts of the plan that follows: those that run, where keys and usage plans stay the same.
     fn usage(&self, before: &Plan, next: &Blueprint) -> Arc<Usage> {
-        let usage = next.usage();
+        let usage = next.usage_after(&before.usage);
         let (old, new) = (&*before.keys, &*next.keys);
         if before.usage.serves(old, &usage, new) {
             return before.usage.clone();

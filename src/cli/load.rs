@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::aws::Clients;
-use crate::config::load::ProcessEnvironment;
+use crate::config::load::{Environment as _, ProcessEnvironment};
 use crate::config::secrets::Vault;
 use crate::model::problem::{Problem, Problems, Severity};
 use crate::outbound;
@@ -25,11 +25,11 @@ pub fn compiled(paths: &[PathBuf]) -> Compiled {
 
 /// Loads and compiles, with the secrets that AWS keeps. `Err`: some cannot be had.
 pub async fn fetched(paths: &[PathBuf], vault: &Vault) -> Result<Compiled, String> {
-    let compiled = written::compiled(paths, vault);
+    let mut compiled = written::compiled(paths, vault);
     if !vault.draws_on_aws() || compiled.problems.has_errors() {
         return Ok(compiled);
     }
-    let (aws, egress) = compiled.reach;
+    let (aws, egress) = std::mem::take(&mut compiled.reach);
     let clients = Clients::new(aws);
     let via = outbound::Client::new(egress);
     let mut tries = 0;
@@ -37,11 +37,18 @@ pub async fn fetched(paths: &[PathBuf], vault: &Vault) -> Result<Compiled, Strin
         let fetched = vault.fetch(&clients, &via).await;
         tries += 1;
         if fetched.failed.is_empty() {
-            return Ok(written::compiled(paths, vault));
+            compiled = written::compiled(paths, vault);
+            // What has been fetched may have led to a file that names further secrets.
+            if !vault.has_stood_in() {
+                return Ok(compiled);
+            }
         }
         if tries == TRIES {
             let reasons: Vec<String> = fetched.failed.iter().map(ToString::to_string).collect();
-            return Err(format!("secrets cannot be fetched: {}", reasons.join("; ")));
+            return Err(match reasons.as_slice() {
+                [] => "secrets name further secrets without end".to_owned(),
+                reasons => format!("secrets cannot be fetched: {}", reasons.join("; ")),
+            });
         }
         tokio::time::sleep(BETWEEN_TRIES).await;
     }

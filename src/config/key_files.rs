@@ -76,6 +76,7 @@ pub fn read_file(
             return None;
         }
     };
+    environment.file_read(path, text.as_bytes());
     let is_csv = path
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use futures_util::stream::iter;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::load::{Environment, ProcessEnvironment, SecretKeeper, SecretName};
 use crate::aws::{CallError, Clients, Service};
@@ -50,7 +52,12 @@ struct Inside {
     secrets: BTreeMap<SecretName, Option<Secret<String>>>,
     /// Every file that was read, and the SHA-256 of what it held.
     files: BTreeMap<PathBuf, [u8; 32]>,
+    /// How the files looked from outside when they last held the same: those that look so still are not read.
+    unchanged: BTreeMap<PathBuf, Look>,
 }
+
+/// Device, inode, size, and the time of the last change in nanoseconds.
+type Look = (u64, u64, u64, i128);
 
 /// Files that were read, and what they held.
 #[derive(Debug, Default)]
@@ -81,6 +88,10 @@ impl Environment for Vault {
         let mut inside = self.inside();
         let known = inside.secrets.entry(name.clone()).or_default();
         known.as_ref().map(|value| value.expose().clone())
+    }
+
+    fn has_stood_in(&self) -> bool {
+        self.inside().secrets.values().any(Option::is_none)
     }
 
     fn file_read(&self, path: &Path, content: &[u8]) {
@@ -122,19 +133,37 @@ impl Vault {
         fetched
     }
 
-    /// Whether a file holds something else than when it was read; reads them all. `but_not`: files that are not looked
+    /// Whether a file holds something else than when it was read; those that look unchanged from outside are not read. `but_not`: files that are not looked
     /// at. A file that cannot be read now has not changed: it may be in the middle of being replaced.
     pub fn files_changed(&self, but_not: &[PathBuf]) -> bool {
         let known: Vec<_> = self.inside().files.clone().into_iter().collect();
-        known
-            .into_iter()
-            .filter(|(path, _)| !but_not.contains(path))
-            .any(|(path, before)| fs::read(path).is_ok_and(|now| before != hashed(&now)))
+        let mut changed = false;
+        for (path, before) in known {
+            let Some(look) = looked(&path).filter(|_| !but_not.contains(&path)) else {
+                continue;
+            };
+            if self.inside().unchanged.get(&path) == Some(&look) {
+                continue;
+            }
+            let Ok(now) = fs::read(&path).map(Zeroizing::new) else {
+                continue;
+            };
+            if before == hashed(&now) {
+                self.inside().unchanged.insert(path, look);
+            } else {
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// Forgets which files were read, before they are read anew: one that is not named any more is not watched.
     pub fn forget_files(&self) -> Files {
-        Files(std::mem::take(&mut self.inside().files))
+        let mut inside = self.inside();
+        // Secrets that nobody could fetch are asked for again by whoever still names them.
+        inside.secrets.retain(|_, value| value.is_some());
+        inside.unchanged.clear();
+        Files(std::mem::take(&mut inside.files))
     }
 
     /// Goes on to watch files of before that have not been read since.
@@ -144,6 +173,13 @@ impl Vault {
             inside.files.entry(path).or_insert(hash);
         }
     }
+}
+
+/// How a file looks from outside; `None` for what is no file, or is not there.
+fn looked(path: &Path) -> Option<Look> {
+    let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let changed = i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
+    Some((found.dev(), found.ino(), found.size(), changed))
 }
 
 fn hashed(content: &[u8]) -> [u8; 32] {

@@ -12,7 +12,7 @@ mod over;
 mod shard;
 mod succession;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,7 +84,9 @@ pub struct Usage {
     shards: Vec<Mutex<Shard>>,
     keys: u32,
     clock: Clock,
-    guard: Guard,
+    guard: Arc<Guard>,
+    /// What was saved of the keys is being read.
+    loading: AtomicBool,
     steady: clock::Clock,
     by_source: [AtomicU64; 3],
     /// Saves of counts that the store did not take.
@@ -129,7 +131,8 @@ impl Usage {
                 .map(|_| Mutex::new(Shard::new(keys.div_ceil(SHARDS))))
                 .collect(),
             keys: u32::try_from(keys).unwrap_or(u32::MAX),
-            guard: Guard::new(clock.clone()),
+            guard: Arc::new(Guard::new(clock.clone())),
+            loading: AtomicBool::new(false),
             clock,
             steady,
             by_source: Default::default(),

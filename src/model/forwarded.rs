@@ -27,6 +27,17 @@ pub fn believed(peer: &Peer, headers: &HeaderMap) -> Believed {
     if !peer.is_trusted() {
         return Believed::default();
     }
+    let both =
+        headers.contains_key(X_FORWARDED_FOR) && headers.contains_key(http::header::FORWARDED);
+    if both && peer.trust.header == ForwardingHeader::Either {
+        // A proxy writes one of them; the other one may be the client's. Where they agree it makes no difference.
+        let (list, elements) = (by_list(peer, headers), by_elements(peer, headers));
+        return if list == elements.ip {
+            elements
+        } else {
+            Believed::default()
+        };
+    }
     let by_x = match peer.trust.header {
         ForwardingHeader::XForwardedFor => true,
         ForwardingHeader::Forwarded => false,

@@ -91,8 +91,8 @@ fn missed(
             .raw_query()
             .map(|query| format!("?{query}"))
             .unwrap_or_default();
-        // `//host` at the start would send the client to another host.
-        let location = format!("/{}{query}", twin.trim_start_matches('/'));
+        // `//host` at the start, or what browsers take for it, would send the client to another host.
+        let location = format!("/{}{query}", twin.trim_start_matches(['/', '\\']));
         return RouteError::Redirect { location };
     }
     if miss.allow.is_empty() {

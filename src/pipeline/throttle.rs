@@ -260,6 +260,8 @@ async fn shared(asked: Asked<'_>, passage: &mut Passage) -> Result<(), ThrottleE
         .collect();
     let answer = server.store.take(&keys, timeout).await;
     let mut refusal = None;
+    // Taken from the stand-ins of buckets that Redis did not answer for.
+    let mut stood_in = Vec::new();
     for (at, (throttle, who)) in asked.shared.iter().enumerate() {
         let taken = match &answer {
             // As many answers as buckets.
@@ -269,7 +271,13 @@ async fn shared(asked: Asked<'_>, passage: &mut Passage) -> Result<(), ThrottleE
         let when_gone = throttle.shared.as_ref().map(|shared| shared.when_gone);
         let noted = match (taken, when_gone) {
             (Some(Ok(taken)), _) => passage.note(throttle, taken),
-            (Some(Err(_)), Some(WhenGone::Local)) => passage.note(throttle, throttle.take(who)),
+            (Some(Err(_)), Some(WhenGone::Local)) => {
+                let taken = throttle.take(who);
+                if taken.is_ok() {
+                    stood_in.push((throttle, who));
+                }
+                passage.note(throttle, taken)
+            }
             (Some(Err(why)), Some(WhenGone::Closed)) => {
                 throttle.refused.inc();
                 let bucket = throttle.name.clone();
@@ -285,7 +293,8 @@ async fn shared(asked: Asked<'_>, passage: &mut Passage) -> Result<(), ThrottleE
     let Some(refusal) = refusal else {
         return Ok(());
     };
-    for (throttle, who) in &asked.taken {
+    let taken = asked.taken.iter().map(|(throttle, who)| (throttle, who));
+    for (throttle, who) in taken.chain(stood_in) {
         if !throttle.dry_run {
             throttle.give_back(who);
         }

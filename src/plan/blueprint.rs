@@ -208,6 +208,21 @@ impl Blueprint {
         Arc::new(Usage::new(plans.collect(), keys, wall, steady))
     }
 
+    /// The same, for keys that go on with what `before` has counted.
+    pub fn usage_after(&self, before: &Usage) -> Arc<Usage> {
+        let plans = self.usage_plans.iter().map(|plan| plan.limits.clone());
+        Arc::new(before.successor(plans.collect(), self.keys.len()))
+    }
+
+    /// Whether keys or plans are others than before, so that counts have to change hands.
+    pub fn usage_changes(&self, before: &Blueprint) -> bool {
+        let limits = |blueprint: &Blueprint| {
+            let plans = blueprint.usage_plans.iter();
+            plans.map(|plan| plan.limits.clone()).collect::<Vec<_>>()
+        };
+        limits(self) != limits(before) || !self.keys.same_names(&before.keys)
+    }
+
     /// Whether some usage plan has a quota, which is kept in the store.
     pub fn has_quotas(&self) -> bool {
         let mut plans = self.usage_plans.iter();

@@ -78,7 +78,7 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
         .0
         .retain(|problem| !sources.unfetched(&problem.path));
     sources.locate(&mut problems);
-    let blueprint = blueprint.filter(|_| !problems.has_errors());
+    let blueprint = blueprint.filter(|_| !problems.has_errors() && !environment.has_stood_in());
     Compiled {
         blueprint,
         problems,

@@ -174,3 +174,46 @@ class TestAFile:
         secret.write_text(hashed(NEW))
         eventually(lambda: refused(one, "published") >= 1, 30, "the new plan")
         assert status(one, NEW) == 429
+
+    def test_a_change_is_not_forgotten_while_another_file_is_missing(self, gateway, secret, tmp_path):
+        other = tmp_path / "token"
+        other.write_text("a-token-of-sixteen-letters")
+        one = gateway(setup(f"${{file:{secret}}}", stage_variables={"tier": f"${{file:{other}}}"}))
+        other.rename(tmp_path / "away")
+        secret.write_text(hashed(NEW))
+        eventually(lambda: refused(one) >= 1, 30, "a refusal")
+        assert status(one, OLD) == 202
+        (tmp_path / "away").rename(other)
+        eventually(lambda: status(one, NEW) == 202, 30, "the new key")
+
+
+def test_a_secret_that_a_changed_file_names_first_is_fetched_before_it_counts(gateway, keeper, tmp_path):
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(f"api_keys:\n  acme: {{ hash: \"{hashed(OLD)}\" }}\n")
+    written = setup(hashed("psk_somebody_else_000000000000"), aws=keeper.aws())
+    written["api_key_files"] = [str(keys)]
+    written["api_keys"] = {"other": written["api_keys"]["acme"]}
+    one = gateway(written)
+    assert status(one, OLD) == 202
+    keeper.put(hashed(NEW))
+    keys.write_text(f"api_keys:\n  acme: {{ hash: \"${{aws-secretsmanager:{keeper.name}}}\" }}\n")
+    eventually(lambda: status(one, NEW) == 202, 30, "the new key")
+    assert status(one, OLD) == 403
+    keys.write_text("api_keys:\n  acme: { hash: \"${aws-secretsmanager:no-such-secret}\" }\n")
+    eventually(lambda: refused(one) >= 1, 30, "a refusal")
+    assert status(one, NEW) == 202, "the old plan runs on"
+
+
+def test_a_key_that_is_taken_out_of_its_file_is_refused_and_the_others_keep_their_place_in_the_plan(gateway, tmp_path):
+    keys = tmp_path / "keys.yaml"
+    line = "  {}: {{ hash: \"{}\", plan: gold }}\n".format
+    keys.write_text("api_keys:\n" + line("acme", hashed(OLD)) + line("other", hashed(NEW)))
+    routes = {"POST /orders": {
+        "authorizer": "api_key", "integration": {"SQS-SendMessage": {"QueueUrl": "queue:orders", "MessageBody": "$request.body"}}}}
+    one = gateway(config(
+        routes, queues={"orders": {}}, api_key_files=[str(keys)],
+        usage_plans={"gold": {"throttle": {"rate": 1000, "burst": 1000}, "quota": {"limit": 3, "period": "month"}}}))
+    assert (status(one, OLD), status(one, NEW), status(one, NEW)) == (202, 202, 202)
+    keys.write_text("api_keys:\n" + line("other", hashed(NEW)))
+    eventually(lambda: status(one, OLD) == 403, 30, "the key is gone")
+    assert (status(one, NEW), status(one, NEW)) == (202, 429), "two of three were used before"

@@ -242,6 +242,16 @@ impl ApiKeys {
     }
 }
 
+impl ApiKeys {
+    /// Whether both hold the same ids under the same numbers and plans; what they hash to may differ.
+    pub fn same_names(&self, other: &ApiKeys) -> bool {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        self.len() == other.len()
+            && (0..count)
+                .all(|key| self.id(key) == other.id(key) && self.plan_of(key) == other.plan_of(key))
+    }
+}
+
 impl Names for ApiKeys {
     fn id(&self, key: u32) -> Option<&str> {
         ApiKeys::id(self, key)

@@ -212,6 +212,19 @@ fn write(spec: &QuarantineSpec, source: &Arc<str>, metrics: &Webhooks, entries: 
     }
 }
 
+/// Whether a file has a name of ours: twelve digits, a request id, `.json`. Others are left alone.
+fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let stem = name.and_then(|name| name.strip_suffix(".json"));
+    stem.and_then(|stem| stem.split_once('-'))
+        .is_some_and(|(time, id)| {
+            time.len() == 12
+                && time.bytes().all(|byte| byte.is_ascii_digit())
+                && id.len() == 32
+                && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+}
+
 /// The files of a folder, oldest first, with their sizes.
 struct Kept {
     files: VecDeque<(PathBuf, u64)>,
@@ -227,10 +240,7 @@ impl Kept {
         for file in fs::read_dir(folder)? {
             let file = file?;
             let path = file.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
+            if is_ours(&path) {
                 files.push((path, file.metadata()?.len()));
             }
         }
@@ -242,18 +252,24 @@ impl Kept {
 
     fn add(&mut self, spec: &QuarantineSpec, entry: &Entry) -> io::Result<()> {
         let size = entry.content.len() as u64;
+        if size > spec.most_bytes {
+            return Err(io::Error::other(
+                "one delivery takes more than all that may be kept",
+            ));
+        }
         while self.files.len() >= spec.most.max(1)
             || (self.bytes + size > spec.most_bytes && !self.files.is_empty())
         {
-            let Some((oldest, size)) = self.files.pop_front() else {
+            let Some((oldest, size)) = self.files.front() else {
                 break;
             };
-            self.bytes = self.bytes.saturating_sub(size);
-            match fs::remove_file(&oldest) {
+            match fs::remove_file(oldest) {
                 // Somebody has tidied up.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
+            self.bytes = self.bytes.saturating_sub(*size);
+            self.files.pop_front();
         }
         let path = spec.folder.join(&entry.name);
         let mut file = fs::OpenOptions::new()
@@ -284,7 +300,7 @@ mod tests {
 
     fn one(number: usize) -> Entry {
         Entry {
-            name: format!("{number:012}-x.json"),
+            name: format!("{number:012}-{:032x}.json", 0xabc),
             content: "0123456789".to_owned(),
         }
     }
@@ -308,7 +324,10 @@ mod tests {
         }
         assert_eq!(
             names(&by_number),
-            ["000000000002-x.json", "000000000003-x.json"]
+            [
+                "000000000002-00000000000000000000000000000abc.json",
+                "000000000003-00000000000000000000000000000abc.json"
+            ]
         );
         let by_bytes = spec(folder.path(), 10, 25);
         let mut kept = Kept::found(&by_bytes.folder).unwrap();
@@ -316,7 +335,10 @@ mod tests {
         kept.add(&by_bytes, &one(4)).unwrap();
         assert_eq!(
             names(&by_bytes),
-            ["000000000003-x.json", "000000000004-x.json"]
+            [
+                "000000000003-00000000000000000000000000000abc.json",
+                "000000000004-00000000000000000000000000000abc.json"
+            ]
         );
     }
 
@@ -328,6 +350,9 @@ mod tests {
         kept.add(&spec, &one(1)).unwrap();
         fs::remove_file(spec.folder.join(one(1).name)).unwrap();
         kept.add(&spec, &one(2)).unwrap();
-        assert_eq!(names(&spec), ["000000000002-x.json"]);
+        assert_eq!(
+            names(&spec),
+            ["000000000002-00000000000000000000000000000abc.json"]
+        );
     }
 }

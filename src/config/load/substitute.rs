@@ -28,6 +28,11 @@ pub trait Environment {
         None
     }
 
+    /// Whether a stand-in took the place of a secret: what was made of it must not serve.
+    fn has_stood_in(&self) -> bool {
+        false
+    }
+
     /// A file was read, and held this. Whoever keeps the configuration up to date looks whether it still does.
     fn file_read(&self, _path: &Path, _content: &[u8]) {}
 }

@@ -22,6 +22,8 @@ use crate::store::{KeyState, Store, StoreError, UsageDay};
 
 /// How often what has changed is saved.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often reading what new keys have used is tried again, a second apart.
+const LOOKS: usize = 10;
 /// Rows of one save, and of one look when they are loaded.
 const BATCH: usize = 1_000;
 const PAGE: usize = 20_000;
@@ -104,13 +106,18 @@ impl<N: Names> Keeper<N> {
         if self.store.is_some() {
             return Ok(());
         }
+        self.usage.set_loading(true);
+        let loaded = saved(store).await;
+        let usage = self.usage.clone();
+        let states = loaded.inspect_err(|_| usage.set_loading(false))?;
         // All is read before any of it counts: half of it twice would be wrong.
-        for state in saved(store).await? {
+        for state in states {
             if let Some(key) = self.names.number(&state.last.key) {
                 self.usage.resume(key, &state);
             }
         }
         self.usage.guard.attach(store);
+        self.usage.set_loading(false);
         self.store = Some(store.clone());
         Ok(())
     }
@@ -193,10 +200,18 @@ impl<N: Names> Keeper<N> {
         let before = std::mem::replace(&mut self.names, names);
         self.usage = usage;
         let Some(store) = self.store.clone() else {
+            self.usage.set_loading(false);
             return;
         };
-        self.usage.guard.attach(&store);
-        match saved(&store).await {
+        let mut states = saved(&store).await;
+        for _ in 0..LOOKS {
+            if states.is_ok() {
+                break;
+            }
+            tokio::time::sleep(EVERY).await;
+            states = saved(&store).await;
+        }
+        match states {
             Ok(states) => {
                 for state in states {
                     let id = &state.last.key;
@@ -209,6 +224,7 @@ impl<N: Names> Keeper<N> {
                 tracing::error!(%error, "What new API keys have used before cannot be read; they begin with nothing used");
             }
         }
+        self.usage.set_loading(false);
     }
 
     /// Once a day, forgets what is too old.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::keeper::Names;
 use super::shard::Done;
-use super::{SHARDS, Usage, place};
+use super::{PlanLimits, SHARDS, Usage, place};
 
 /// The keys and plans that follow, with their counts.
 pub type Successor<N> = (Arc<Usage>, Arc<N>);
@@ -20,11 +20,30 @@ pub struct Succession<N>(pub(super) mpsc::UnboundedSender<Successor<N>>);
 impl<N> Succession<N> {
     /// From now on these are kept. Nobody keeps any more while the process ends.
     pub fn hand_over(&self, usage: Arc<Usage>, names: Arc<N>) {
+        usage.set_loading(true);
         let _ = self.0.send((usage, names));
     }
 }
 
 impl Usage {
+    /// What is to follow: other plans and keys, by the same clocks. Nothing is counted yet ([`Usage::take_over`]).
+    pub fn successor(&self, plans: Vec<PlanLimits>, keys: usize) -> Usage {
+        let (wall, steady) = (self.clock.clone(), self.steady.clone());
+        Usage {
+            guard: self.guard.clone(),
+            ..Usage::new(plans, keys, wall, steady)
+        }
+    }
+
+    /// Whether what was saved of the keys is being read at the moment: until that is over, counts cannot change hands.
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_loading(&self, loading: bool) {
+        self.loading.store(loading, Ordering::Release);
+    }
+
     /// Whether keys and plans are the same, so that one [`Usage`] does for both.
     pub fn serves(&self, own: &impl Names, other: &Usage, others: &impl Names) -> bool {
         let limits = |usage: &Usage| {
@@ -140,7 +159,12 @@ mod tests {
         let (old, new) = (Ids(vec!["a", "b", "c"]), Ids(vec!["c", "new", "a"]));
         let before = usage(&old, 3);
         assert!(charge(&before, 0) && charge(&before, 0) && charge(&before, 2));
-        let after = usage(&new, 2);
+        let plans = usage(&new, 2)
+            .plans
+            .iter()
+            .map(|plan| plan.limits.clone())
+            .collect();
+        let after = before.successor(plans, new.0.len());
         after.take_over(&before, &old, &new);
         assert!(!charge(&after, 2), "`a` had used two");
         assert!(charge(&after, 0) && !charge(&after, 0), "`c` had used one");

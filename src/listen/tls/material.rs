@@ -24,7 +24,10 @@ const LARGEST_FILE: u64 = 16 << 20;
 pub struct Material {
     pub(super) certificates: Vec<Certificate>,
     pub(super) roots: RootCertStore,
+    /// Newest first.
     pub(super) crls: Vec<CertificateRevocationListDer<'static>>,
+    /// When each was issued, in seconds since 1970.
+    crl_dates: Vec<i64>,
     dated: Vec<Dated>,
 }
 
@@ -151,6 +154,7 @@ impl Default for Reading {
                 certificates: Vec::new(),
                 roots: RootCertStore::empty(),
                 crls: Vec::new(),
+                crl_dates: Vec::new(),
                 dated: Vec::new(),
             },
             errors: Vec::new(),
@@ -302,7 +306,12 @@ impl Reading {
                 from: i64::MIN,
                 until: read.next_update().map(|at| at.timestamp()),
             });
-            self.material.crls.push(list);
+            // Of several lists of one issuer the first that speaks of a certificate is believed: the newest.
+            let issued_at = read.last_update().timestamp();
+            let newer = self.material.crl_dates.iter();
+            let at = newer.take_while(|date| **date >= issued_at).count();
+            self.material.crl_dates.insert(at, issued_at);
+            self.material.crls.insert(at, list);
         }
     }
 

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -21,6 +21,8 @@ use self::choice::Choice;
 use self::material::{Expiry, Material, MaterialError};
 use super::stats::ListenStats;
 
+/// How long after a failure the same files are read again.
+const AGAIN: Duration = Duration::from_secs(30);
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -142,17 +144,21 @@ impl Tls {
         stats.set_expiries(self.expiries.clone());
         let mut settled = self.first.clone();
         let mut seen = settled.clone();
+        // Reading may have failed for want of descriptors, or of a server: the same files may do a while later.
+        let mut again: Option<Instant> = None;
         loop {
             tokio::time::sleep(if seen == settled { LOOK_EVERY } else { SETTLE }).await;
             let this = self.clone();
             let Ok(now) = tokio::task::spawn_blocking(move || this.spec.stamp()).await else {
                 continue;
             };
-            if now != seen || now == settled {
+            let retry = again.is_some_and(|at| at <= Instant::now());
+            if now != seen || (now == settled && !retry) {
                 seen = now;
                 continue;
             }
             settled = now;
+            again = None;
             let this = self.clone();
             let read = tokio::task::spawn_blocking(move || this.read_again()).await;
             match read {
@@ -163,6 +169,7 @@ impl Tls {
                 Ok(Err(error)) => {
                     stats.reload_failed();
                     tracing::error!(%listener, %error, "New certificates cannot be used; the old ones stay");
+                    again = Some(Instant::now() + AGAIN);
                 }
                 Err(error) => {
                     stats.reload_failed();
