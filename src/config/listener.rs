@@ -38,7 +38,7 @@ pub struct Listener {
     #[serde(default)]
     pub trusted_proxies: Option<Vec<Cidr>>,
     /// The header that those proxies write: `x-forwarded-for` or `forwarded`; the other one is not read. Default:
-    /// `X-Forwarded-For` where a request has one, else `Forwarded`.
+    /// whichever a request has; where it has both and they differ, one may be the client's, and neither is believed.
     pub forwarding_header: Option<ForwardingName>,
     /// The addresses that may come in; everyone else gets 403. Default: everybody's.
     pub allow: Option<Vec<Cidr>>,

@@ -160,14 +160,13 @@ fn elements_of_forwarded_are_read_as_rfc_7239_has_them() {
 }
 
 #[test]
-fn where_both_headers_stand_the_one_that_proxies_write_is_read_unless_told_otherwise() {
+fn where_both_headers_stand_and_differ_neither_is_believed_unless_told_which() {
     let lines = headers(&[
         ("forwarded", "for=198.51.100.17;proto=https"),
         ("x-forwarded-for", "203.0.113.9"),
         ("x-forwarded-proto", "http"),
     ]);
     for (header, ip, secure) in [
-        (ForwardingHeader::Either, "203.0.113.9", false),
         (ForwardingHeader::XForwardedFor, "203.0.113.9", false),
         (ForwardingHeader::Forwarded, "198.51.100.17", true),
     ] {
@@ -175,6 +174,14 @@ fn where_both_headers_stand_the_one_that_proxies_write_is_read_unless_told_other
         assert_eq!(believed.ip.unwrap().to_string(), ip);
         assert_eq!(believed.secure, Some(secure));
     }
+    let either = peer("10.0.0.7:1", ForwardingHeader::Either);
+    assert_eq!(believed(&either, &lines), Believed::default());
+    let agreed = headers(&[
+        ("forwarded", "for=203.0.113.9;proto=https"),
+        ("x-forwarded-for", "203.0.113.9"),
+    ]);
+    let agreed = believed(&either, &agreed).ip.unwrap();
+    assert_eq!(agreed.to_string(), "203.0.113.9");
     let only_x = peer("10.0.0.7:1", ForwardingHeader::XForwardedFor);
     let lines = headers(&[("forwarded", "for=198.51.100.17;proto=https")]);
     assert_eq!(believed(&only_x, &lines), Believed::default());
