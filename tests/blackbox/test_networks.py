@@ -283,7 +283,7 @@ def behind(shared_gateway):
     ("trusting", {"forwarded": 'for="[2001:db8::9]:80"'}, "2001:db8::9"),
     ("trusting", {"forwarded": f'for="1.1.1.1, for={CLIENT}'}, CLIENT),
     ("trusting", {"forwarded": "for=_hidden"}, "127.0.0.1"),
-    ("trusting", {"forwarded": f"for={OTHER}", "x_forwarded_for": CLIENT}, CLIENT),
+    ("trusting", {"forwarded": f"for={OTHER}", "x_forwarded_for": CLIENT}, "127.0.0.1"),
     ("forwarded", {"forwarded": f"for={OTHER}", "x_forwarded_for": CLIENT}, OTHER),
     ("forwarded", {"x_forwarded_for": CLIENT}, "127.0.0.1"),
     ("plain", {"x_forwarded_for": CLIENT, "forwarded": f"for={CLIENT}"}, "127.0.0.1"),
