@@ -14,13 +14,11 @@ from .processes import eventually
 def fill_disk(place):
     """Takes what room is left; the file that has it."""
     filler = place / "filler"
-    with open(filler, "wb") as file:
-        try:
-            while True:
-                file.write(b"x" * 65536)
-                file.flush()
-        except OSError:
-            pass
+    # unbuffered: a buffer that could not be written is written again when the file is closed, and fails again
+    with open(filler, "wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while file.write(b"x" * 65536):
+                pass
     return filler
 
 
