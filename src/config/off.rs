@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::ack::Idempotency;
+use super::decode::Decode;
 use super::stage::{AccessLog, Cors};
 use super::target::Batch;
 use super::throttle::{AuthFailures, Throttles};
@@ -32,6 +33,14 @@ impl<'de> Switched<'de> for Throttles {
 
     fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
         Throttles::deserialize(de::value::SeqAccessDeserializer::new(list))
+    }
+}
+
+impl<'de> Switched<'de> for Decode {
+    const FORMS: &'static str = "a list of codings (`[gzip, br, zstd]`) or `false`";
+
+    fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Decode::deserialize(de::value::SeqAccessDeserializer::new(list))
     }
 }
 

@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::rejection::Rejection;
 use super::route::RouteError;
 use super::verify::Outcome;
-use super::{admit, authenticate, authorize, cors, map, once, receive, route, usage, verify};
+use super::{
+    admit, authenticate, authorize, cors, decode, map, once, receive, route, usage, verify,
+};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
@@ -141,6 +143,7 @@ async fn follow(
     if let Some(said) = usage::explained(plan, route, &caller) {
         x.decide(Phase::Throttle, true, said);
     }
+    let codings = decode::codings(route, call)?;
     receive::check_size(route, body.len() as u64)?;
     x.decide(
         Phase::Receive,
@@ -167,6 +170,16 @@ async fn follow(
     x.decide(Phase::Verify, true, proven);
     if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
         x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
+    let payload = decode::content(plan, route, &codings, payload).await?;
+    if !codings.is_empty() {
+        let names: Vec<&str> = codings.iter().map(|coding| coding.name()).collect();
+        let said = format!(
+            "decoded ({}) to {} bytes",
+            names.join(", "),
+            payload.bytes().len()
+        );
+        x.decide(Phase::Verify, true, said);
     }
     if let Some(said) = once::explained(&found, call, &payload, caller.identity(), exchange)? {
         x.decide(Phase::Verify, true, said);

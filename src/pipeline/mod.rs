@@ -5,6 +5,7 @@ mod admit;
 mod authenticate;
 mod authorize;
 mod cors;
+mod decode;
 mod explain;
 mod map;
 mod once;
@@ -159,6 +160,7 @@ async fn life(
     if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
+    let codings = decode::codings(route, call)?;
     let body = receive::body(route, call, body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
@@ -176,6 +178,7 @@ async fn life(
         x.passed(Phase::Verify);
         usage::charge(plan, route, &caller)?;
     }
+    let payload = decode::content(plan, route, &codings, payload).await?;
     throttle::after_verify(&found, call, &payload, passage, x).await?;
     let key = match once::entry(plan, &found, call, &payload, caller.identity(), x).await? {
         Entry::Go(key) => key,

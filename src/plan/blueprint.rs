@@ -11,6 +11,7 @@ use crate::authn::api_key::ApiKeys;
 use crate::authn::policy::Document;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
+use crate::decode::Codings;
 use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::Clock;
@@ -171,6 +172,8 @@ pub struct RouteBlueprint {
     pub throttles: Vec<ThrottleSpec>,
     pub concurrency: Vec<ConcurrencySpec>,
     pub limits: RouteLimits,
+    /// The codings in which bodies are decoded.
+    pub decode: Codings,
     pub integration: Integration,
     /// Further targets that get a copy.
     pub copies: Vec<Integration>,
