@@ -93,7 +93,11 @@ async fn follow(
         );
         return Ok(());
     }
-    if let Err(RouteError::Redirect { location }) = &found {
+    if let Err(RouteError::Redirect {
+        location,
+        barred: None,
+    }) = &found
+    {
         x.status = Some(308);
         // The query stays as it is, and may hold a key.
         let path = location.split('?').next().unwrap_or_default();

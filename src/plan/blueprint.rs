@@ -140,6 +140,8 @@ pub struct GatewayLimits {
     pub idle_timeout: Duration,
     pub in_flight: usize,
     pub connections: usize,
+    pub connections_per_address: Option<usize>,
+    pub connection_age: Option<Duration>,
     pub drain: Duration,
 }
 
