@@ -290,6 +290,18 @@ impl Request {
     pub fn wait(&self) -> Duration {
         self.call.wait()
     }
+
+    /// The answer of a long poll that is ended before a message has come. `None` for calls that do not wait.
+    pub fn ended_poll(&self) -> Option<Answer> {
+        match &self.call {
+            Call::SqsReceiveMessage(_) if !self.wait().is_zero() => Some(Answer {
+                outcome: Outcome::SqsReceiveMessage(sqs::Received::default()),
+                request_id: None,
+                spooled: false,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// The embedded store, as far as calls go. It may come up after the gateway has.

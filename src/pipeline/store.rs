@@ -16,6 +16,7 @@ use super::throttle::Held;
 use super::unstoppable::Unstoppable;
 use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
 use crate::integration::{Answer, Request, TargetError, Targets};
+use crate::listen::Leaving;
 use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::store::{Known, NewKey, Once, Reservation, Store, StoreError};
@@ -33,9 +34,11 @@ pub struct Receipt {
 }
 
 /// What is to become durable: a call for each of the route's targets, and the idempotency key that the request brought.
-pub(super) struct Record {
+pub(super) struct Record<'r> {
     pub requests: Vec<Request>,
     pub key: Option<NewKey>,
+    /// Tells when the client will send no more.
+    pub leaving: &'r Leaving,
 }
 
 /// What became of a record.
@@ -57,13 +60,19 @@ pub(super) async fn receipt(
     plan: &Arc<Plan>,
     found: &Found<'_>,
     call: &Arc<Call>,
-    record: Record,
+    record: Record<'_>,
     held: Held,
     x: &mut Exchange,
 ) -> Result<Stored, Rejection> {
     let route = &found.route;
     let stores = route.integration.stores();
-    let Record { requests, key } = record;
+    let Record {
+        requests,
+        key,
+        leaving,
+    } = record;
+    let polled = requests.first().and_then(Request::ended_poll);
+    let polled = polled.map(|empty| (empty, leaving.clone()));
     let wait = requests.first().map(Request::wait).unwrap_or_default();
     // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
     let deadline = Instant::now() + route.limits.timeout + wait;
@@ -97,7 +106,10 @@ pub(super) async fn receipt(
     let made = async move {
         let began = Instant::now();
         let (result, kept_for) = match store.zip(key) {
-            None => (Box::pin(delivery.plain(requests)).await, None),
+            None => (
+                Box::pin(delivery.plain_or_left(requests, polled)).await,
+                None,
+            ),
             Some((store, key)) => Box::pin(delivery.keyed(requests, &store, key)).await,
         };
         making.measured(result, kept_for, began.elapsed())
@@ -179,6 +191,21 @@ struct Delivery {
 type Made = Result<Delivered, Undelivered>;
 
 impl Delivery {
+    /// A long poll ends when its client leaves, and takes no message with it.
+    async fn plain_or_left(
+        &self,
+        requests: Vec<Request>,
+        polled: Option<(Answer, Leaving)>,
+    ) -> Made {
+        let Some((empty, leaving)) = polled else {
+            return self.plain(requests).await;
+        };
+        tokio::select! {
+            made = self.plain(requests) => made,
+            () = leaving.begun() => Ok(Delivered::to_target(empty)),
+        }
+    }
+
     async fn plain(&self, requests: Vec<Request>) -> Made {
         if self.spools {
             return self.deliver(requests, None).await;
