@@ -50,7 +50,7 @@ pub use self::target::{BatchLimits, Billing, TargetName};
 pub use self::written::IntegrationConfig;
 
 use self::answer::Answered;
-use self::kind::{Called, Effect, Kind, NameList, OwnKeys, within};
+use self::kind::{Called, Effect, Kind, NameList, OwnKeys, called, within};
 use self::parameter::Compiler;
 
 /// What is known while an integration is compiled.
