@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
+use super::deadline::Deadline;
 use super::once;
 use super::rejection::Rejection;
 use super::route::Found;
@@ -36,6 +37,8 @@ pub struct Receipt {
 pub(super) struct Record {
     pub requests: Vec<Request>,
     pub key: Option<NewKey>,
+    /// Of the request.
+    pub deadline: Deadline,
 }
 
 /// What became of a record.
@@ -51,7 +54,7 @@ struct Failed {
     facts: TargetFacts,
 }
 
-/// Makes the calls, within the one deadline that everything from here to the answer shares.
+/// Makes the calls, within what the request's deadline has left.
 pub(super) async fn receipt(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
@@ -63,10 +66,13 @@ pub(super) async fn receipt(
 ) -> Result<Stored, Rejection> {
     let route = &found.route;
     let stores = route.integration.stores();
-    let Record { requests, key } = record;
+    let Record {
+        requests,
+        key,
+        deadline,
+    } = record;
     let wait = requests.first().map(Request::wait).unwrap_or_default();
-    // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
-    let deadline = Instant::now() + route.limits.timeout + wait;
+    let deadline = deadline.later(wait).at();
     let making = Making {
         kind: route.integration.kind(),
         stores,
