@@ -47,7 +47,8 @@ fn groups(of_process: &str, mounts: &str) -> Vec<Group> {
         };
         // Inside a container the mount may begin at the container's own group.
         let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
-        let mut folder = Path::new(mount).join(below);
+        let mut folder = PathBuf::from(mount);
+        folder.extend(below);
         loop {
             found.push(Group {
                 folder: folder.clone(),
