@@ -4,12 +4,15 @@
 
 mod cases;
 mod options;
+#[path = "../pieces/mod.rs"]
+mod pieces;
 mod roles;
 mod support;
 
 use clap::Parser as _;
 
 use self::options::{BUDGETS, Case, Options};
+use self::roles::Role;
 use self::support::Outcome;
 
 /// As the gateway has it: a baseline must not lose by its allocator.
@@ -18,6 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Outcome<()> {
     let options = Options::parse();
+    if options.role == Some(Role::Piece) {
+        // One thread: others would be counted too.
+        return cases::guard::play(&options.piece, options.times);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -49,6 +56,7 @@ fn main() -> Outcome<()> {
                 Case::Overload => cases::overload::run(options, folder).await,
                 Case::Soak => cases::soak::run(options, folder).await,
                 Case::Growth => cases::growth::run(options, folder).await,
+                Case::Guard => cases::guard::run(options, folder).await,
                 Case::Peers => cases::peers::run(options, folder).await,
             }
         })?;

@@ -39,6 +39,8 @@ pub enum Case {
     Soak,
     /// Costs that must not grow: routes, keys, connections, bodies, backlog. Draws SVG.
     Growth,
+    /// Instructions of the hot path, against committed figures.
+    Guard,
     /// Other gateways, as far as they can be had here.
     Peers,
 }
@@ -74,6 +76,9 @@ pub struct Options {
     /// Of the backlog.
     #[arg(long, default_value_t = 1024)]
     pub mebibytes: u64,
+    /// The guard: take today's figures as right.
+    #[arg(long)]
+    pub bless: bool,
     /// Where tables and plots are kept.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results"))]
     pub results: PathBuf,
@@ -86,6 +91,10 @@ pub struct Options {
     pub depth: u64,
     #[arg(long, hide = true, default_value_t = 256)]
     pub producers: usize,
+    #[arg(long, hide = true, default_value = "")]
+    pub piece: String,
+    #[arg(long, hide = true, default_value_t = 1)]
+    pub times: u64,
     /// Cargo says it; it means nothing here.
     #[arg(long, hide = true)]
     pub bench: bool,

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod consumer;
 pub mod door;
 pub mod growth;
+pub mod guard;
 pub mod idle;
 pub mod integrity;
 pub mod kinesis;

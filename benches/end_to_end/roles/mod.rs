@@ -28,6 +28,8 @@ pub enum Role {
     StoreSpool,
     /// Receives and deletes without HTTP; prints what a message costs.
     StoreDrain,
+    /// Does one part of the hot path over and over.
+    Piece,
 }
 
 pub async fn play(role: Role, options: &Options) -> Outcome<()> {
@@ -39,5 +41,6 @@ pub async fn play(role: Role, options: &Options) -> Outcome<()> {
         Role::AxumEvents => axum_sdk::events(&options.endpoint).await,
         Role::StoreSpool => store::spool(options).await,
         Role::StoreDrain => store::drain(options.depth).await,
+        Role::Piece => Err("a piece is played without a runtime of its own".into()),
     }
 }
