@@ -75,10 +75,8 @@ pub async fn events(endpoint: &str) -> Outcome<()> {
 }
 
 async fn settings(endpoint: &str) -> aws_config::SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .endpoint_url(format!("http://{endpoint}"))
-        .load()
-        .await
+    let loader = aws_config::defaults(BehaviorVersion::latest());
+    Box::pin(loader.endpoint_url(format!("http://{endpoint}")).load()).await
 }
 
 async fn serve(router: Router) -> Outcome<()> {
