@@ -192,3 +192,6 @@ async fn put_records(
     });
     Ok(verdicts.collect())
 }
+
+#[cfg(test)]
+mod tests;
