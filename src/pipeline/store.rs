@@ -20,9 +20,9 @@ use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::store::{Known, NewKey, Once, Reservation, Store, StoreError};
 use crate::telemetry::Exchange;
-use crate::telemetry::Metrics;
-use crate::telemetry::exchange::TargetFacts;
-use crate::telemetry::metrics::{ByIntegration, Called, Name};
+use crate::telemetry::Telemetry;
+use crate::telemetry::exchange::{RouteFacts, TargetFacts};
+use crate::telemetry::metrics::{Called, Name};
 
 /// The target's answer, with what was measured of the call.
 pub struct Receipt {
@@ -68,9 +68,9 @@ pub(super) async fn receipt(
     // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
     let deadline = Instant::now() + route.limits.timeout + wait;
     let making = Making {
-        kind: route.integration.kind(),
+        facts: route.facts.clone(),
         stores,
-        metrics: gateway.telemetry.metrics.clone(),
+        telemetry: gateway.telemetry.clone(),
     };
     let delivery = Delivery {
         targets: plan.targets.clone(),
@@ -82,8 +82,12 @@ pub(super) async fn receipt(
             .idempotency
             .as_ref()
             .is_some_and(|once| once.stores_mismatched),
-        metrics: gateway.telemetry.metrics.clone(),
-        context: context_of(found, call, x),
+        telemetry: gateway.telemetry.clone(),
+        context: Context {
+            facts: route.facts.clone(),
+            call: call.clone(),
+            principal: x.principal(),
+        },
         deadline,
     };
     let store = match &key {
@@ -123,16 +127,22 @@ pub(super) async fn receipt(
     }
 }
 
-/// What a spooled record says of its request, as JSON: made only when a record is spooled.
-fn context_of(
-    found: &Found<'_>,
-    call: &Arc<Call>,
-    x: &Exchange,
-) -> Arc<dyn Fn() -> String + Send + Sync> {
-    let facts = found.route.facts.clone();
-    let call = call.clone();
-    let principal = x.principal();
-    Arc::new(move || {
+/// What a spooled record says of its request; put into words when a record is spooled.
+#[derive(Clone)]
+struct Context {
+    facts: Arc<RouteFacts>,
+    call: Arc<Call>,
+    principal: Option<Arc<str>>,
+}
+
+impl Context {
+    /// As JSON.
+    fn text(&self) -> String {
+        let Context {
+            facts,
+            call,
+            principal,
+        } = self;
         let received = call
             .arrived_at
             .duration_since(std::time::UNIX_EPOCH)
@@ -149,7 +159,7 @@ fn context_of(
             "receivedAt": u64::try_from(received.as_millis()).unwrap_or(u64::MAX),
         })
         .to_string()
-    })
+    }
 }
 
 /// How a route's records are brought to where they become durable.
@@ -161,8 +171,8 @@ struct Delivery {
     route: Name,
     /// A key that belongs to another payload is left alone, and the payload stored without one.
     stores_mismatched: bool,
-    metrics: Metrics,
-    context: Arc<dyn Fn() -> String + Send + Sync>,
+    telemetry: Arc<Telemetry>,
+    context: Context,
     deadline: Instant,
 }
 
@@ -185,11 +195,12 @@ impl Delivery {
     }
 
     async fn deliver(&self, requests: Vec<Request>, idempotency: Option<NewKey>) -> Made {
+        let context = self.context.clone();
         let parcel = Parcel {
             requests,
             ack: self.ack,
             route: self.route.0.clone(),
-            context: self.context.clone(),
+            context: Arc::new(move || context.text()),
             idempotency,
             deadline: self.deadline,
         };
@@ -208,7 +219,7 @@ impl Delivery {
         match (self.once(requests, store, key).await, spare) {
             // Another payload got hold of the key after this one had looked.
             (Err(Undelivered::Known(Known::Mismatch)), Some(requests)) => {
-                once::count(&self.metrics, &self.route, "mismatch_stored");
+                once::count(&self.telemetry.metrics, &self.route, "mismatch_stored");
                 (self.plain(requests).await, None)
             }
             (made, _) => (made, Some(kept_for)),
@@ -239,7 +250,7 @@ impl Delivery {
             Once::Known(known) => return Err(Undelivered::Known(known)),
         };
         if reservation.took_over {
-            once::count(&self.metrics, &self.route, "taken_over");
+            once::count(&self.telemetry.metrics, &self.route, "taken_over");
         }
         let ttl = key.ttl;
         let made = if self.spools {
@@ -323,9 +334,9 @@ fn settle(
 }
 
 struct Making {
-    kind: &'static str,
+    facts: Arc<RouteFacts>,
     stores: bool,
-    metrics: Metrics,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Making {
@@ -346,19 +357,7 @@ impl Making {
             Err(Undelivered::Known(_)) => ("known", false),
         };
         if called {
-            self.metrics
-                .target_calls
-                .get_or_create(&Called {
-                    integration: self.kind,
-                    result: outcome,
-                })
-                .inc();
-            self.metrics
-                .target_seconds
-                .get_or_create(&ByIntegration {
-                    integration: self.kind,
-                })
-                .observe(latency.as_secs_f64());
+            self.count(outcome, latency);
         }
         match made {
             Ok(Delivered {
@@ -403,5 +402,20 @@ impl Making {
                 Err(Box::new(Failed { error, facts }))
             }
         }
+    }
+    /// Counts a call to the target.
+    fn count(&self, result: &'static str, latency: Duration) {
+        let meters = &self.facts.meters;
+        if result == "ok" {
+            meters.target_ok.inc();
+        } else {
+            let labels = Called {
+                integration: self.facts.integration,
+                result,
+            };
+            let calls = &self.telemetry.metrics.target_calls;
+            calls.get_or_create(&labels).inc();
+        }
+        meters.target_seconds.observe(latency);
     }
 }

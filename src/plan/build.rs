@@ -127,7 +127,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
                 facts: Arc::new(RouteFacts {
                     api: blueprint.api.clone(),
                     stage: stage.clone(),
-                    meters: shared.metrics.route(&key),
+                    meters: shared.metrics.route(&key, route.integration.kind()),
                     key,
                     integration: route.integration.kind(),
                 }),
