@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::off::{self, OrOff};
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
 
@@ -77,9 +78,19 @@ pub struct Limits {
     /// Requests at once, over all listeners. Over it: 503. Default: 4096.
     #[schemars(range(min = 1))]
     pub in_flight: Option<usize>,
-    /// Connections at once, for each listener. Over it: 503, and closed. Default: 16384.
+    /// Connections at once, for each listener. Over it the connection closes that has been without a request for
+    /// longest; where all are busy the new one gets 503 and closes. Default: 16384.
     #[schemars(range(min = 1))]
     pub connections: Option<usize>,
+    /// Of those at most so many from one address (one /64 of IPv6): 503, and closed. Not counted behind the PROXY protocol
+    /// and from `trusted_proxies`, where many clients come from one address. Default: any number.
+    #[schemars(range(min = 1))]
+    pub connections_per_address: Option<usize>,
+    /// How old a connection may become, give or take a tenth: then its next answer is its last (`Connection: close`, on
+    /// HTTP/2 GOAWAY), so that new certificates, revocations and limits reach everybody. `false` for any age. Default: 1h.
+    #[serde(deserialize_with = "off::span_or_off")]
+    #[schemars(with = "Option<OrOff<Span>>")]
+    pub connection_age: Option<Option<Span>>,
     /// How long a shutdown waits for what is in flight. Default: 30s.
     pub drain: Option<Span>,
 }

@@ -5,6 +5,7 @@ mod admit;
 mod authenticate;
 mod authorize;
 mod cors;
+mod decode;
 mod explain;
 mod map;
 mod once;
@@ -29,6 +30,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
+use crate::listen::Leaving;
 use crate::model::call::Call;
 use crate::model::peer::Peer;
 use crate::model::phase::Phase;
@@ -82,6 +84,7 @@ pub async fn handle(
     gateway: &Arc<Gateway>,
     request: Request<Incoming>,
     peer: &Arc<Peer>,
+    leaving: &Leaving,
 ) -> Answer {
     let (head, body) = request.into_parts();
     let call = Arc::new(Call::new(head, peer.clone()));
@@ -93,7 +96,8 @@ pub async fn handle(
         plan.stage.clone(),
     );
     let mut passage = Passage::default();
-    let lived = life(gateway, &plan, &call, body, &mut passage, &mut exchange);
+    let came = Came { body, leaving };
+    let lived = life(gateway, &plan, &call, came, &mut passage, &mut exchange);
     let lived = AssertUnwindSafe(lived).catch_unwind().await;
     let lived = lived.unwrap_or_else(|panic| Err(Rejection::panicked(panic.as_ref())));
     let mut response = lived.unwrap_or_else(|rejection| {
@@ -116,6 +120,13 @@ pub async fn handle(
     response
 }
 
+/// What comes in after the head.
+struct Came<'c> {
+    body: Incoming,
+    /// Tells when the client will send no more.
+    leaving: &'c Leaving,
+}
+
 /// `admit → route → cors → throttle → authenticate → authorize → throttle → receive → verify → throttle → map → store →
 /// respond`: each throttle as soon as its caller is known. A phase in which a route has nothing to decide is not noted as
 /// having run.
@@ -123,7 +134,7 @@ async fn life(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
     call: &Arc<Call>,
-    body: Incoming,
+    came: Came<'_>,
     passage: &mut Passage,
     x: &mut Exchange,
 ) -> Result<Answer, Rejection> {
@@ -159,7 +170,8 @@ async fn life(
     if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
-    let body = receive::body(route, call, body).await?;
+    let codings = decode::codings(route, call)?;
+    let body = receive::body(route, call, came.body).await?;
     x.received(body.len());
     x.passed(Phase::Receive);
     throttle::before_proof(route, call)?;
@@ -176,6 +188,7 @@ async fn life(
         x.passed(Phase::Verify);
         usage::charge(plan, route, &caller)?;
     }
+    let payload = decode::content(plan, route, &codings, payload).await?;
     throttle::after_verify(&found, call, &payload, passage, x).await?;
     let key = match once::entry(plan, &found, call, &payload, caller.identity(), x).await? {
         Entry::Go(key) => key,
@@ -183,7 +196,11 @@ async fn life(
     };
     let requests = map::records(&found, call, &payload, x)?;
     x.passed(Phase::Map);
-    let record = Record { requests, key };
+    let record = Record {
+        requests,
+        key,
+        leaving: came.leaving,
+    };
     caller.spend();
     let held = passage.hold(slot);
     let receipt = match store::receipt(gateway, plan, &found, call, record, held, x).await {

@@ -121,7 +121,7 @@ fn brought(
             call.method.as_str().as_bytes(),
             found.path.as_bytes(),
             query.as_bytes(),
-            payload.bytes(),
+            payload.received(),
         ]),
         ttl: once.ttl,
         fence: once.fence,

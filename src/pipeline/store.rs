@@ -2,7 +2,8 @@
 //! stores goes on when its client vanishes: once handed over, a record is the target's.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::json;
@@ -14,8 +15,9 @@ use super::rejection::Rejection;
 use super::route::Found;
 use super::throttle::Held;
 use super::unstoppable::Unstoppable;
-use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
+use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered, Way};
 use crate::integration::{Answer, Request, TargetError, Targets};
+use crate::listen::Leaving;
 use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::store::{Known, NewKey, Once, Reservation, Store, StoreError};
@@ -33,9 +35,11 @@ pub struct Receipt {
 }
 
 /// What is to become durable: a call for each of the route's targets, and the idempotency key that the request brought.
-pub(super) struct Record {
+pub(super) struct Record<'r> {
     pub requests: Vec<Request>,
     pub key: Option<NewKey>,
+    /// Tells when the client will send no more.
+    pub leaving: &'r Leaving,
 }
 
 /// What became of a record.
@@ -57,13 +61,19 @@ pub(super) async fn receipt(
     plan: &Arc<Plan>,
     found: &Found<'_>,
     call: &Arc<Call>,
-    record: Record,
+    record: Record<'_>,
     held: Held,
     x: &mut Exchange,
 ) -> Result<Stored, Rejection> {
     let route = &found.route;
     let stores = route.integration.stores();
-    let Record { requests, key } = record;
+    let Record {
+        requests,
+        key,
+        leaving,
+    } = record;
+    let polled = requests.first().and_then(Request::ended_poll);
+    let polled = polled.map(|empty| (empty, leaving.clone()));
     let wait = requests.first().map(Request::wait).unwrap_or_default();
     // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
     let deadline = Instant::now() + route.limits.timeout + wait;
@@ -78,6 +88,7 @@ pub(super) async fn receipt(
         ack: route.ack,
         spools: route.ack.mode != AckMode::Target,
         route: route.facts.key.clone(),
+        tenant: tenant_of(call, x),
         stores_mismatched: route
             .idempotency
             .as_ref()
@@ -97,7 +108,10 @@ pub(super) async fn receipt(
     let made = async move {
         let began = Instant::now();
         let (result, kept_for) = match store.zip(key) {
-            None => (Box::pin(delivery.plain(requests)).await, None),
+            None => (
+                Box::pin(delivery.plain_or_left(requests, polled)).await,
+                None,
+            ),
             Some((store, key)) => Box::pin(delivery.keyed(requests, &store, key)).await,
         };
         making.measured(result, kept_for, began.elapsed())
@@ -124,6 +138,16 @@ pub(super) async fn receipt(
     match Unstoppable::new(storing, gateway.calls.clone()).await {
         Ok(result) => settle(result, stores, x),
         Err(panic) => Err(Rejection::call_panicked(panic.as_ref())),
+    }
+}
+
+/// Who shares a target fairly with others: whoever has proven to be who, else the address. Nobody outside can find two
+/// of one number, for it is another in each process.
+fn tenant_of(call: &Call, x: &Exchange) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    match x.scope() {
+        Some(scope) => STATE.hash_one(scope),
+        None => STATE.hash_one(call.source_ip()),
     }
 }
 
@@ -169,6 +193,8 @@ struct Delivery {
     ack: AckPlan,
     spools: bool,
     route: Name,
+    /// Whose record it is, for fairness between them.
+    tenant: u64,
     /// A key that belongs to another payload is left alone, and the payload stored without one.
     stores_mismatched: bool,
     telemetry: Arc<Telemetry>,
@@ -179,6 +205,21 @@ struct Delivery {
 type Made = Result<Delivered, Undelivered>;
 
 impl Delivery {
+    /// A long poll ends when its client leaves, and takes no message with it.
+    async fn plain_or_left(
+        &self,
+        requests: Vec<Request>,
+        polled: Option<(Answer, Leaving)>,
+    ) -> Made {
+        let Some((empty, leaving)) = polled else {
+            return self.plain(requests).await;
+        };
+        tokio::select! {
+            made = self.plain(requests) => made,
+            () = leaving.begun() => Ok(Delivered::to_target(empty)),
+        }
+    }
+
     async fn plain(&self, requests: Vec<Request>) -> Made {
         if self.spools {
             return self.deliver(requests, None).await;
@@ -187,11 +228,15 @@ impl Delivery {
             // Mapping gives a call for each target, and every route has one.
             return Err(TargetError::no_store("the route has no target").into());
         };
-        let answer = self
+        let way = Way {
+            ack: &self.ack,
+            route: &self.route.0,
+            tenant: self.tenant,
+        };
+        Ok(self
             .forward
-            .call_target(request, &self.ack, &self.route.0, self.deadline)
-            .await?;
-        Ok(Delivered::to_target(answer))
+            .call_target(request, way, self.deadline)
+            .await?)
     }
 
     async fn deliver(&self, requests: Vec<Request>, idempotency: Option<NewKey>) -> Made {
@@ -199,6 +244,7 @@ impl Delivery {
         let parcel = Parcel {
             requests,
             ack: self.ack,
+            tenant: self.tenant,
             route: self.route.0.clone(),
             context: Arc::new(move || context.text()),
             idempotency,
@@ -364,6 +410,7 @@ impl Making {
                 answer,
                 durability,
                 spooled: waits,
+                ..
             }) => {
                 let failed = waits.as_ref().and_then(|waits| waits.error.as_ref());
                 let failure = answer.failure();

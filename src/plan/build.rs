@@ -142,6 +142,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
                 plan_buckets: plan_buckets(blueprint, route),
                 policies: route.policies.clone(),
                 limits: route.limits,
+                decode: route.decode.clone(),
                 integration: route.integration.clone(),
                 copies: route.copies.clone(),
                 ack: route.ack,
@@ -175,6 +176,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             .map(|before| before.slots.clone())
             .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
             .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
+        decoders: before
+            .map(|before| before.decoders.clone())
+            .unwrap_or_default(),
         listeners: listeners(blueprint, &routes, &questions),
         routes,
         targets: shared.targets.clone(),

@@ -407,6 +407,17 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
         ("header_count", written.header_count == Some(0)),
         ("in_flight", written.in_flight == Some(0)),
         ("connections", written.connections == Some(0)),
+        (
+            "connections_per_address",
+            written.connections_per_address == Some(0),
+        ),
+        (
+            "connection_age",
+            written
+                .connection_age
+                .flatten()
+                .is_some_and(|span| span.0.is_zero()),
+        ),
     ] {
         if zero {
             problems.error(&at.key(key), "0 would refuse every request");
@@ -429,6 +440,11 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
         idle_timeout: written.idle_timeout.unwrap_or(Span::secs(60)).0,
         in_flight: written.in_flight.unwrap_or(4_096),
         connections: written.connections.unwrap_or(16_384),
+        connections_per_address: written.connections_per_address,
+        connection_age: written
+            .connection_age
+            .unwrap_or(Some(Span::secs(3_600)))
+            .map(|span| span.0),
         drain: written.drain.unwrap_or(Span::secs(30)).0,
     }
 }

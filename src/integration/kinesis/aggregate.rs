@@ -20,6 +20,7 @@ use md5::{Digest as _, Md5};
 
 use super::Request;
 use super::shards::ShardMap;
+use super::wire;
 
 /// What an aggregated record begins with.
 const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
@@ -52,6 +53,15 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// As it stands in a call.
+    pub(super) fn record(&self) -> wire::Record<'_> {
+        wire::Record {
+            data: &self.data,
+            partition_key: self.partition_key,
+            explicit_hash_key: self.explicit_hash_key.as_deref(),
+        }
+    }
+
     /// The bytes that PutRecords counts, and bills.
     pub(super) fn size(&self) -> usize {
         self.data.len() + self.partition_key.len()

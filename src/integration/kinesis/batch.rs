@@ -3,15 +3,14 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
-use aws_smithy_types::Blob;
 use tokio::time::Instant;
 
 use super::aggregate::{Entry, pack, payload_units, plain};
-use super::{Put, PutRecord, Request};
+use super::{Put, PutRecord, Request, wire};
+use crate::aws::Operation;
 use crate::integration::batch::{Batched, Entries};
-use crate::integration::refusal::{Lost, Service, TargetError};
-use crate::integration::{Called, Targets, within};
+use crate::integration::refusal::{Service, TargetError};
+use crate::integration::{Called, Targets, called};
 
 impl Batched for PutRecord {
     /// PutRecords has no `SequenceNumberForOrdering`.
@@ -149,48 +148,45 @@ async fn put_records(
     targets: &Targets,
     deadline: Instant,
 ) -> Result<Entries<Put>, TargetError> {
-    use aws_sdk_kinesis::operation::RequestId as _;
-    let (service, lost) = (Service::Kinesis, Lost::MayHaveHappened);
-    let region = first.region.as_deref();
-    let client = targets.aws.kinesis(region, deadline).await;
-    let client = client.map_err(|error| TargetError::from_call(service, lost, error))?;
-    let mut call = client.put_records().stream_name(&first.stream_name);
-    for entry in entries {
-        let record = PutRecordsRequestEntry::builder()
-            .data(Blob::new(entry.data.clone()))
-            .partition_key(entry.partition_key)
-            .set_explicit_hash_key(entry.explicit_hash_key.as_deref().map(str::to_owned))
-            .build();
-        let record = record.map_err(|error| TargetError::misused(service, &error.to_string()));
-        call = call.records(record?);
-    }
-    let output = within(Box::pin(call.send()), service, lost, deadline).await?;
-    let request_id = output.request_id().map(str::to_owned);
-    if output.records.len() != entries.len() {
+    let records: Vec<_> = entries.iter().map(Entry::record).collect();
+    let called: Called<wire::Verdicts> = called(
+        targets,
+        Operation::PutRecords,
+        Service::Kinesis,
+        first.region.as_deref(),
+        wire::batch(&first.stream_name, &records),
+        deadline,
+    )
+    .await?;
+    Ok(verdicts(entries.len(), called))
+}
+
+/// What became of each of so many records.
+fn verdicts(records: usize, called: Called<wire::Verdicts>) -> Entries<Put> {
+    let service = Service::Kinesis;
+    let Called { answer, request_id } = called;
+    let verdicts = answer.records.unwrap_or_default();
+    if verdicts.len() != records {
         // nobody knows which of them is missing
         let missing = || Err(TargetError::no_receipt(service, "a verdict on each record"));
-        return Ok(entries.iter().map(|_| missing()).collect());
+        return (0..records).map(|_| missing()).collect();
     }
-    let encryption_type = output.encryption_type;
-    let verdicts = output.records.into_iter().map(|record| {
-        let code = record.error_code.filter(|code| !code.is_empty());
-        let answer = match code {
-            Some(code) => {
-                let message = record.error_message.unwrap_or_default();
-                return Err(TargetError::of_entry(service, 200, code, message));
-            }
-            None => Put::confirmed(
-                record.sequence_number.unwrap_or_default(),
-                record.shard_id.unwrap_or_default(),
+    let encryption_type = answer.encryption_type;
+    let verdicts = verdicts.into_iter().map(|verdict| {
+        if let Some(code) = verdict.error_code.filter(|code| !code.is_empty()) {
+            let message = verdict.error_message.unwrap_or_default();
+            return Err(TargetError::of_entry(service, 200, code, message));
+        }
+        Ok(Called {
+            answer: Put::confirmed(
+                verdict.sequence_number,
+                verdict.shard_id,
                 encryption_type.clone(),
             )?,
-        };
-        Ok(Called {
-            answer,
             request_id: request_id.clone(),
         })
     });
-    Ok(verdicts.collect())
+    verdicts.collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use penstock::aws;
 use penstock::integration::{StoreState, Targets};
+use penstock::listen::Leaving;
 use penstock::sqs_api::{Access, SqsApi};
 use penstock::store::{Clock, Options, QueueSpec, Store};
 use penstock::telemetry::Metrics;
@@ -17,6 +18,7 @@ use penstock::telemetry::Metrics;
 struct Service {
     runtime: tokio::runtime::Runtime,
     api: SqsApi,
+    leaving: Leaving,
     _directory: tempfile::TempDir,
 }
 
@@ -56,12 +58,13 @@ impl Service {
         Service {
             runtime,
             api,
+            leaving: Leaving::default(),
             _directory: directory,
         }
     }
 
     fn ask(&self, request: Request<Full<Bytes>>) -> Response<Full<Bytes>> {
-        let asking = self.api.answer(request);
+        let asking = self.api.answer(request, &self.leaving);
         let asking = async { tokio::time::timeout(Duration::from_secs(10), asking).await };
         self.runtime.block_on(asking).unwrap()
     }

@@ -117,7 +117,7 @@ pub fn run(data: &[u8]) {
     let of = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter();
         values
-            .filter_map(|value| Some(value.to_str().ok()?.to_owned()))
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
             .collect()
     };
     let github = of("x-hub-signature-256")

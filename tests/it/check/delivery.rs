@@ -36,9 +36,9 @@ const ROUTES: &[(&str, &str, &str)] = &[
         r#"4:138: error: routes."POST /a".integration.aggregate: `aggregate` means nothing to SQS-SendMessage; it belongs to Kinesis-PutRecord"#,
     ),
     (
-        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k, SequenceNumberForOrdering: '1' }, aggregate: kpl }",
+        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k, Region: eu-west-1, SequenceNumberForOrdering: '1' }, aggregate: kpl }",
         "ack: target",
-        r#"4:109: error: routes."POST /a".integration.Kinesis-PutRecord.SequenceNumberForOrdering: a record with it cannot be aggregated with others; leave it out, or `aggregate`"#,
+        r#"4:128: error: routes."POST /a".integration.Kinesis-PutRecord.SequenceNumberForOrdering: a record with it cannot be aggregated with others; leave it out, or `aggregate`"#,
     ),
     (
         "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k }, aggregate: zip }",
