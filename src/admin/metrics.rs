@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::overload;
 use crate::authn::api_key::ApiKeys;
-use crate::integration::StoreState;
+use crate::integration::{AggregationCounts, StoreState};
 use crate::limit::usage::Usage;
 use crate::listen::ListenStats;
 use crate::pipeline::Gateway;
@@ -109,6 +109,7 @@ impl Exposition {
         );
         key_metrics(&plan.keys, &plan.usage, &mut registry);
         overload::metrics(&plan.admission.report(), &mut registry);
+        aggregation_metrics(plan.targets.aggregation(), &mut registry);
         match plan.targets.store_state() {
             StoreState::Open(store) => store_metrics(&store, &mut registry),
             // A store that cannot be opened must be as loud as one that fails later.
@@ -116,6 +117,42 @@ impl Exposition {
             StoreState::Absent => {}
         }
         registry
+    }
+}
+
+/// What `aggregate: kpl` came to.
+fn aggregation_metrics(counts: AggregationCounts, registry: &mut Registry) {
+    let all = [
+        (
+            "aggregated_records",
+            "Records for Kinesis that went into aggregated records of the stream",
+            counts.records,
+        ),
+        (
+            "aggregates",
+            "Aggregated records that Kinesis has taken",
+            counts.aggregates,
+        ),
+        (
+            "aggregates_saved_units",
+            "PUT payload units that the aggregated records would have cost more alone",
+            counts.units_saved,
+        ),
+        (
+            "aggregates_misplaced_records",
+            "Records sent again alone, because their aggregate came to another shard than expected",
+            counts.misplaced,
+        ),
+        (
+            "aggregates_unmapped_batches",
+            "Batches aggregated by hash alone, because the stream's shards were not known",
+            counts.unmapped,
+        ),
+    ];
+    for (name, help, value) in all {
+        let count = Count::default();
+        count.inc_by(value);
+        registry.register(name, help, count);
     }
 }
 
