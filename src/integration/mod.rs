@@ -46,11 +46,11 @@ pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{DecodeData, Encode, Payload};
 pub use self::parameter::MapError;
 pub use self::refusal::{Class, Service, TargetError};
-pub use self::target::{BatchLimits, TargetName};
+pub use self::target::{BatchLimits, Billing, TargetName};
 pub use self::written::IntegrationConfig;
 
 use self::answer::Answered;
-use self::kind::{Called, Effect, Kind, NameList, OwnKeys, within};
+use self::kind::{Called, Effect, Kind, NameList, OwnKeys, called, within};
 use self::parameter::Compiler;
 
 /// What is known while an integration is compiled.

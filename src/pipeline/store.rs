@@ -2,7 +2,8 @@
 //! stores goes on when its client vanishes: once handed over, a record is the target's.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::json;
@@ -14,7 +15,7 @@ use super::rejection::Rejection;
 use super::route::Found;
 use super::throttle::Held;
 use super::unstoppable::Unstoppable;
-use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
+use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered, Way};
 use crate::integration::{Answer, Request, TargetError, Targets};
 use crate::listen::Leaving;
 use crate::model::call::Call;
@@ -87,6 +88,7 @@ pub(super) async fn receipt(
         ack: route.ack,
         spools: route.ack.mode != AckMode::Target,
         route: route.facts.key.clone(),
+        tenant: tenant_of(call, x),
         stores_mismatched: route
             .idempotency
             .as_ref()
@@ -139,6 +141,16 @@ pub(super) async fn receipt(
     }
 }
 
+/// Who shares a target fairly with others: whoever has proven to be who, else the address. Nobody outside can find two
+/// of one number, for it is another in each process.
+fn tenant_of(call: &Call, x: &Exchange) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    match x.scope() {
+        Some(scope) => STATE.hash_one(scope),
+        None => STATE.hash_one(call.source_ip()),
+    }
+}
+
 /// What a spooled record says of its request; put into words when a record is spooled.
 #[derive(Clone)]
 struct Context {
@@ -181,6 +193,8 @@ struct Delivery {
     ack: AckPlan,
     spools: bool,
     route: Name,
+    /// Whose record it is, for fairness between them.
+    tenant: u64,
     /// A key that belongs to another payload is left alone, and the payload stored without one.
     stores_mismatched: bool,
     telemetry: Arc<Telemetry>,
@@ -214,11 +228,15 @@ impl Delivery {
             // Mapping gives a call for each target, and every route has one.
             return Err(TargetError::no_store("the route has no target").into());
         };
-        let answer = self
+        let way = Way {
+            ack: &self.ack,
+            route: &self.route.0,
+            tenant: self.tenant,
+        };
+        Ok(self
             .forward
-            .call_target(request, &self.ack, &self.route.0, self.deadline)
-            .await?;
-        Ok(Delivered::to_target(answer))
+            .call_target(request, way, self.deadline)
+            .await?)
     }
 
     async fn deliver(&self, requests: Vec<Request>, idempotency: Option<NewKey>) -> Made {
@@ -226,6 +244,7 @@ impl Delivery {
         let parcel = Parcel {
             requests,
             ack: self.ack,
+            tenant: self.tenant,
             route: self.route.0.clone(),
             context: Arc::new(move || context.text()),
             idempotency,
@@ -391,6 +410,7 @@ impl Making {
                 answer,
                 durability,
                 spooled: waits,
+                ..
             }) => {
                 let failed = waits.as_ref().and_then(|waits| waits.error.as_ref());
                 let failure = answer.failure();

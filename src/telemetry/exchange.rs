@@ -252,6 +252,11 @@ impl Exchange {
         self.facts.as_ref()?.identity.api_key.clone()
     }
 
+    /// Who the caller is among all callers, if anybody has proven to be one.
+    pub fn scope(&self) -> Option<&str> {
+        self.facts.as_ref()?.identity.scope.as_deref()
+    }
+
     /// What the answer tells a caller who came by a way that will go.
     pub fn deprecation(&self) -> Option<Arc<Deprecation>> {
         self.facts.as_ref()?.identity.deprecation.clone()

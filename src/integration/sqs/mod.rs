@@ -8,6 +8,7 @@ mod receive;
 mod send;
 mod send_batch;
 mod sent;
+mod wire;
 
 use bytes::Bytes;
 use serde::de::{Deserializer, Error as _};
