@@ -41,8 +41,8 @@ async fn flood(name: &str, bytes: Vec<u8>, end: End) {
     });
     let (mut reader, mut writer) = gateway.connect().await.into_split();
     let flooding = tokio::spawn(async move {
-        let whole = writer.write_all(&opening()).await.is_ok()
-            && writer.write_all(&bytes).await.is_ok();
+        let whole =
+            writer.write_all(&opening()).await.is_ok() && writer.write_all(&bytes).await.is_ok();
         (whole, writer)
     });
     let reading = tokio::spawn(async move {
@@ -176,7 +176,10 @@ async fn fields_that_belong_to_http_1_are_no_request_in_http_2() {
     let (method, scheme, path) = ([0x83], [0x86], [0x84]);
     let whole = |extra: &[u8]| [&method[..], &scheme, &path, extra].concat();
     for (name, block) in [
-        ("transfer-encoding", whole(&field("transfer-encoding", "chunked"))),
+        (
+            "transfer-encoding",
+            whole(&field("transfer-encoding", "chunked")),
+        ),
         ("connection", whole(&field("connection", "close"))),
         ("upper case", whole(&field("X-Upper", "a"))),
         ("a line in a value", whole(&field("x", "a\r\nx: b"))),
@@ -184,13 +187,27 @@ async fn fields_that_belong_to_http_1_are_no_request_in_http_2() {
         ("a space in a name", whole(&field("x y", "a"))),
         ("two methods", [&method[..], &whole(&[])].concat()),
         ("an unknown pseudo-header", whole(&field(":x", "a"))),
-        ("a late pseudo-header", [&field("x", "a")[..], &whole(&[])].concat()),
-        ("no path", [&method[..], &scheme].concat()),
-        ("a path with a space", [&method[..], &scheme, &field(":path", "/a b")].concat()),
-        ("a path with a line", [&method[..], &scheme, &field(":path", "/a\r\nx: b")].concat()),
-        ("a relative path", [&method[..], &scheme, &field(":path", "a")].concat()),
+        (
+            "a late pseudo-header",
+            [&field("x", "a")[..], &whole(&[])].concat(),
+        ),
+        (
+            "a path with a space",
+            [&method[..], &scheme, &field(":path", "/a b")].concat(),
+        ),
+        (
+            "a path with a line",
+            [&method[..], &scheme, &field(":path", "/a\r\nx: b")].concat(),
+        ),
+        (
+            "a relative path",
+            [&method[..], &scheme, &field(":path", "a")].concat(),
+        ),
         ("no scheme", [&method[..], &path].concat()),
-        ("two lengths", whole(&[field("content-length", "1"), field("content-length", "2")].concat())),
+        (
+            "two lengths",
+            whole(&[field("content-length", "1"), field("content-length", "2")].concat()),
+        ),
     ] {
         let gateway = Gateway::start(ConnectionLimits::default());
         let mut stream = gateway.connect().await;

@@ -50,7 +50,9 @@ async fn a_half_head_behind_a_request_has_the_time_of_a_head() {
         idle_timeout: LONG,
         ..ConnectionLimits::default()
     });
-    let answer = gateway.exchange(format!("{GET}GET /b HTTP/1.1\r\nho")).await;
+    let answer = gateway
+        .exchange(format!("{GET}GET /b HTTP/1.1\r\nho"))
+        .await;
     assert_eq!(answers(&answer), 2, "{answer}");
     assert!(answer.contains("HTTP/1.1 408 "), "{answer}");
     assert_eq!(
