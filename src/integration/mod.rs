@@ -530,3 +530,6 @@ pub(crate) mod tests;
 
 #[cfg(test)]
 mod wire_tests;
+
+#[cfg(test)]
+mod conformance;
