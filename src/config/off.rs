@@ -3,14 +3,17 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::ack::Idempotency;
+use super::decode::Decode;
 use super::stage::{AccessLog, Cors};
 use super::target::Batch;
 use super::throttle::{AuthFailures, Throttles};
+use crate::model::value::Span;
 
 /// A part that can be switched off.
 pub(super) trait Switched<'de>: Deserialize<'de> {
@@ -32,6 +35,14 @@ impl<'de> Switched<'de> for Throttles {
 
     fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
         Throttles::deserialize(de::value::SeqAccessDeserializer::new(list))
+    }
+}
+
+impl<'de> Switched<'de> for Decode {
+    const FORMS: &'static str = "a list of codings (`[gzip, br, zstd]`) or `false`";
+
+    fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Decode::deserialize(de::value::SeqAccessDeserializer::new(list))
     }
 }
 
@@ -62,6 +73,35 @@ pub(super) fn or_off<'de, T: Switched<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_any(Switch(PhantomData))
 }
 
+/// The same for a span of time.
+pub(super) fn span_or_off<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Span>>, D::Error> {
+    struct SpanOrOff;
+    impl Visitor<'_> for SpanOrOff {
+        type Value = Option<Option<Span>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a time such as `1h`, or `false`")
+        }
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
+            if on {
+                return Err(E::invalid_value(de::Unexpected::Bool(on), &self));
+            }
+            Ok(Some(None))
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            match text {
+                "none" | "false" => Ok(Some(None)),
+                _ => text.parse().map(|span| Some(Some(span))).map_err(E::custom),
+            }
+        }
+    }
+    deserializer.deserialize_any(SpanOrOff)
+}
+
 /// The same for a part that is off when nothing was written.
 pub(super) fn unless_off<'de, T: Switched<'de>, D: Deserializer<'de>>(
     deserializer: D,
@@ -80,6 +120,47 @@ pub(super) fn access_log<'de, D: Deserializer<'de>>(
             format: None,
         })
     }))
+}
+
+/// The same for a value that is written as one text or number.
+pub(super) fn value_or_off<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    deserializer.deserialize_any(ValueSwitch(PhantomData))
+}
+
+struct ValueSwitch<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = String>> Visitor<'_> for ValueSwitch<T> {
+    type Value = Option<Option<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or `none`")
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
+        self.visit_str(if on { "true" } else { "false" })
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        match text {
+            "none" | "false" => Ok(Some(None)),
+            text => text
+                .parse()
+                .map(|value| Some(Some(value)))
+                .map_err(E::custom),
+        }
+    }
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        self.visit_str(&number.to_string())
+    }
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        self.visit_str(&number.to_string())
+    }
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        self.visit_str(&number.to_string())
+    }
 }
 
 struct Switch<T>(PhantomData<T>);

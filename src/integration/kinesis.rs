@@ -1,6 +1,10 @@
-//! `Kinesis-PutRecord`. The mapped bytes are the record; `decode_data: base64` is for callers that send base64.
+//! `Kinesis-PutRecord`. The mapped bytes are the record; `decode_data: base64` is for callers that send base64, and
+//! `aggregate: kpl` packs records of one shard into one.
 
+mod aggregate;
 mod batch;
+mod shards;
+mod wire;
 
 use std::borrow::Cow;
 
@@ -13,11 +17,17 @@ use tokio::time::Instant;
 
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, bytes, optional, text, utf8};
-use super::refusal::{Lost, Service, TargetError};
-use super::{Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, within};
+use super::refusal::{Service, TargetError};
+use super::{
+    Aggregate, Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, called,
+};
+use crate::aws::Operation;
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
+
+pub(super) use self::shards::Aggregation;
+pub use self::shards::AggregationCounts;
 
 /// Data and partition key together: the most that any stream can be set to take; 1 MiB unless it is (reference, 13.2).
 const RECORD_BYTES: usize = 10 * 1024 * 1024;
@@ -60,6 +70,7 @@ pub struct Compiled {
     sequence_number_for_ordering: Option<Param<String>>,
     explicit_hash_key: Option<Param<String>>,
     region: Option<Param<String>>,
+    aggregate: Option<Aggregate>,
 }
 
 /// The call.
@@ -81,6 +92,9 @@ pub struct Request {
     explicit_hash_key: Option<String>,
     #[serde(rename = "Region", skip_serializing_if = "Option::is_none")]
     region: Option<String>,
+    /// Ours, not the service's: whether others may be packed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aggregate: Option<Aggregate>,
 }
 
 /// The answer.
@@ -89,6 +103,9 @@ pub struct Put {
     shard_id: String,
     sequence_number: String,
     encryption_type: Option<String>,
+    /// Of a record in an aggregated one: `SEQUENCE:SUB`, with its place there from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
 }
 
 fn stream_name(bytes: Bytes) -> Result<String, Flaw> {
@@ -133,7 +150,7 @@ impl Kind for PutRecord {
     const NAME: &'static str = "Kinesis-PutRecord";
     const SERVICE: Service = Service::Kinesis;
     const EFFECT: Effect = Effect::Stores;
-    const FIELDS: &[&str] = &["sequenceNumber", "shardId"];
+    const FIELDS: &[&str] = &["sequenceNumber", "shardId", "subSequenceNumber"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Put;
@@ -154,6 +171,13 @@ impl Kind for PutRecord {
         let explicit_hash_key =
             compiler.optional("ExplicitHashKey", &self.explicit_hash_key, hash_key);
         let region = compiler.region(&self.region);
+        if own.aggregate.is_some() && self.sequence_number_for_ordering.is_some() {
+            compiler.error(
+                "SequenceNumberForOrdering",
+                "a record with it cannot be aggregated with others".to_owned(),
+                "leave it out, or `aggregate`",
+            );
+        }
         let (data, partition_key) = (data?, key?);
         if let (Some(data), Some(key)) = (data.constant(), partition_key.constant())
             && let Err(wrong) = within_limit(data, key)
@@ -167,6 +191,7 @@ impl Kind for PutRecord {
             sequence_number_for_ordering,
             explicit_hash_key,
             region,
+            aggregate: own.aggregate,
         })
     }
 
@@ -185,6 +210,7 @@ impl Kind for PutRecord {
             )?,
             explicit_hash_key: optional(&compiled.explicit_hash_key, sources)?,
             region: optional(&compiled.region, sources)?,
+            aggregate: compiled.aggregate,
         };
         within_limit(&request.data.0, &request.partition_key)?;
         Ok(request)
@@ -195,29 +221,23 @@ impl Kind for PutRecord {
         targets: &Targets,
         deadline: Instant,
     ) -> Result<Called<Put>, TargetError> {
-        use aws_sdk_kinesis::operation::RequestId as _;
-        let lost = Lost::MayHaveHappened;
-        let client = targets
-            .aws
-            .kinesis(request.region.as_deref(), deadline)
-            .await;
-        let client =
-            client.map_err(|error| TargetError::from_call(Service::Kinesis, lost, error))?;
-        let call = client
-            .put_record()
-            .stream_name(request.stream_name)
-            .data(aws_smithy_types::Blob::new(request.data.0))
-            .partition_key(request.partition_key)
-            .set_sequence_number_for_ordering(request.sequence_number_for_ordering)
-            .set_explicit_hash_key(request.explicit_hash_key);
-        let output = within(Box::pin(call.send()), Service::Kinesis, lost, deadline).await?;
+        let after = request.sequence_number_for_ordering.as_deref();
+        let body = wire::single(&request.stream_name, &request.record(), after);
+        let region = request.region.as_deref();
+        let called: Called<wire::Taken> = called(
+            targets,
+            Operation::PutRecord,
+            Service::Kinesis,
+            region,
+            body,
+            deadline,
+        )
+        .await?;
+        let taken = called.answer;
+        let put = Put::confirmed(taken.sequence_number, taken.shard_id, taken.encryption_type);
         Ok(Called {
-            request_id: output.request_id().map(str::to_owned),
-            answer: Put::confirmed(
-                output.sequence_number,
-                output.shard_id,
-                output.encryption_type,
-            )?,
+            answer: put?,
+            request_id: called.request_id,
         })
     }
 }
@@ -242,8 +262,22 @@ impl Request {
         Some(TargetName::new(Service::Kinesis, stream, region))
     }
 
+    /// As calls carry it.
+    fn record(&self) -> wire::Record<'_> {
+        wire::Record {
+            data: &self.data.0,
+            partition_key: &self.partition_key,
+            explicit_hash_key: self.explicit_hash_key.as_deref(),
+        }
+    }
+
     pub(super) fn partition_key(&self) -> &str {
         &self.partition_key
+    }
+
+    /// Whether it may stand in one record of the stream with others.
+    fn aggregates(&self) -> bool {
+        self.aggregate.is_some()
     }
 
     /// Data and partition key, as PutRecords counts them.
@@ -259,24 +293,43 @@ impl Put {
             shard_id: "spooled".to_owned(),
             sequence_number: id.to_owned(),
             encryption_type: None,
+            message_id: None,
         }
     }
 
-    /// What Kinesis said of a record. The SDK puts empty texts where an answer lacks what it has to have.
-    fn confirmed(
-        sequence_number: String,
-        shard_id: String,
-        encryption_type: Option<aws_sdk_kinesis::types::EncryptionType>,
-    ) -> Result<Put, TargetError> {
-        if sequence_number.is_empty() || shard_id.is_empty() {
-            let missing = "a sequence number and a shard";
-            return Err(TargetError::no_receipt(Service::Kinesis, missing));
+    /// The answer for the record at a place of an aggregated one, of which this is the answer.
+    fn member(&self, place: usize) -> Put {
+        Put {
+            message_id: Some(format!("{}:{place}", self.sequence_number)),
+            ..self.clone()
         }
-        Ok(Put {
-            encryption_type: encryption_type.map(|kind| kind.as_str().to_owned()),
-            shard_id,
-            sequence_number,
-        })
+    }
+
+    /// The record's place in an aggregated one, from 0.
+    fn sub_sequence_number(&self) -> Option<&str> {
+        let (_, place) = self.message_id.as_ref()?.rsplit_once(':')?;
+        Some(place)
+    }
+
+    /// What Kinesis said of a record.
+    fn confirmed(
+        sequence_number: Option<String>,
+        shard_id: Option<String>,
+        encryption_type: Option<String>,
+    ) -> Result<Put, TargetError> {
+        let told = |text: Option<String>| text.filter(|text| !text.is_empty());
+        match (told(sequence_number), told(shard_id)) {
+            (Some(sequence_number), Some(shard_id)) => Ok(Put {
+                shard_id,
+                sequence_number,
+                encryption_type,
+                message_id: None,
+            }),
+            _ => {
+                let missing = "a sequence number and a shard";
+                Err(TargetError::no_receipt(Service::Kinesis, missing))
+            }
+        }
     }
 }
 
@@ -296,11 +349,16 @@ fn within_limit(data: &[u8], key: &str) -> Result<(), MapError> {
 
 impl Answered for Put {
     fn native(&self) -> NativeAnswer {
-        let number = Value::from(self.sequence_number.as_str());
+        let id = self.message_id.as_deref().unwrap_or(&self.sequence_number);
+        let number = self.sequence_number.as_str();
         NativeAnswer::Stored(object([
-            ("messageId", Some(number.clone())),
-            ("sequenceNumber", Some(number)),
+            ("messageId", Some(Value::from(id))),
+            ("sequenceNumber", Some(Value::from(number))),
             ("shardId", Some(Value::from(self.shard_id.as_str()))),
+            (
+                "subSequenceNumber",
+                self.sub_sequence_number().map(Value::from),
+            ),
         ]))
     }
 
@@ -315,6 +373,11 @@ impl Answered for Put {
                 Some(Value::from(self.sequence_number.as_str())),
             ),
             ("ShardId", Some(Value::from(self.shard_id.as_str()))),
+            // ours: PutRecord has no word for it, and its clients pass over what they do not know
+            (
+                "SubSequenceNumber",
+                self.sub_sequence_number().map(Value::from),
+            ),
         ]);
         Rendered::new(
             200,
@@ -327,12 +390,13 @@ impl Answered for Put {
         match name {
             "sequenceNumber" => Some(Cow::Borrowed(self.sequence_number.as_str())),
             "shardId" => Some(Cow::Borrowed(self.shard_id.as_str())),
+            "subSequenceNumber" => self.sub_sequence_number().map(Cow::Borrowed),
             _ => None,
         }
     }
 
     fn message_id(&self) -> Option<&str> {
-        Some(&self.sequence_number)
+        Some(self.message_id.as_ref().unwrap_or(&self.sequence_number))
     }
 }
 
@@ -405,6 +469,7 @@ mod tests {
             shard_id: "shardId-000000000000".into(),
             sequence_number: "4954".into(),
             encryption_type: Some("KMS".into()),
+            message_id: None,
         };
         assert_eq!(
             &put.aws("r").body[..],

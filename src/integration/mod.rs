@@ -43,14 +43,15 @@ use crate::model::value::QueueName;
 use crate::store::{NewKey, Once, Store};
 
 pub use self::answer::{Answer, NativeAnswer, Rendered};
-pub use self::kind::{DecodeData, Encode, Payload};
+pub use self::kind::{Aggregate, DecodeData, Encode, Payload};
+pub use self::kinesis::AggregationCounts;
 pub use self::parameter::MapError;
 pub use self::refusal::{Class, Service, TargetError};
 pub use self::target::{BatchLimits, Billing, TargetName};
 pub use self::written::IntegrationConfig;
 
 use self::answer::Answered;
-use self::kind::{Called, Effect, Kind, NameList, OwnKeys, within};
+use self::kind::{Called, Effect, Kind, NameList, OwnKeys, called, within};
 use self::parameter::Compiler;
 
 /// What is known while an integration is compiled.
@@ -106,6 +107,11 @@ impl IntegrationConfig {
             (
                 written::DECODE_DATA,
                 self.own.decode_data.is_some(),
+                kinesis::PutRecord::NAME,
+            ),
+            (
+                written::AGGREGATE,
+                self.own.aggregate.is_some(),
                 kinesis::PutRecord::NAME,
             ),
         ];
@@ -290,6 +296,18 @@ impl Request {
     pub fn wait(&self) -> Duration {
         self.call.wait()
     }
+
+    /// The answer of a long poll that is ended before a message has come. `None` for calls that do not wait.
+    pub fn ended_poll(&self) -> Option<Answer> {
+        match &self.call {
+            Call::SqsReceiveMessage(_) if !self.wait().is_zero() => Some(Answer {
+                outcome: Outcome::SqsReceiveMessage(sqs::Received::default()),
+                request_id: None,
+                spooled: false,
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// The embedded store, as far as calls go. It may come up after the gateway has.
@@ -306,6 +324,7 @@ pub enum StoreState {
 pub struct Targets {
     aws: aws::Clients,
     store: ArcSwap<StoreState>,
+    kinesis: kinesis::Aggregation,
 }
 
 impl Targets {
@@ -314,6 +333,7 @@ impl Targets {
         Targets {
             aws,
             store: ArcSwap::from_pointee(store),
+            kinesis: kinesis::Aggregation::default(),
         }
     }
 
@@ -396,7 +416,7 @@ macro_rules! integrations {
         /// The tags.
         pub const NAMES: &[&str] = &[$($tag),+];
         /// The tags, and the keys that may stand beside them.
-        const KEYS: &[&str] = &[$($tag,)+ written::ENCODE, written::DECODE_DATA];
+        const KEYS: &[&str] = &[$($tag,)+ written::ENCODE, written::DECODE_DATA, written::AGGREGATE];
 
         /// What people write below a tag.
         #[derive(Clone, Debug)]
@@ -510,3 +530,6 @@ pub(crate) mod tests;
 
 #[cfg(test)]
 mod wire_tests;
+
+#[cfg(test)]
+mod conformance;

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
+use super::deadline::Deadline;
 use super::once;
 use super::rejection::Rejection;
 use super::route::Found;
@@ -17,13 +18,14 @@ use super::throttle::Held;
 use super::unstoppable::Unstoppable;
 use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered, Way};
 use crate::integration::{Answer, Request, TargetError, Targets};
+use crate::listen::Leaving;
 use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::store::{Known, NewKey, Once, Reservation, Store, StoreError};
 use crate::telemetry::Exchange;
-use crate::telemetry::Metrics;
-use crate::telemetry::exchange::TargetFacts;
-use crate::telemetry::metrics::{ByIntegration, Called, Name};
+use crate::telemetry::Telemetry;
+use crate::telemetry::exchange::{RouteFacts, TargetFacts};
+use crate::telemetry::metrics::{Called, Name};
 
 /// The target's answer, with what was measured of the call.
 pub struct Receipt {
@@ -34,9 +36,13 @@ pub struct Receipt {
 }
 
 /// What is to become durable: a call for each of the route's targets, and the idempotency key that the request brought.
-pub(super) struct Record {
+pub(super) struct Record<'r> {
     pub requests: Vec<Request>,
     pub key: Option<NewKey>,
+    /// Tells when the client will send no more.
+    pub leaving: &'r Leaving,
+    /// Of the request.
+    pub deadline: Deadline,
 }
 
 /// What became of a record.
@@ -52,26 +58,32 @@ struct Failed {
     facts: TargetFacts,
 }
 
-/// Makes the calls, within the one deadline that everything from here to the answer shares.
+/// Makes the calls, within what the request's deadline has left.
 pub(super) async fn receipt(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
     found: &Found<'_>,
     call: &Arc<Call>,
-    record: Record,
+    record: Record<'_>,
     held: Held,
     x: &mut Exchange,
 ) -> Result<Stored, Rejection> {
     let route = &found.route;
     let stores = route.integration.stores();
-    let Record { requests, key } = record;
+    let Record {
+        requests,
+        key,
+        leaving,
+        deadline,
+    } = record;
+    let polled = requests.first().and_then(Request::ended_poll);
+    let polled = polled.map(|empty| (empty, leaving.clone()));
     let wait = requests.first().map(Request::wait).unwrap_or_default();
-    // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
-    let deadline = Instant::now() + route.limits.timeout + wait;
+    let deadline = deadline.later(wait).at();
     let making = Making {
-        kind: route.integration.kind(),
+        facts: route.facts.clone(),
         stores,
-        metrics: gateway.telemetry.metrics.clone(),
+        telemetry: gateway.telemetry.clone(),
     };
     let delivery = Delivery {
         targets: plan.targets.clone(),
@@ -84,8 +96,12 @@ pub(super) async fn receipt(
             .idempotency
             .as_ref()
             .is_some_and(|once| once.stores_mismatched),
-        metrics: gateway.telemetry.metrics.clone(),
-        context: context_of(found, call, x),
+        telemetry: gateway.telemetry.clone(),
+        context: Context {
+            facts: route.facts.clone(),
+            call: call.clone(),
+            principal: x.principal(),
+        },
         deadline,
     };
     let store = match &key {
@@ -95,7 +111,10 @@ pub(super) async fn receipt(
     let made = async move {
         let began = Instant::now();
         let (result, kept_for) = match store.zip(key) {
-            None => (Box::pin(delivery.plain(requests)).await, None),
+            None => (
+                Box::pin(delivery.plain_or_left(requests, polled)).await,
+                None,
+            ),
             Some((store, key)) => Box::pin(delivery.keyed(requests, &store, key)).await,
         };
         making.measured(result, kept_for, began.elapsed())
@@ -135,16 +154,22 @@ fn tenant_of(call: &Call, x: &Exchange) -> u64 {
     }
 }
 
-/// What a spooled record says of its request, as JSON: made only when a record is spooled.
-fn context_of(
-    found: &Found<'_>,
-    call: &Arc<Call>,
-    x: &Exchange,
-) -> Arc<dyn Fn() -> String + Send + Sync> {
-    let facts = found.route.facts.clone();
-    let call = call.clone();
-    let principal = x.principal();
-    Arc::new(move || {
+/// What a spooled record says of its request; put into words when a record is spooled.
+#[derive(Clone)]
+struct Context {
+    facts: Arc<RouteFacts>,
+    call: Arc<Call>,
+    principal: Option<Arc<str>>,
+}
+
+impl Context {
+    /// As JSON.
+    fn text(&self) -> String {
+        let Context {
+            facts,
+            call,
+            principal,
+        } = self;
         let received = call
             .arrived_at
             .duration_since(std::time::UNIX_EPOCH)
@@ -161,7 +186,7 @@ fn context_of(
             "receivedAt": u64::try_from(received.as_millis()).unwrap_or(u64::MAX),
         })
         .to_string()
-    })
+    }
 }
 
 /// How a route's records are brought to where they become durable.
@@ -175,14 +200,29 @@ struct Delivery {
     tenant: u64,
     /// A key that belongs to another payload is left alone, and the payload stored without one.
     stores_mismatched: bool,
-    metrics: Metrics,
-    context: Arc<dyn Fn() -> String + Send + Sync>,
+    telemetry: Arc<Telemetry>,
+    context: Context,
     deadline: Instant,
 }
 
 type Made = Result<Delivered, Undelivered>;
 
 impl Delivery {
+    /// A long poll ends when its client leaves, and takes no message with it.
+    async fn plain_or_left(
+        &self,
+        requests: Vec<Request>,
+        polled: Option<(Answer, Leaving)>,
+    ) -> Made {
+        let Some((empty, leaving)) = polled else {
+            return self.plain(requests).await;
+        };
+        tokio::select! {
+            made = self.plain(requests) => made,
+            () = leaving.begun() => Ok(Delivered::to_target(empty)),
+        }
+    }
+
     async fn plain(&self, requests: Vec<Request>) -> Made {
         if self.spools {
             return self.deliver(requests, None).await;
@@ -203,12 +243,13 @@ impl Delivery {
     }
 
     async fn deliver(&self, requests: Vec<Request>, idempotency: Option<NewKey>) -> Made {
+        let context = self.context.clone();
         let parcel = Parcel {
             requests,
             ack: self.ack,
             tenant: self.tenant,
             route: self.route.0.clone(),
-            context: self.context.clone(),
+            context: Arc::new(move || context.text()),
             idempotency,
             deadline: self.deadline,
         };
@@ -227,7 +268,7 @@ impl Delivery {
         match (self.once(requests, store, key).await, spare) {
             // Another payload got hold of the key after this one had looked.
             (Err(Undelivered::Known(Known::Mismatch)), Some(requests)) => {
-                once::count(&self.metrics, &self.route, "mismatch_stored");
+                once::count(&self.telemetry.metrics, &self.route, "mismatch_stored");
                 (self.plain(requests).await, None)
             }
             (made, _) => (made, Some(kept_for)),
@@ -258,7 +299,7 @@ impl Delivery {
             Once::Known(known) => return Err(Undelivered::Known(known)),
         };
         if reservation.took_over {
-            once::count(&self.metrics, &self.route, "taken_over");
+            once::count(&self.telemetry.metrics, &self.route, "taken_over");
         }
         let ttl = key.ttl;
         let made = if self.spools {
@@ -342,9 +383,9 @@ fn settle(
 }
 
 struct Making {
-    kind: &'static str,
+    facts: Arc<RouteFacts>,
     stores: bool,
-    metrics: Metrics,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Making {
@@ -365,19 +406,7 @@ impl Making {
             Err(Undelivered::Known(_)) => ("known", false),
         };
         if called {
-            self.metrics
-                .target_calls
-                .get_or_create(&Called {
-                    integration: self.kind,
-                    result: outcome,
-                })
-                .inc();
-            self.metrics
-                .target_seconds
-                .get_or_create(&ByIntegration {
-                    integration: self.kind,
-                })
-                .observe(latency.as_secs_f64());
+            self.count(outcome, latency);
         }
         match made {
             Ok(Delivered {
@@ -423,5 +452,20 @@ impl Making {
                 Err(Box::new(Failed { error, facts }))
             }
         }
+    }
+    /// Counts a call to the target.
+    fn count(&self, result: &'static str, latency: Duration) {
+        let meters = &self.facts.meters;
+        if result == "ok" {
+            meters.target_ok.inc();
+        } else {
+            let labels = Called {
+                integration: self.facts.integration,
+                result,
+            };
+            let calls = &self.telemetry.metrics.target_calls;
+            calls.get_or_create(&labels).inc();
+        }
+        meters.target_seconds.observe(latency);
     }
 }

@@ -3,6 +3,7 @@
 //! `compile` turns a configuration into a [`Blueprint`] (pure, every problem at once), `build` opens what the
 //! blueprint names, `current` is the one pointer that the data plane reads.
 
+pub mod admission;
 pub mod blueprint;
 pub mod build;
 pub mod compile;
@@ -29,9 +30,10 @@ use crate::authn::api_key::ApiKeys;
 use crate::authn::policy::Document;
 use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
+use crate::decode::{Codings, Decoders};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
-use crate::limit::Slots;
+use crate::limit::admission::{Admission, Budget};
 use crate::limit::usage::Usage;
 use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
@@ -53,6 +55,10 @@ pub struct Route {
     pub dialect: Dialect,
     /// Whom the route lets pass, by address.
     pub access: Access,
+    /// The places of all requests that wait for the same target.
+    pub target: Arc<Budget>,
+    /// Whether callers are known, at no cost, before places are shared out among them: else it is done by address.
+    pub shared_by_identity: bool,
     /// `None`: nothing limits the route's requests by their number.
     pub throttles: Option<Arc<Throttles>>,
     /// What the limits were made of: the next plan goes on with those that stay as they are.
@@ -70,6 +76,8 @@ pub struct Route {
     /// The resource policies of the API and of the route: none denies, and one allows where no authorizer does.
     pub policies: Vec<Arc<Document>>,
     pub limits: RouteLimits,
+    /// The codings in which bodies are decoded.
+    pub decode: Codings,
     pub integration: Integration,
     /// Further targets that get a copy.
     pub copies: Vec<Integration>,
@@ -110,7 +118,9 @@ pub struct Plan {
     /// The largest request line and headers, in bytes.
     pub head_bytes: u64,
     pub header_count: usize,
-    pub slots: Slots,
+    /// What decodes bodies, so many at once.
+    pub decoders: Arc<Decoders>,
+    pub admission: Arc<Admission>,
     pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
