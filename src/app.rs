@@ -360,6 +360,8 @@ fn connection_limits(blueprint: &Blueprint) -> ConnectionLimits {
         header_timeout: limits.header_timeout,
         idle_timeout: limits.idle_timeout,
         connections: limits.connections,
+        per_address: limits.connections_per_address,
+        age: limits.connection_age,
         ..ConnectionLimits::default()
     }
     .above(

@@ -70,6 +70,7 @@ impl Exposition {
         let open: Family<ByListener, Level> = Family::default();
         let accepted: Family<ByListener, Count> = Family::default();
         let refused: Family<ByListener, Count> = Family::default();
+        let closed: Family<ByReason, Count> = Family::default();
         for (listener, stats) in &self.listeners {
             let by = ByListener {
                 listener: listener.clone(),
@@ -77,6 +78,13 @@ impl Exposition {
             open.get_or_create(&by).set(signed(stats.open()));
             accepted.get_or_create(&by).inc_by(stats.accepted());
             refused.get_or_create(&by).inc_by(stats.refused());
+            for (reason, count) in stats.closed() {
+                let by = ByReason {
+                    listener: listener.clone(),
+                    reason,
+                };
+                closed.get_or_create(&by).inc_by(count);
+            }
         }
         self.listener_metrics(&mut registry);
         registry.register("connections_open", "Connections open now", open);
@@ -85,6 +93,11 @@ impl Exposition {
             "connections_refused",
             "Connections refused because the listener was full",
             refused,
+        );
+        registry.register(
+            "connections_closed",
+            "Connections that the gateway closed by itself, by reason",
+            closed,
         );
         let plan = gateway.current.load();
         let from_query = Count::default();

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::forward::TargetView;
 use crate::integration::StoreState;
 use crate::listen::{
-    Bound, ConnectionLimits, Drain, DrainHandle, ListenStats, Malformed, Serve, Terms, run,
+    Bound, ConnectionLimits, Drain, DrainHandle, Leaving, ListenStats, Malformed, Serve, Terms, run,
 };
 use crate::model::peer::Peer;
 use crate::pipeline::Gateway;
@@ -213,7 +213,12 @@ impl Answers {
 impl Serve for Answers {
     type Body = Full<Bytes>;
 
-    async fn call(&self, request: Request<Incoming>, _peer: &Arc<Peer>) -> Response<Full<Bytes>> {
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        _peer: &Arc<Peer>,
+        _leaving: &Leaving,
+    ) -> Response<Full<Bytes>> {
         self.0.answer(request).await
     }
 

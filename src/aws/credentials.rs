@@ -17,7 +17,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_types::region::Region;
 use tokio::sync::watch;
 
-use super::error::root_cause;
+use super::error::{root_cause, setup};
 use super::{CONNECT_TIMEOUT, CallError, Settings, http};
 
 /// Temporary credentials are replaced this long before they end.
@@ -33,18 +33,33 @@ const REREAD: Duration = Duration::from_secs(3600);
 pub(super) enum State {
     /// Nothing yet: the process has just started.
     Loading,
-    /// What every client is made from; its credentials are always the current ones.
-    Ready(Arc<SdkConfig>),
+    Ready(Ready),
     /// There are none, or those there were have ended; why.
     Failed(String),
 }
 
+/// There are credentials.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    /// What every client is made from; its credentials are always the current ones.
+    pub(super) config: Arc<SdkConfig>,
+    current: Current,
+}
+
+impl Ready {
+    /// The credentials of the moment.
+    pub(super) fn credentials(&self) -> Result<Arc<Credentials>, CallError> {
+        let current = self.current.0.load_full();
+        current.ok_or_else(|| setup("CredentialsNotLoaded", "there are none now".to_owned()))
+    }
+}
+
 impl State {
     /// The outcome, unless the first one is still awaited.
-    pub(super) fn settled(&self) -> Option<Result<Arc<SdkConfig>, CallError>> {
+    pub(super) fn settled(&self) -> Option<Result<Ready, CallError>> {
         match self {
             State::Loading => None,
-            State::Ready(config) => Some(Ok(config.clone())),
+            State::Ready(ready) => Some(Ok(ready.clone())),
             State::Failed(reason) => Some(Err(CallError::Setup {
                 code: "CredentialsNotLoaded".to_owned(),
                 reason: format!("no AWS credentials: {reason}"),
@@ -55,7 +70,7 @@ impl State {
 
 /// The credentials of the moment: what the clients sign with.
 #[derive(Clone, Debug, Default)]
-struct Current(Arc<ArcSwapOption<Credentials>>);
+pub(super) struct Current(Arc<ArcSwapOption<Credentials>>);
 
 impl ProvideCredentials for Current {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
@@ -91,7 +106,10 @@ pub(super) async fn keep_fresh(settings: Settings, state: watch::Sender<State>) 
                         .identity_cache(IdentityCache::no_cache())
                         .credentials_provider(SharedCredentialsProvider::new(current.clone()))
                         .build();
-                    state.send_replace(State::Ready(Arc::new(ready)));
+                    state.send_replace(State::Ready(Ready {
+                        config: Arc::new(ready),
+                        current: current.clone(),
+                    }));
                 }
                 retry = FIRST_RETRY;
                 pause
@@ -168,11 +186,10 @@ async fn load(settings: &Settings) -> (SdkConfig, SharedCredentialsProvider) {
 
 /// What the clients share, with credentials that nobody has to load.
 #[cfg(test)]
-pub(super) fn for_tests(endpoint: &str) -> SdkConfig {
+pub(super) fn for_tests(endpoint: &str, credentials: Credentials) -> Ready {
     let current = Current::default();
-    let fixed = Credentials::new("AKIDTEST", "secret", None, None, "test");
-    current.0.store(Some(Arc::new(fixed)));
-    SdkConfig::builder()
+    current.0.store(Some(Arc::new(credentials)));
+    let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http::client())
         .retry_config(RetryConfig::disabled())
@@ -185,6 +202,10 @@ pub(super) fn for_tests(endpoint: &str) -> SdkConfig {
         .identity_cache(IdentityCache::no_cache())
         .region(Region::new("eu-west-1"))
         .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(current))
-        .build()
+        .credentials_provider(SharedCredentialsProvider::new(current.clone()))
+        .build();
+    Ready {
+        config: Arc::new(config),
+        current,
+    }
 }

@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use bytes::Bytes;
+use hyper_util::client::legacy;
 
 /// Why a call brought no answer that could be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,21 +57,22 @@ where
                 reason: format!("the answer could not be read: {}", root_cause(&error)),
             },
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-                Some(connector) => not_answered(connector),
-                None => setup("DispatchFailure", &error),
+                Some(connector) => of_connector(connector),
+                None => setup("DispatchFailure", root_cause(&error)),
             },
             SdkError::TimeoutError(_) => CallError::Lost {
                 reason: root_cause(&error),
             },
-            _ => setup("InvalidRequest", &error),
+            _ => setup("InvalidRequest", root_cause(&error)),
         }
     }
 }
 
-fn setup(code: &str, error: &(dyn Error + 'static)) -> CallError {
+/// Something about how we are set up.
+pub(super) fn setup(code: &str, reason: String) -> CallError {
     CallError::Setup {
         code: code.to_owned(),
-        reason: root_cause(error),
+        reason,
     }
 }
 
@@ -95,33 +97,35 @@ fn refusal(raw: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Cal
     }))
 }
 
-/// A failure below HTTP. Only what hyper calls a connect error is known not to have been sent.
-fn not_answered(error: &ConnectorError) -> CallError {
+/// A failure below HTTP.
+pub(super) fn not_answered(error: &legacy::Error) -> CallError {
     let reason = root_cause(error);
-    let hyper: Option<&hyper_util::client::legacy::Error> = find(error);
-    if hyper.is_some_and(hyper_util::client::legacy::Error::is_connect) {
-        // rustls reports what it refuses (a certificate, a peer that speaks no TLS) as invalid data
-        let refused_by_tls = chain(error)
-            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-            .any(|io| io.kind() == std::io::ErrorKind::InvalidData);
-        return if refused_by_tls {
-            CallError::Setup {
-                code: "TlsRefused".to_owned(),
-                reason,
-            }
-        } else {
-            CallError::NotSent { reason }
-        };
+    // only what hyper calls a connect error is known not to have been sent
+    if !error.is_connect() {
+        return CallError::Lost { reason };
     }
-    let sent = hyper.is_some() || find::<hyper::Error>(error).is_some();
-    if sent || error.is_io() || error.is_timeout() {
+    // rustls reports what it refuses (a certificate, a peer that speaks no TLS) as invalid data
+    let refused_by_tls = chain(error)
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == std::io::ErrorKind::InvalidData);
+    if refused_by_tls {
+        setup("TlsRefused", reason)
+    } else {
+        CallError::NotSent { reason }
+    }
+}
+
+/// A failure of the SDK's own way to the service.
+fn of_connector(error: &ConnectorError) -> CallError {
+    if let Some(hyper) = find::<legacy::Error>(error) {
+        return not_answered(hyper);
+    }
+    let reason = root_cause(error);
+    if find::<hyper::Error>(error).is_some() || error.is_io() || error.is_timeout() {
         CallError::Lost { reason }
     } else {
         // credentials, endpoint resolution, signing: the request never reached the connector
-        CallError::Setup {
-            code: "DispatchFailure".to_owned(),
-            reason,
-        }
+        setup("DispatchFailure", reason)
     }
 }
 

@@ -5,10 +5,13 @@
 //! What went wrong in a call becomes a [`CallError`], once, in `error.rs`.
 
 mod check;
+mod clock;
 mod credentials;
 mod error;
 mod http;
+mod lean;
 mod signed;
+mod sigv4;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -23,8 +26,9 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::check::check;
-use self::credentials::State;
+use self::credentials::{Ready, State};
 pub use self::error::{CallError, Refusal};
+pub use self::lean::{Body, Operation, Reply};
 pub use self::signed::Service;
 
 /// How long establishing a connection may take, name lookup and TLS included. A refused connection fails at once.
@@ -96,13 +100,14 @@ struct Inner {
     eventbridge: ByRegion<aws_sdk_eventbridge::Client>,
     stepfunctions: ByRegion<aws_sdk_sfn::Client>,
     appconfig: ByRegion<aws_sdk_appconfig::Client>,
+    lean: lean::Lean,
 }
 
 macro_rules! client {
     ($(#[$doc:meta])* $service:ident, $sdk:ident) => {
         $(#[$doc])*
         pub async fn $service(&self, region: Option<&str>, deadline: Instant) -> Result<$sdk::Client, CallError> {
-            let shared = self.ready(deadline).await?;
+            let shared = self.ready(deadline).await?.config;
             let region = region_for(region, &shared)?;
             Ok(self.0.$service.get(&region, || {
                 let mut config = $sdk::config::Builder::from(&*shared).region(Region::new(region.clone()));
@@ -127,15 +132,23 @@ impl Clients {
             eventbridge: ByRegion::default(),
             stepfunctions: ByRegion::default(),
             appconfig: ByRegion::default(),
+            lean: lean::Lean::default(),
         }))
     }
 
     /// Clients with fixed credentials for a server at this address.
     #[cfg(test)]
     pub(crate) fn for_tests(endpoint: &str) -> Clients {
+        let fixed =
+            aws_credential_types::Credentials::new("AKIDTEST", "secret", None, None, "test");
+        Clients::with_credentials(endpoint, fixed)
+    }
+
+    #[cfg(test)]
+    fn with_credentials(endpoint: &str, credentials: aws_credential_types::Credentials) -> Clients {
         let clients = Clients::new(Settings::default());
-        let config = credentials::for_tests(endpoint);
-        clients.0.state.send_replace(State::Ready(Arc::new(config)));
+        let ready = credentials::for_tests(endpoint, credentials);
+        clients.0.state.send_replace(State::Ready(ready));
         clients
             .0
             .refresh
@@ -147,8 +160,11 @@ impl Clients {
     /// it too.
     pub fn warm(&self) {
         self.0.refresh.get_or_init(|| {
-            let task = credentials::keep_fresh(self.0.settings.clone(), self.0.state.clone());
-            AbortOnDropHandle::new(tokio::spawn(task))
+            let fresh = credentials::keep_fresh(self.0.settings.clone(), self.0.state.clone());
+            let connections = self.0.lean.warm();
+            AbortOnDropHandle::new(tokio::spawn(async {
+                tokio::join!(fresh, connections);
+            }))
         });
     }
 
@@ -175,7 +191,7 @@ impl Clients {
 
     /// What all clients share, once there are credentials. Missing credentials fail at once, except right after the
     /// start.
-    async fn ready(&self, deadline: Instant) -> Result<Arc<SdkConfig>, CallError> {
+    async fn ready(&self, deadline: Instant) -> Result<Ready, CallError> {
         self.warm();
         if let Some(settled) = self.0.state.borrow().settled() {
             return settled;

@@ -3,16 +3,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_credential_types::provider::ProvideCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
+use aws_credential_types::Credentials;
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, HOST};
 use http::uri::{Authority, PathAndQuery};
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{CallError, Clients, Refusal, region_for};
+use super::error::setup;
+use super::lean::refusal;
+use super::sigv4::{self, Key, Signable, Stamp, canonical_path, canonical_query};
+use super::{CallError, Clients, region_for};
 use crate::outbound::{self, Bounds, FetchError, Named};
 
 /// The largest answer, in bytes: Lambda gives up to 6 MB.
@@ -48,15 +50,9 @@ impl Clients {
         request: Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response<Bytes>, CallError> {
-        let shared = self.ready(deadline).await?;
-        let region = region_for(region, &shared)?;
-        let provider = shared
-            .credentials_provider()
-            .ok_or_else(|| setup("CredentialsNotLoaded", "there are no AWS credentials"))?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| setup("CredentialsNotLoaded", error))?;
+        let ready = self.ready(deadline).await?;
+        let shared = &ready.config;
+        let region = region_for(region, shared)?;
         let own = &self.0.settings.endpoints;
         let own = match service {
             Service::Lambda => own.lambda.as_deref(),
@@ -68,30 +64,14 @@ impl Clients {
             None => default_endpoint(service, &region),
         };
         let mut request = addressed(request, &endpoint)?;
-        let identity = credentials.into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&region)
-            .name(service.name())
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| setup("InvalidRequest", error))?;
-        let instructions = {
-            let headers = request
-                .headers()
-                .iter()
-                .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-            let uri = request.uri().to_string();
-            let method = request.method().as_str();
-            let signable =
-                SignableRequest::new(method, uri, headers, SignableBody::Bytes(request.body()))
-                    .map_err(|error| setup("InvalidRequest", error))?;
-            let output =
-                sign(signable, &params.into()).map_err(|error| setup("InvalidRequest", error))?;
-            output.into_parts().0
-        };
-        instructions.apply_to_request_http1x(&mut request);
+        let stamp = self.0.lean.clock.stamp(SystemTime::now());
+        sign(
+            &mut request,
+            &*ready.credentials()?,
+            &region,
+            service.name(),
+            &stamp,
+        )?;
         let bounds = Bounds {
             timeout: deadline.saturating_duration_since(Instant::now()),
             max_body: MAX_ANSWER,
@@ -101,7 +81,8 @@ impl Clients {
             .await
             .map_err(not_answered)?;
         if answer.status().as_u16() >= 300 {
-            return Err(CallError::Refused(Box::new(refusal(&answer))));
+            let (head, body) = answer.into_parts();
+            return Err(CallError::Refused(Box::new(refusal(&head, body))));
         }
         Ok(answer)
     }
@@ -119,19 +100,12 @@ impl Clients {
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", target)
             .body(Bytes::from(input.to_string()))
-            .map_err(|error| setup("InvalidRequest", error))?;
+            .map_err(|error| setup("InvalidRequest", error.to_string()))?;
         let deadline = Instant::now() + timeout;
         let answer = self.signed(via, service, None, request, deadline).await?;
         serde_json::from_slice(answer.body()).map_err(|error| CallError::Lost {
             reason: format!("the answer is not JSON: {error}"),
         })
-    }
-}
-
-fn setup(code: &str, reason: impl ToString) -> CallError {
-    CallError::Setup {
-        code: code.to_owned(),
-        reason: reason.to_string(),
     }
 }
 
@@ -178,26 +152,51 @@ fn not_answered(error: FetchError) -> CallError {
     }
 }
 
-fn refusal(answer: &Response<Bytes>) -> Refusal {
-    let header = |name: &str| {
-        let value = answer.headers().get(name)?;
-        value.to_str().ok().map(str::to_owned)
-    };
-    let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let text = |names: [&str; 2]| names.iter().find_map(|name| body.get(name)?.as_str());
-    let code = header("x-amzn-errortype").or_else(|| text(["__type", "code"]).map(str::to_owned));
-    let code = code.unwrap_or_default();
-    // `namespace#Code`, and `Code:url` in the header
-    let code = code.rsplit('#').next().unwrap_or_default();
-    let code = code.split(':').next().unwrap_or_default();
-    Refusal {
-        status: answer.status().as_u16(),
-        code: code.to_owned(),
-        message: text(["message", "Message"]).unwrap_or_default().to_owned(),
-        request_id: header("x-amzn-requestid"),
-        content_type: header("content-type"),
-        body: answer.body().clone(),
+/// Adds what proves whose request it is: the date, the session's token, the signature over all that is there by then.
+fn sign(
+    request: &mut Request<Bytes>,
+    credentials: &Credentials,
+    region: &str,
+    service: &str,
+    stamp: &Stamp,
+) -> Result<(), CallError> {
+    let unfit = |what: &str| setup("InvalidRequest", format!("{what} cannot be signed"));
+    let uri = request.uri().clone();
+    let host = sigv4::host(&uri).and_then(|host| HeaderValue::try_from(host).ok());
+    let headers = request.headers_mut();
+    headers.insert(HOST, host.ok_or_else(|| unfit("the host"))?);
+    headers.insert(sigv4::DATE, stamp.header().clone());
+    if let Some(token) = credentials.session_token() {
+        let mut token = HeaderValue::from_str(token).map_err(|_| unfit("the session token"))?;
+        token.set_sensitive(true);
+        headers.insert(sigv4::TOKEN, token);
     }
+    let mut signed = Vec::with_capacity(request.headers().len());
+    for (name, value) in request.headers() {
+        let value = value.to_str().map_err(|_| unfit(name.as_str()))?;
+        signed.push((name.as_str(), value));
+    }
+    signed.sort_unstable();
+    let key = Key::new(
+        credentials.access_key_id(),
+        credentials.secret_access_key(),
+        stamp.day(),
+        region,
+        service,
+    );
+    let signable = Signable {
+        method: request.method().as_str(),
+        path: &canonical_path(uri.path()),
+        query: &canonical_query(uri.query().unwrap_or_default()),
+        headers: &signed,
+        body: request.body(),
+    };
+    let authorization = key.authorization(stamp, &signable);
+    let mut authorization = HeaderValue::from_maybe_shared(Bytes::from(authorization))
+        .map_err(|_| unfit("the access key"))?;
+    authorization.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, authorization);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, Uri};
 
 use super::load::{blueprint_or_problems, fetched};
-use super::{Exit, print};
+use super::{Exit, headers, print};
 use crate::aws::Clients;
 use crate::config::secrets::Vault;
 use crate::forward::Forward;
@@ -125,25 +125,12 @@ impl Explain {
             .path
             .parse()
             .map_err(|error| format!("{:?} is not a path: {error}", self.path))?;
-        let mut request = http::Request::builder().method(method).uri(uri);
-        let mut host = false;
-        for header in &self.headers {
-            let (name, value) = header
-                .split_once(':')
-                .ok_or_else(|| format!("{header:?} is not a header; write `name: value`"))?;
-            let name: HeaderName = name
-                .trim()
-                .parse()
-                .map_err(|_| format!("{name:?} is not a header name"))?;
-            let value = HeaderValue::from_str(value.trim())
-                .map_err(|_| format!("the value of {name} cannot stand in a header"))?;
-            host |= name == http::header::HOST;
-            request = request.header(name, value);
-        }
-        if !host {
-            request = request.header(http::header::HOST, "localhost");
-        }
-        let request = request.body(()).map_err(|error| error.to_string())?;
+        let request = http::Request::builder().method(method).uri(uri);
+        let mut headers = headers::read(&self.headers)?;
+        let host = HeaderValue::from_static("localhost");
+        headers.entry(http::header::HOST).or_insert(host);
+        let mut request = request.body(()).map_err(|error| error.to_string())?;
+        *request.headers_mut() = headers;
         let body = match self
             .data
             .as_deref()

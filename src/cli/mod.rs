@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod drill;
 mod explain;
+mod headers;
 mod keys;
 mod load;
 mod overrides;

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Args;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderValue, Method, Request, Uri};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::load::{blueprint_or_problems, fetched};
-use super::{Exit, print};
+use super::{Exit, headers, print};
 use crate::authn;
 use crate::authn::webhook::{Draft, SignError, Signer, Wish};
 use crate::config::secrets::Vault;
@@ -228,19 +228,7 @@ impl Send {
                 self.url
             ));
         }
-        let mut headers = HeaderMap::new();
-        for header in &self.headers {
-            let (name, value) = header
-                .split_once(':')
-                .ok_or_else(|| format!("{header:?} is not a header; write `name: value`"))?;
-            let name: HeaderName = name
-                .trim()
-                .parse()
-                .map_err(|_| format!("{name:?} is not a header name"))?;
-            let value = HeaderValue::from_str(value.trim())
-                .map_err(|_| format!("the value of {name} cannot stand in a header"))?;
-            headers.append(name, value);
-        }
+        let mut headers = headers::read(&self.headers)?;
         let body = self.body()?;
         if let Some(kind) = content_type(&body, self.preset.as_deref()) {
             headers

@@ -3,6 +3,7 @@
 
 mod ack;
 pub mod certificates;
+mod decode;
 pub mod key_files;
 mod keys;
 mod listener;
@@ -33,6 +34,7 @@ use crate::sqs_api;
 use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
+pub use decode::Decode;
 pub use keys::{ApiKey, KeyFile};
 pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
@@ -102,6 +104,11 @@ pub struct Config {
     pub auth_failures: Option<Option<AuthFailures>>,
     /// Limits of size, time and number.
     pub limits: Limits,
+    /// Content codings (`gzip`, `br`, `zstd`) that are undone before a payload is mapped, on every route; a body in
+    /// another one is answered 415. `false` for none: then a body is stored as it came. Default: none.
+    #[serde(deserialize_with = "off::unless_off")]
+    #[schemars(with = "Option<OrOff<Decode>>")]
+    pub decode: Option<Decode>,
     /// Who may come in, by name. `none` and `api_key` are built in.
     pub authorizers: IndexMap<String, AuthorizerConfig>,
     /// Who may call, over all routes: a resource policy in the vendor's JSON, as a mapping or as text

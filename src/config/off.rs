@@ -9,9 +9,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::ack::Idempotency;
+use super::decode::Decode;
 use super::stage::{AccessLog, Cors};
 use super::target::Batch;
 use super::throttle::{AuthFailures, Throttles};
+use crate::model::value::{MemoryShare, Span};
 
 /// A part that can be switched off.
 pub(super) trait Switched<'de>: Deserialize<'de> {
@@ -33,6 +35,14 @@ impl<'de> Switched<'de> for Throttles {
 
     fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
         Throttles::deserialize(de::value::SeqAccessDeserializer::new(list))
+    }
+}
+
+impl<'de> Switched<'de> for Decode {
+    const FORMS: &'static str = "a list of codings (`[gzip, br, zstd]`) or `false`";
+
+    fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Decode::deserialize(de::value::SeqAccessDeserializer::new(list))
     }
 }
 
@@ -83,8 +93,22 @@ pub(super) fn access_log<'de, D: Deserializer<'de>>(
     }))
 }
 
-/// The same for a value that is written as one text or number.
-pub(super) fn value_or_off<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+/// A value that can be switched off.
+pub(super) trait Valued: FromStr<Err = String> {
+    /// What may be written, for a message.
+    const FORMS: &'static str;
+}
+
+impl Valued for Span {
+    const FORMS: &'static str = "a time such as `1h`, or `false`";
+}
+
+impl Valued for MemoryShare {
+    const FORMS: &'static str = "an amount such as `80%`, `512MiB` or `auto`, or `none`";
+}
+
+/// As `or_off`, for a value.
+pub(super) fn value_or_off<'de, T: Valued, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     deserializer.deserialize_any(ValueSwitch(PhantomData))
@@ -92,34 +116,31 @@ pub(super) fn value_or_off<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
 
 struct ValueSwitch<T>(PhantomData<T>);
 
-impl<T: FromStr<Err = String>> Visitor<'_> for ValueSwitch<T> {
+impl<T: Valued> Visitor<'_> for ValueSwitch<T> {
     type Value = Option<Option<T>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value or `none`")
+        f.write_str(T::FORMS)
     }
     fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
         Ok(None)
     }
     fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
-        self.visit_str(if on { "true" } else { "false" })
+        if on {
+            return Err(E::invalid_value(de::Unexpected::Bool(on), &self));
+        }
+        Ok(Some(None))
     }
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         match text {
             "none" | "false" => Ok(Some(None)),
-            text => text
+            _ => text
                 .parse()
                 .map(|value| Some(Some(value)))
                 .map_err(E::custom),
         }
     }
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
         self.visit_str(&number.to_string())
     }
 }

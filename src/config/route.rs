@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::ack::{Ack, Idempotency};
+use super::decode::Decode;
 use super::off::{self, OrOff};
 use super::throttle::{Concurrencies, Throttles};
 use crate::authn::policy;
@@ -43,6 +44,10 @@ pub struct Route {
     /// The route's own limits.
     #[serde(default)]
     pub limits: RouteLimits,
+    /// Content codings that are undone before the payload is mapped, in place of the general ones; `false` for none.
+    #[serde(default, deserialize_with = "off::or_off")]
+    #[schemars(with = "Option<OrOff<Decode>>")]
+    pub decode: Option<Option<Decode>>,
     /// Where the payload goes: a service's call with its own parameter names, each a mapping expression.
     pub integration: Option<IntegrationConfig>,
     /// Several targets in place of one: each gets its own copy, and all are acknowledged together. Needs `ack: spool` or

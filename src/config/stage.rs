@@ -92,9 +92,19 @@ pub struct Limits {
     #[serde(deserialize_with = "off::value_or_off")]
     #[schemars(with = "Option<OrOff<Span>>")]
     pub cpu_wait: Option<Option<Span>>,
-    /// Connections at once, for each listener. Over it: 503, and closed. Default: 16384.
+    /// Connections at once, for each listener. Over it the connection closes that has been without a request for
+    /// longest; where all are busy the new one gets 503 and closes. Default: 16384.
     #[schemars(range(min = 1))]
     pub connections: Option<usize>,
+    /// Of those at most so many from one address (one /64 of IPv6): 503, and closed. Not counted behind the PROXY protocol
+    /// and from `trusted_proxies`, where many clients come from one address. Default: any number.
+    #[schemars(range(min = 1))]
+    pub connections_per_address: Option<usize>,
+    /// How old a connection may become, give or take a tenth: then its next answer is its last (`Connection: close`, on
+    /// HTTP/2 GOAWAY), so that new certificates, revocations and limits reach everybody. `false` for any age. Default: 1h.
+    #[serde(deserialize_with = "off::value_or_off")]
+    #[schemars(with = "Option<OrOff<Span>>")]
+    pub connection_age: Option<Option<Span>>,
     /// How long a shutdown waits for what is in flight. Default: 30s.
     pub drain: Option<Span>,
 }

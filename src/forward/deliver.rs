@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::breaker::{Caller, Standing};
+use super::coalesce::{Passenger, Place};
 use super::lane::{Lane, Trip, locked};
 use super::settings::{AckMode, OnPoison};
 use super::spooling::{Record, ToSpool, order_key, refused};
-use super::{AckPlan, Delivered, Forward, Parcel, Undelivered};
+use super::{AckPlan, Delivered, Forward, Parcel, Ride, Undelivered};
 use crate::integration::{Answer, Class, Request, Service, TargetError};
 use crate::store::Settlement;
 
@@ -27,6 +28,47 @@ const SETTLING_TIME: Duration = Duration::from_secs(1);
 const UNTIL_NEXT_START: Duration = Duration::from_secs(60);
 
 type Called = Result<Answer, TargetError>;
+
+/// How a record of `ack: target` comes to its target.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    pub ack: &'a AckPlan,
+    /// `order: route`: the key.
+    pub route: &'a str,
+    /// Whose it is: what waits for calls to a target is taken from all in turn.
+    pub tenant: u64,
+}
+
+/// A request's call while it may become a spooled record's.
+enum Calling {
+    Alone(JoinHandle<Called>),
+    Shared(Place),
+}
+
+impl Calling {
+    /// How it ended. Nothing is lost when the future is dropped.
+    async fn ended(&mut self, service: Service) -> (Called, Option<Ride>) {
+        match self {
+            Calling::Alone(task) => (flat(task.await, service), None),
+            Calling::Shared(place) => place.answer().await,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Calling::Alone(task) => task.is_finished(),
+            Calling::Shared(place) => place.is_answered(),
+        }
+    }
+
+    /// Takes it back. True: the record was not sent, and is not going to be.
+    fn withdraw(&mut self) -> bool {
+        match self {
+            Calling::Alone(_) => false,
+            Calling::Shared(place) => place.withdraw(),
+        }
+    }
+}
 
 impl Forward {
     /// Brings a record to where its route wants it; answers by the deadline. The calls run on when the future is
@@ -74,11 +116,13 @@ impl Forward {
                 }
                 match mode {
                     AckMode::Target => {
-                        let (ack, route) = (&parcel.ack, &parcel.route);
-                        let calling = self.call_target(request, ack, route, parcel.deadline);
-                        let called = calling.await;
-                        let answer = called.map_err(Undelivered::Target)?;
-                        Ok(Delivered::to_target(answer))
+                        let way = Way {
+                            ack: &parcel.ack,
+                            route: &parcel.route,
+                            tenant: parcel.tenant,
+                        };
+                        let called = self.call_target(request, way, parcel.deadline).await;
+                        called.map_err(Undelivered::Target)
                     }
                     _ => Box::pin(self.target_or_spool(request, parcel)).await,
                 }
@@ -96,22 +140,42 @@ impl Forward {
     pub async fn call_target(
         &self,
         request: Request,
-        ack: &AckPlan,
-        route: &str,
+        way: Way<'_>,
         deadline: Instant,
-    ) -> Called {
+    ) -> Result<Delivered, TargetError> {
         let Some(target) = request.target().filter(|_| !request.is_embedded()) else {
-            return self.call(request, deadline, None).await;
+            let called = self.call(request, deadline, None).await;
+            return called.map(Delivered::to_target);
         };
+        let key = order_key(&request, way.ack, way.route);
         // where the store cannot say, this route, which does not need it, goes on
-        if let Some(key) = order_key(&request, ack, route)
-            && let Ok(Some(true)) = timeout_at(deadline, self.spool_says(&target, &key)).await
+        if let Some(key) = &key
+            && let Ok(Some(true)) = timeout_at(deadline, self.spool_says(&target, key)).await
         {
             return Err(TargetError::out_of_turn(request.service()));
         }
         let lane = self.lane_if_room(target);
-        let trip = lane.and_then(|lane| lane.begin(Caller::Regardless).ok());
-        self.call(request, deadline, trip).await
+        let begin = |lane: &Arc<Lane>| lane.begin(Caller::Regardless).ok();
+        let trip = lane.as_ref().and_then(begin);
+        let Some(shared) = lane.as_ref().and_then(|lane| lane.sharing(&request)) else {
+            let called = self.call(request, deadline, trip).await;
+            return called.map(Delivered::to_target);
+        };
+        let passenger = Passenger {
+            request,
+            key: key.as_deref(),
+            tenant: way.tenant,
+            patience: deadline,
+            deadline,
+        };
+        let (called, ride) = shared.call(passenger).await;
+        if let Some(trip) = trip {
+            trip.end(std::iter::once(&called));
+        }
+        called.map(|answer| Delivered {
+            ride,
+            ..Delivered::to_target(answer)
+        })
     }
 
     /// One call; the breaker hears how it went.
@@ -157,19 +221,48 @@ impl Forward {
         }
         let deadline = parcel.deadline;
         let patience = budget_end(Instant::now(), parcel.ack.budget, deadline);
-        let (forward, call) = (self.clone(), request.clone());
-        let mut calling = self
-            .tasks
-            .spawn(async move { forward.call(call, deadline, None).await });
-        let (why, hold, failed) = match timeout_at(patience, &mut calling).await {
-            Ok(ended) => match unless_it_can_wait(heard(trip, flat(ended, service))) {
+        let call = request.clone();
+        let mut calling = match lane.sharing(&request) {
+            Some(shared) => {
+                let boarded = shared.board(Passenger {
+                    request: call,
+                    key: key.as_deref(),
+                    tenant: parcel.tenant,
+                    patience,
+                    deadline,
+                });
+                match boarded {
+                    Ok(place) => Calling::Shared(place),
+                    Err(_) => {
+                        drop(trip);
+                        parcel.requests.push(request);
+                        return self.spool_all(parcel, "busy").await;
+                    }
+                }
+            }
+            None => {
+                let forward = self.clone();
+                let calling = async move { forward.call(call, deadline, None).await };
+                Calling::Alone(self.tasks.spawn(calling))
+            }
+        };
+        let (why, hold, failed) = match timeout_at(patience, calling.ended(service)).await {
+            Ok((called, ride)) => match unless_it_can_wait(heard(trip, called), ride) {
                 Ok(delivered) => return delivered,
+                // too much waits: another tenant's record has taken its place
+                Err(error) if error.class == Class::Overloaded => ("busy", None, Some(error)),
                 Err(error) if error.class == Class::Setup => ("setup", None, Some(error)),
                 Err(error) if leaves_open(&lane, &error) => {
                     ("failed", Some(UNTIL_NEXT_START), Some(error))
                 }
                 Err(error) => ("failed", None, Some(error)),
             },
+            // it still waited for its call: it was not sent, and cannot be any more
+            Err(_) if calling.withdraw() => {
+                drop(trip);
+                parcel.requests.push(request);
+                return self.spool_all(parcel, "budget").await;
+            }
             Err(_) => {
                 // Callers wait for nobody who takes longer than they give: a target that hangs counts as down after a
                 // few of them, not after as many timeouts.
@@ -203,11 +296,11 @@ impl Forward {
             }
             (Ok(spooled), None) => {
                 let settling = self.clone();
-                let early = calling.is_finished();
+                let early = calling.is_over();
                 let (tell, told) = oneshot::channel();
                 let records = spooled.records;
                 self.tasks.spawn(async move {
-                    let result = flat(calling.await, service);
+                    let (result, _) = calling.ended(service).await;
                     let settlements = settlements(&lane, records, &result);
                     let _ = tell.send(result); // whoever asked may have been answered already
                     settling.settle(&lane, settlements).await;
@@ -227,7 +320,8 @@ impl Forward {
             }
             // neither here nor, so far, there
             (Err(Undelivered::Target(unspooled)), None) => {
-                match unless_it_can_wait(flat(calling.await, service)) {
+                let (called, ride) = calling.ended(service).await;
+                match unless_it_can_wait(called, ride) {
                     Ok(delivered) => delivered,
                     Err(failed) => Err(Undelivered::Target(which(failed, unspooled))),
                 }
@@ -396,7 +490,10 @@ fn flat(ended: Result<Called, JoinError>, service: Service) -> Called {
 }
 
 /// The request's answer, or the error of a record that is better spooled.
-fn unless_it_can_wait(called: Called) -> Result<Result<Delivered, Undelivered>, TargetError> {
+fn unless_it_can_wait(
+    called: Called,
+    ride: Option<Ride>,
+) -> Result<Result<Delivered, Undelivered>, TargetError> {
     let failure = match &called {
         Ok(answer) => answer.failure(),
         Err(error) => Some(error),
@@ -404,9 +501,11 @@ fn unless_it_can_wait(called: Called) -> Result<Result<Delivered, Undelivered>, 
     if let Some(error) = failure.filter(|error| !error.blames_record()) {
         return Err(error.clone());
     }
-    Ok(called
-        .map(Delivered::to_target)
-        .map_err(Undelivered::Target))
+    let delivered = called.map(|answer| Delivered {
+        ride,
+        ..Delivered::to_target(answer)
+    });
+    Ok(delivered.map_err(Undelivered::Target))
 }
 
 /// Of a target that failed and a store that refused: what the caller is told. That the record may be stored weighs

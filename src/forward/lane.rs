@@ -10,12 +10,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::backoff::Dice;
 use super::breaker::{Breaker, Caller, Health, NotNow, Pass, Standing};
+use super::coalesce::{Carrier, Coalescer, Meters};
 use super::outlook::{Outlook, UnderWay};
 use super::settings::TargetSettings;
-use crate::integration::{Answer, Class, Service, TargetError, TargetName};
+use crate::integration::{Answer, Class, Request, Service, TargetError, TargetName};
 use crate::store::Settlement;
 use crate::telemetry::forwarding::{
     Attempted, BreakerState, ByTarget, Doubled, Forwarding, SPOOLED_WHY, SpooledWhy,
@@ -30,7 +32,9 @@ pub(super) struct Lane {
     pub(super) name: TargetName,
     label: Name,
     metrics: Forwarding,
-    settings: ArcSwap<TargetSettings>,
+    settings: Arc<ArcSwap<TargetSettings>>,
+    /// Requests' calls that share; `None` for a target that takes one record a call.
+    coalescer: Option<Arc<Coalescer>>,
     dice: Dice,
     guarded: Mutex<Guarded>,
     /// The breaker may let somebody through who was refused before.
@@ -71,13 +75,28 @@ impl Lane {
         label: Name,
         settings: TargetSettings,
         metrics: Forwarding,
-        cut: CancellationToken,
+        carrier: Arc<dyn Carrier>,
+        (tasks, cut): (TaskTracker, CancellationToken),
     ) -> Lane {
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let limits = name.batch_limits();
+        let coalescer = (limits.records > 1).then(|| {
+            let meters = Meters::new(&metrics, &label);
+            let limits = (limits, name.billing());
+            Arc::new(Coalescer::new(
+                limits,
+                settings.clone(),
+                carrier,
+                tasks,
+                meters,
+            ))
+        });
         let lane = Lane {
             name,
             label,
             metrics,
-            settings: ArcSwap::from_pointee(settings),
+            settings,
+            coalescer,
             dice: Dice::new(),
             guarded: Mutex::new(Guarded {
                 breaker: Breaker::new(),
@@ -127,7 +146,18 @@ impl Lane {
 
     /// Whether dropping it would forget something.
     pub(super) fn is_needed(&self) -> bool {
-        self.employed.load(Ordering::Relaxed) || self.standing() != Standing::Closed
+        self.employed.load(Ordering::Relaxed)
+            || self.standing() != Standing::Closed
+            || self
+                .coalescer
+                .as_ref()
+                .is_some_and(|shared| !shared.is_idle())
+    }
+
+    /// Where the request's call can be shared, if it can.
+    pub(super) fn sharing(&self, request: &Request) -> Option<&Arc<Coalescer>> {
+        let coalescer = self.coalescer.as_ref();
+        coalescer.filter(|coalescer| coalescer.is_on() && request.can_be_shared())
     }
 
     pub(super) fn standing(&self) -> Standing {

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod breaker;
+mod coalesce;
 mod deliver;
 mod drain;
 mod lane;
@@ -32,8 +33,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::coalesce::Ride;
+pub use self::deliver::Way;
 pub use self::settings::{AckMode, OnPoison, Order, Settings, TargetSettings};
 
+use self::coalesce::Calls;
 use self::lane::{Lane, locked};
 use crate::integration::{Answer, Request, TargetError, TargetName, Targets};
 use crate::store::{Known, NewKey, Store, spool_queue};
@@ -64,6 +68,8 @@ pub struct Parcel {
     /// One call, or several (fan-out), in the order in which the route names them.
     pub requests: Vec<Request>,
     pub ack: AckPlan,
+    /// Whose it is: what waits for calls to a target is taken from all in turn.
+    pub tenant: u64,
     /// `order: route`: the key.
     pub route: Arc<str>,
     /// What is known of the request, as JSON: goes with a spooled record.
@@ -81,12 +87,14 @@ pub struct Delivered {
     pub durability: Durability,
     /// Why it is not with the target; for the log.
     pub spooled: Option<SpooledFor>,
+    /// The call that it shared with others.
+    pub ride: Option<Ride>,
 }
 
 /// Why a record was spooled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpooledFor {
-    /// As `penstock_spooled_records_total` has it: `mode`, `breaker`, `order`, `budget`, `failed`, `setup`.
+    /// As `penstock_spooled_records_total` has it: `mode`, `breaker`, `order`, `busy`, `budget`, `failed`, `setup`.
     pub why: &'static str,
     /// How the target's own call went wrong, where one was made and has ended.
     pub error: Option<TargetError>,
@@ -99,6 +107,7 @@ impl Delivered {
             answer,
             durability: Durability::Target,
             spooled: None,
+            ride: None,
         }
     }
 
@@ -107,6 +116,7 @@ impl Delivered {
             answer,
             durability: Durability::Spooled,
             spooled: Some(SpooledFor { why, error }),
+            ride: None,
         }
     }
 }
@@ -323,8 +333,13 @@ impl Forward {
         let label_is_dynamic = label == DYNAMIC;
         let settings = self.settings.load().of(name.plain()).clone();
         let text = name.as_str().to_owned();
-        let (metrics, cut) = (self.metrics.clone(), self.cut.child_token());
-        let lane = Lane::new(name, Name(label.into()), settings, metrics, cut);
+        let metrics = self.metrics.clone();
+        let carrier = Arc::new(Calls {
+            targets: self.targets.clone(),
+            cut: self.cut.clone(),
+        });
+        let life = (self.tasks.clone(), self.cut.child_token());
+        let lane = Lane::new(name, Name(label.into()), settings, metrics, carrier, life);
         if label_is_dynamic && self.any_stops.load(Ordering::Relaxed) {
             lane.stops();
         }

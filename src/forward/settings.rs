@@ -66,6 +66,9 @@ pub enum OnPoison {
     Stop,
 }
 
+/// Calls of a spool at once, unless the configuration says otherwise.
+pub(super) const SPOOL_IN_FLIGHT: usize = 8;
+
 /// One target's settings, complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetSettings {
@@ -82,12 +85,14 @@ pub struct TargetSettings {
     pub backoff_max: Duration,
     /// Records a second that the spool may send; `None`: no cap.
     pub rate: Option<f64>,
-    /// Calls of the spool at once.
-    pub in_flight: usize,
+    /// Calls at once: of the spool, and as many of requests that share calls. `None`: [`SPOOL_IN_FLIGHT`], and as many
+    /// as they need.
+    pub in_flight: Option<usize>,
     /// Records of one call; 1: no batches.
     pub batch: usize,
-    /// How long a batch may wait to fill.
-    pub linger: Duration,
+    /// How long a batch may wait to fill. `None`: the spool's not at all, that of requests for as long as costs them
+    /// little.
+    pub linger: Option<Duration>,
 }
 
 impl Default for TargetSettings {
@@ -100,9 +105,9 @@ impl Default for TargetSettings {
             backoff_base: Duration::from_millis(100),
             backoff_max: Duration::from_secs(30),
             rate: None,
-            in_flight: 8,
+            in_flight: None,
             batch: usize::MAX,
-            linger: Duration::ZERO,
+            linger: None,
         }
     }
 }

@@ -148,6 +148,7 @@ fn parcel(mode: AckMode, jsons: &[&str], body: &str) -> Parcel {
             order: Order::None,
             on_poison: OnPoison::Continue,
         },
+        tenant: 0,
         route: "POST /orders".into(),
         context: Arc::new(|| r#"{"requestId":"r-1"}"#.to_owned()),
         idempotency: None,

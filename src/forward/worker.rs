@@ -15,6 +15,7 @@ use super::backoff::backoff;
 use super::deliver::leaves_open;
 use super::lane::{Lane, Trip, locked};
 use super::pace::Pace;
+use super::settings::SPOOL_IN_FLIGHT;
 use super::spooling::{Record, refused};
 use crate::integration::{Answer, Request, Service, TargetError};
 use crate::store::{Parcel, Reason, Settlement, Store, StoreError};
@@ -107,7 +108,8 @@ impl Worker<'_> {
 
     /// Leave to make one more call at the same time.
     async fn slot(&mut self) -> Option<OwnedSemaphorePermit> {
-        let wanted = self.lane.settings().in_flight.clamp(1, MOST_IN_FLIGHT);
+        let wanted = self.lane.settings().in_flight;
+        let wanted = wanted.unwrap_or(SPOOL_IN_FLIGHT).clamp(1, MOST_IN_FLIGHT);
         if wanted > self.made {
             self.slots.add_permits(wanted - self.made);
             self.made = wanted;
@@ -142,8 +144,10 @@ impl Worker<'_> {
         let limits = self.lane.name.batch_limits();
         let granted = if trip.is_careful() { 1 } else { granted };
         let waiting = store.spool_depth(target).depth;
-        if waiting > 0 && waiting < granted as u64 && !settings.linger.is_zero() {
-            tokio::time::sleep(settings.linger).await;
+        if let Some(linger) = settings.linger.filter(|linger| !linger.is_zero())
+            && (1..granted as u64).contains(&waiting)
+        {
+            tokio::time::sleep(linger).await;
         }
         let bytes = u64::try_from(limits.bytes).unwrap_or(u64::MAX);
         store.take_parcels(target, granted, bytes).await

@@ -41,6 +41,20 @@ impl Targets {
         requests: Vec<Request>,
         deadline: Instant,
     ) -> Vec<Result<Answer, TargetError>> {
+        let answers = self.call_shared(requests, deadline).await;
+        let answers = answers.into_iter();
+        answers
+            .map(|answer| answer.and_then(Answer::or_failure))
+            .collect()
+    }
+
+    /// As [`call_batch`](Targets::call_batch), with the answers as [`call`](Targets::call) gives them: for requests that
+    /// wait for them.
+    pub async fn call_shared(
+        &self,
+        requests: Vec<Request>,
+        deadline: Instant,
+    ) -> Vec<Result<Answer, TargetError>> {
         let mut verdicts = Vec::with_capacity(requests.len());
         let mut rest = requests.into_iter().peekable();
         while let Some(first) = rest.next() {
@@ -120,28 +134,29 @@ impl Targets {
                 continue;
             }
             let verdict = Box::pin(self.call(request, deadline)).await;
-            let verdict = verdict.and_then(Answer::or_failure);
-            useless = verdict.as_ref().is_err_and(|error| !error.blames_record());
+            let failure = match &verdict {
+                Ok(answer) => answer.failure(),
+                Err(error) => Some(error),
+            };
+            useless = failure.is_some_and(|error| !error.blames_record());
             verdicts.push(verdict);
         }
         verdicts
     }
 }
 
-/// Each entry's verdict; an answer that hides a failure is that failure.
+/// Each entry's verdict.
 fn entries<A>(
     answered: Result<Entries<A>, TargetError>,
     outcome: impl Fn(A) -> Outcome,
 ) -> Result<Vec<Result<Answer, TargetError>>, TargetError> {
     let verdict = |entry: Result<Called<A>, TargetError>| {
         let Called { answer, request_id } = entry?;
-        let outcome = outcome(answer);
-        let answer = Answer {
-            outcome,
+        Ok(Answer {
+            outcome: outcome(answer),
             request_id,
             spooled: false,
-        };
-        answer.or_failure()
+        })
     };
     Ok(answered?.into_iter().map(verdict).collect())
 }
@@ -182,6 +197,11 @@ impl Request {
         self.target()
             .filter(|_| !self.is_embedded())
             .map_or(alone, |target| target.batch_limits())
+    }
+
+    /// Whether it can share a call with others.
+    pub fn can_be_shared(&self) -> bool {
+        !self.is_embedded() && self.can_share_with(self)
     }
 
     /// Whether the two can share a call.

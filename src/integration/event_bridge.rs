@@ -1,6 +1,7 @@
 //! `EventBridge-PutEvents`: always one entry, of one caller.
 
 mod batch;
+mod wire;
 
 use std::borrow::Cow;
 
@@ -16,9 +17,10 @@ use tokio::time::Instant;
 
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, optional, text, utf8};
-use super::refusal::{Lost, Service, TargetError};
+use super::refusal::{Service, TargetError};
 use super::shape::TextList;
-use super::{Called, Effect, Kind, NameList, OwnKeys, TargetName, Targets, within};
+use super::{Called, Effect, Kind, NameList, OwnKeys, TargetName, Targets, called};
+use crate::aws::Operation;
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
@@ -236,34 +238,29 @@ impl Kind for PutEvents {
         targets: &Targets,
         deadline: Instant,
     ) -> Result<Called<EventPut>, TargetError> {
-        use aws_sdk_eventbridge::operation::RequestId as _;
-        let lost = Lost::MayHaveHappened;
-        let client = targets
-            .aws
-            .eventbridge(request.region.as_deref(), deadline)
-            .await;
-        let client =
-            client.map_err(|error| TargetError::from_call(Service::EventBridge, lost, error))?;
-        let [entry] = request.entries;
-        let call = client.put_events().entries(entry.sdk());
-        let output = within(Box::pin(call.send()), Service::EventBridge, lost, deadline).await?;
-        let request_id = output.request_id().map(str::to_owned);
-        let failed = output.failed_entry_count;
-        let entry = output.entries.unwrap_or_default().into_iter().next();
+        let called: Called<wire::Verdicts> = called(
+            targets,
+            Operation::PutEvents,
+            Service::EventBridge,
+            request.region.as_deref(),
+            wire::events(request.entries.iter())?,
+            deadline,
+        )
+        .await?;
+        let verdicts = called.answer;
+        let verdict = verdicts.entries.unwrap_or_default().into_iter().next();
+        let failed = verdicts.failed.unwrap_or_default();
         Ok(Called {
-            answer: EventPut::from(entry, failed)?,
-            request_id,
+            answer: EventPut::from(verdict, failed)?,
+            request_id: called.request_id,
         })
     }
 }
 
 impl EventPut {
-    fn from(
-        entry: Option<aws_sdk_eventbridge::types::PutEventsResultEntry>,
-        failed: i32,
-    ) -> Result<EventPut, TargetError> {
-        let (event_id, code, message) = entry
-            .map(|entry| (entry.event_id, entry.error_code, entry.error_message))
+    fn from(verdict: Option<wire::Verdict>, failed: i32) -> Result<EventPut, TargetError> {
+        let (event_id, code, message) = verdict
+            .map(|verdict| (verdict.event_id, verdict.error_code, verdict.error_message))
             .unwrap_or_default();
         if let Some(code) = code.filter(|code| !code.is_empty()) {
             let message = message.unwrap_or_default();
@@ -331,18 +328,6 @@ impl EventPut {
 }
 
 impl Entry {
-    fn sdk(self) -> aws_sdk_eventbridge::types::PutEventsRequestEntry {
-        aws_sdk_eventbridge::types::PutEventsRequestEntry::builder()
-            .set_time(self.time)
-            .source(self.source)
-            .set_resources((!self.resources.is_empty()).then_some(self.resources))
-            .detail_type(self.detail_type)
-            .detail(self.detail)
-            .set_event_bus_name(self.event_bus_name)
-            .set_trace_header(self.trace_header)
-            .build()
-    }
-
     fn size(&self) -> usize {
         let time = if self.time.is_some() { 14 } else { 0 };
         let resources: usize = self.resources.iter().map(String::len).sum();

@@ -10,7 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use base64::Engine as _;
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use super::answer::Answered;
 use super::parameter::{Compiler, MapError, Param, names, optional};
 use super::refusal::{Lost, Service, TargetError};
 use super::shape::{Shape, TextList};
+use crate::aws::Operation;
 use crate::mapping::{Expression, Sources};
 use crate::model::request_id::RequestId;
 use crate::model::text::{Piece, Text};
@@ -260,6 +261,30 @@ where
     match tokio::time::timeout_at(deadline, call).await {
         Ok(Ok(output)) => Ok(output),
         Ok(Err(error)) => Err(TargetError::from_call(service, lost, error.into())),
+        Err(_) => Err(TargetError::timed_out(service, lost)),
+    }
+}
+
+/// Makes a call that stores, through our own client, until the deadline.
+pub(super) async fn called<T: DeserializeOwned>(
+    targets: &Targets,
+    operation: Operation,
+    service: Service,
+    region: Option<&str>,
+    body: Bytes,
+    deadline: Instant,
+) -> Result<Called<T>, TargetError> {
+    let lost = Lost::MayHaveHappened;
+    let call = targets.aws.call(operation, region, body, deadline);
+    let read = async {
+        let reply = call.await?;
+        let answer = reply.read()?;
+        let request_id = reply.request_id;
+        Ok(Called { answer, request_id })
+    };
+    match tokio::time::timeout_at(deadline, read).await {
+        Ok(Ok(called)) => Ok(called),
+        Ok(Err(error)) => Err(TargetError::from_call(service, lost, error)),
         Err(_) => Err(TargetError::timed_out(service, lost)),
     }
 }

@@ -1,6 +1,7 @@
 //! `Kinesis-PutRecord`. The mapped bytes are the record; `decode_data: base64` is for callers that send base64.
 
 mod batch;
+mod wire;
 
 use std::borrow::Cow;
 
@@ -13,8 +14,9 @@ use tokio::time::Instant;
 
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, bytes, optional, text, utf8};
-use super::refusal::{Lost, Service, TargetError};
-use super::{Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, within};
+use super::refusal::{Service, TargetError};
+use super::{Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, called};
+use crate::aws::Operation;
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
@@ -195,29 +197,23 @@ impl Kind for PutRecord {
         targets: &Targets,
         deadline: Instant,
     ) -> Result<Called<Put>, TargetError> {
-        use aws_sdk_kinesis::operation::RequestId as _;
-        let lost = Lost::MayHaveHappened;
-        let client = targets
-            .aws
-            .kinesis(request.region.as_deref(), deadline)
-            .await;
-        let client =
-            client.map_err(|error| TargetError::from_call(Service::Kinesis, lost, error))?;
-        let call = client
-            .put_record()
-            .stream_name(request.stream_name)
-            .data(aws_smithy_types::Blob::new(request.data.0))
-            .partition_key(request.partition_key)
-            .set_sequence_number_for_ordering(request.sequence_number_for_ordering)
-            .set_explicit_hash_key(request.explicit_hash_key);
-        let output = within(Box::pin(call.send()), Service::Kinesis, lost, deadline).await?;
+        let after = request.sequence_number_for_ordering.as_deref();
+        let body = wire::single(&request.stream_name, &request.record(), after);
+        let region = request.region.as_deref();
+        let called: Called<wire::Taken> = called(
+            targets,
+            Operation::PutRecord,
+            Service::Kinesis,
+            region,
+            body,
+            deadline,
+        )
+        .await?;
+        let taken = called.answer;
+        let put = Put::confirmed(taken.sequence_number, taken.shard_id, taken.encryption_type);
         Ok(Called {
-            request_id: output.request_id().map(str::to_owned),
-            answer: Put::confirmed(
-                output.sequence_number,
-                output.shard_id,
-                output.encryption_type,
-            )?,
+            answer: put?,
+            request_id: called.request_id,
         })
     }
 }
@@ -242,6 +238,15 @@ impl Request {
         Some(TargetName::new(Service::Kinesis, stream, region))
     }
 
+    /// As calls carry it.
+    fn record(&self) -> wire::Record<'_> {
+        wire::Record {
+            data: &self.data.0,
+            partition_key: &self.partition_key,
+            explicit_hash_key: self.explicit_hash_key.as_deref(),
+        }
+    }
+
     pub(super) fn partition_key(&self) -> &str {
         &self.partition_key
     }
@@ -262,21 +267,24 @@ impl Put {
         }
     }
 
-    /// What Kinesis said of a record. The SDK puts empty texts where an answer lacks what it has to have.
+    /// What Kinesis said of a record.
     fn confirmed(
-        sequence_number: String,
-        shard_id: String,
-        encryption_type: Option<aws_sdk_kinesis::types::EncryptionType>,
+        sequence_number: Option<String>,
+        shard_id: Option<String>,
+        encryption_type: Option<String>,
     ) -> Result<Put, TargetError> {
-        if sequence_number.is_empty() || shard_id.is_empty() {
-            let missing = "a sequence number and a shard";
-            return Err(TargetError::no_receipt(Service::Kinesis, missing));
+        let told = |text: Option<String>| text.filter(|text| !text.is_empty());
+        match (told(sequence_number), told(shard_id)) {
+            (Some(sequence_number), Some(shard_id)) => Ok(Put {
+                shard_id,
+                sequence_number,
+                encryption_type,
+            }),
+            _ => {
+                let missing = "a sequence number and a shard";
+                Err(TargetError::no_receipt(Service::Kinesis, missing))
+            }
         }
-        Ok(Put {
-            encryption_type: encryption_type.map(|kind| kind.as_str().to_owned()),
-            shard_id,
-            sequence_number,
-        })
     }
 }
 

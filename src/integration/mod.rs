@@ -46,11 +46,11 @@ pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{DecodeData, Encode, Payload};
 pub use self::parameter::MapError;
 pub use self::refusal::{Class, Service, TargetError};
-pub use self::target::{BatchLimits, TargetName};
+pub use self::target::{BatchLimits, Billing, TargetName};
 pub use self::written::IntegrationConfig;
 
 use self::answer::Answered;
-use self::kind::{Called, Effect, Kind, NameList, OwnKeys, within};
+use self::kind::{Called, Effect, Kind, NameList, OwnKeys, called, within};
 use self::parameter::Compiler;
 
 /// What is known while an integration is compiled.
@@ -289,6 +289,18 @@ impl Request {
     /// How much longer than usual the answer may take: the wait of a long poll. It extends the deadline.
     pub fn wait(&self) -> Duration {
         self.call.wait()
+    }
+
+    /// The answer of a long poll that is ended before a message has come. `None` for calls that do not wait.
+    pub fn ended_poll(&self) -> Option<Answer> {
+        match &self.call {
+            Call::SqsReceiveMessage(_) if !self.wait().is_zero() => Some(Answer {
+                outcome: Outcome::SqsReceiveMessage(sqs::Received::default()),
+                request_id: None,
+                spooled: false,
+            }),
+            _ => None,
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub enum Class {
     Limit,
     /// A synchronous workflow ran and failed.
     Failed,
-    /// More waits for the embedded store's disk than may wait.
+    /// More waits for the embedded store's disk, or for calls to the target, than may wait. Nothing was sent.
     Overloaded,
     /// The embedded store takes no more.
     StoreFull,
@@ -99,6 +99,9 @@ pub(super) enum Lost {
 
 /// The code of [`TargetError::out_of_turn`].
 const OUT_OF_TURN: &str = "EarlierRecordsWait";
+/// The codes of [`TargetError::target_busy`] and [`TargetError::waited_too_long`].
+const TARGET_BUSY: &str = "TargetBusy";
+const WAITED_TOO_LONG: &str = "WaitedTooLong";
 
 impl TargetError {
     /// Of a class, without an answer of the service.
@@ -258,6 +261,32 @@ impl TargetError {
         )
     }
 
+    /// Of a record that is not taken, because as many wait for calls to its target as may wait, or as many as would have
+    /// this one wait for longer than it can.
+    pub fn target_busy(service: Service) -> TargetError {
+        TargetError::new(
+            Class::Overloaded,
+            service,
+            TARGET_BUSY,
+            "too many records wait for calls to the target",
+        )
+    }
+
+    /// Of a record that waited for a call to its target until its time was over. It was not sent.
+    pub fn waited_too_long(service: Service) -> TargetError {
+        TargetError::new(
+            Class::Overloaded,
+            service,
+            WAITED_TOO_LONG,
+            "the record waited for a call to its target until its time was over",
+        )
+    }
+
+    /// The route's timeout passed while a call that may store the record was under way.
+    pub fn unanswered(service: Service) -> TargetError {
+        TargetError::timed_out(service, Lost::MayHaveHappened)
+    }
+
     /// Of a call that broke off in a bug of ours.
     pub fn panicked(service: Service) -> TargetError {
         TargetError::new(
@@ -295,7 +324,8 @@ impl TargetError {
 
     /// Whether the call was not made, or not awaited, for a reason of ours: it says nothing about the target.
     pub fn is_ours(&self) -> bool {
-        self.status.is_none() && ["NotSent", "Interrupted"].contains(&self.code.as_str())
+        let ours = ["NotSent", "Interrupted", TARGET_BUSY, WAITED_TOO_LONG];
+        self.status.is_none() && ours.contains(&self.code.as_str())
     }
 
     /// The embedded store refused.
@@ -414,6 +444,13 @@ impl TargetError {
             ),
             Class::Timeout => format!("{service} did not answer in time"),
             Class::Limit => format!("over a limit of the queue: {}", self.message),
+            Class::Overloaded if self.code == TARGET_BUSY => {
+                "More records wait for the target than it takes in time. Nothing was stored.".to_owned()
+            }
+            Class::Overloaded if self.code == WAITED_TOO_LONG => {
+                "The record waited for its target until its time was over, and was not sent. Nothing was stored."
+                    .to_owned()
+            }
             Class::Overloaded => {
                 "The gateway's store has more to write than its disk keeps up with. Nothing was stored."
                     .to_owned()

@@ -50,6 +50,33 @@ const ONE: BatchLimits = BatchLimits {
     bytes: usize::MAX,
 };
 
+/// How a service bills what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// By the bytes of a call, in steps of so many: records share steps.
+    Call(usize),
+    /// By the bytes of each record, in steps of so many, however many share a call.
+    Record(usize),
+}
+
+impl Billing {
+    /// What one call with records of these sizes is billed as.
+    pub fn units(self, sizes: &[usize]) -> u64 {
+        let units = |bytes: usize, step: usize| bytes.div_ceil(step).max(1) as u64;
+        match self {
+            Billing::Call(_) if sizes.is_empty() => 0,
+            Billing::Call(step) => units(sizes.iter().sum(), step),
+            Billing::Record(step) => sizes.iter().map(|bytes| units(*bytes, step)).sum(),
+        }
+    }
+
+    /// What calls of one record each would be billed as.
+    pub fn units_alone(self, sizes: &[usize]) -> u64 {
+        let (Billing::Call(step) | Billing::Record(step)) = self;
+        Billing::Record(step).units(sizes)
+    }
+}
+
 impl TargetName {
     pub(super) fn new(service: Service, name: &str, region: Option<&str>) -> TargetName {
         let scheme = scheme(service);
@@ -102,6 +129,23 @@ impl TargetName {
             Service::EventBridge => EVENT_BRIDGE,
             Service::Kinesis => KINESIS,
             Service::StepFunctions | Service::AppConfig | Service::Mock => ONE,
+        }
+    }
+}
+
+impl TargetName {
+    /// What calls to it cost: SQS bills every API action, each 64 KiB of its payload as one request (SQS pricing page);
+    /// EventBridge each 64 KiB of an event as one event (EventBridge pricing page); Kinesis with provisioned shards each
+    /// 25 KiB of a record as one PUT payload unit (Kinesis Data Streams pricing page); Step Functions by what happens
+    /// after the call.
+    pub fn billing(&self) -> Billing {
+        match self.service {
+            Service::Sqs => Billing::Call(65_536),
+            Service::EventBridge => Billing::Record(65_536),
+            Service::Kinesis => Billing::Record(25_600),
+            Service::StepFunctions | Service::AppConfig | Service::Mock => {
+                Billing::Record(usize::MAX)
+            }
         }
     }
 }

@@ -21,9 +21,11 @@ use super::connection::Connection;
 use super::drain::{Drain, Drained};
 use super::limits::ConnectionLimits;
 use super::malformed::{Malformed, MalformedKind};
+use super::parking::Parking;
+use super::sources::{Counted, Sources};
 use super::stats::ListenStats;
 use super::terms::Terms;
-use super::transport::Raw;
+use super::transport::Transport;
 use super::unix::SocketFile;
 use crate::model::peer::{Endpoint, Peer};
 
@@ -72,6 +74,8 @@ pub async fn run<S: Serve>(
         streams: TaskTracker::new(),
         connections: JoinSet::new(),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
+        parking: Parking::default(),
+        sources: Sources::default(),
         logged: None,
     };
     loop {
@@ -113,10 +117,10 @@ impl Listening {
         })
     }
 
-    async fn accept(&self) -> io::Result<Raw> {
+    async fn accept(&self) -> io::Result<Transport> {
         Ok(match self {
-            Listening::Tcp(socket) => Raw::Tcp(socket.accept().await?.0),
-            Listening::Unix(socket, _) => Raw::Unix(socket.accept().await?.0),
+            Listening::Tcp(socket) => Transport::Tcp(socket.accept().await?.0),
+            Listening::Unix(socket, _) => Transport::Unix(socket.accept().await?.0),
         })
     }
 
@@ -131,34 +135,32 @@ impl Listening {
 
 impl BoundSocket {
     /// A connection that is in the backlog already.
-    fn next(&self) -> Option<Raw> {
+    fn next(&self) -> Option<Transport> {
         match self {
             BoundSocket::Tcp(socket) => {
                 let (stream, _) = socket.accept().ok()?;
                 stream.set_nonblocking(true).ok()?;
-                TcpStream::from_std(stream).ok().map(Raw::Tcp)
+                TcpStream::from_std(stream).ok().map(Transport::Tcp)
             }
             BoundSocket::Unix(socket, _) => {
                 let (stream, _) = socket.accept().ok()?;
                 stream.set_nonblocking(true).ok()?;
-                UnixStream::from_std(stream).ok().map(Raw::Unix)
+                UnixStream::from_std(stream).ok().map(Transport::Unix)
             }
         }
     }
 }
 
 /// The two ends of a connection; the far one first.
-fn ends(stream: &Raw) -> io::Result<(Endpoint, Endpoint)> {
-    match stream {
-        Raw::Tcp(stream) => {
-            stream.set_nodelay(true)?;
-            Ok((
-                Endpoint::Ip(stream.peer_addr()?),
-                Endpoint::Ip(stream.local_addr()?),
-            ))
-        }
-        Raw::Unix(_) => Ok((Endpoint::Unix, Endpoint::Unix)),
-    }
+fn ends(stream: &Transport) -> io::Result<(Endpoint, Endpoint)> {
+    let Transport::Tcp(stream) = stream else {
+        return Ok((Endpoint::Unix, Endpoint::Unix));
+    };
+    stream.set_nodelay(true)?;
+    Ok((
+        Endpoint::Ip(stream.peer_addr()?),
+        Endpoint::Ip(stream.local_addr()?),
+    ))
 }
 
 fn reap(ended: Result<(), tokio::task::JoinError>) {
@@ -167,6 +169,16 @@ fn reap(ended: Result<(), tokio::task::JoinError>) {
     {
         tracing::error!(%error, "Connection panicked");
     }
+}
+
+/// Why a connection is not served.
+enum Refusal {
+    /// As many connections are busy as the listener may have.
+    Full,
+    /// Its address has as many as it may.
+    Crowded,
+    /// Its address may not come in.
+    Barred,
 }
 
 /// A listener at work.
@@ -181,13 +193,16 @@ struct Listener<S> {
     /// Ends its tasks when it is dropped.
     connections: JoinSet<()>,
     refusals: Arc<Semaphore>,
+    /// The connections without a request.
+    parking: Parking,
+    sources: Sources,
     /// When a failure of `accept` was last logged.
     logged: Option<Instant>,
 }
 
 impl<S: Serve> Listener<S> {
-    /// A new connection: to be served, or refused if there is no room for it.
-    fn take(&mut self, stream: Raw) {
+    /// A new connection: to be served, or refused.
+    fn take(&mut self, stream: Transport) {
         self.stats.accepted.fetch_add(1, Relaxed);
         let (remote, local) = match ends(&stream) {
             Ok(ends) => ends,
@@ -201,32 +216,75 @@ impl<S: Serve> Listener<S> {
             ..Peer::new(remote, local, self.name.clone())
         });
         let limits = self.limits.borrow().clone();
-        if self.stats.open() >= limits.connections as u64 {
-            self.refuse(stream, peer);
-            return;
-        }
+        let counted = match self.admitted(&peer, &limits) {
+            Ok(counted) => counted,
+            Err(refusal) => return self.refuse(stream, peer, refusal),
+        };
         let connection = Connection {
             service: self.service.clone(),
             peer,
-            limits,
             drain: self.drain.clone(),
             stats: self.stats.clone(),
             streams: self.streams.clone(),
-            activity: Arc::new(Activity::new(self.stats.clone())),
+            activity: Arc::new(Activity::new(self.stats.clone(), limits.age)),
+            limits,
+            parking: self.parking.clone(),
             _open: self.stats.open_connection(),
+            _counted: counted,
         };
         self.connections
             .spawn(connection.arrive(stream, self.terms.clone()));
     }
 
-    /// There is no room: says so, to as many as can be told at once.
-    fn refuse(&mut self, stream: Raw, peer: Arc<Peer>) {
-        self.stats.refused.fetch_add(1, Relaxed);
+    /// Whether a connection is served, by where it comes from and by how many there are.
+    fn admitted(&self, peer: &Peer, limits: &ConnectionLimits) -> Result<Option<Counted>, Refusal> {
+        let source = self.terms.source_of(peer);
+        if source.is_some() && !self.service.admits(peer) {
+            return Err(Refusal::Barred);
+        }
+        let counted = match source.zip(limits.per_address) {
+            Some((address, most)) => {
+                let counted = self.sources.count(address, most);
+                Some(counted.ok_or(Refusal::Crowded)?)
+            }
+            None => None,
+        };
+        if self.stats.open() >= limits.connections as u64 && !self.parking.make_room() {
+            return Err(Refusal::Full);
+        }
+        Ok(counted)
+    }
+
+    /// Says why a connection is not served, to as many as can be told at once.
+    fn refuse(&mut self, stream: Transport, peer: Arc<Peer>, refusal: Refusal) {
+        let (count, status, what) = match refusal {
+            Refusal::Full => (
+                &self.stats.refused,
+                StatusCode::SERVICE_UNAVAILABLE,
+                Malformed::new(
+                    MalformedKind::TooManyConnections,
+                    "the listener has no room for another connection",
+                ),
+            ),
+            Refusal::Crowded => (
+                &self.stats.crowded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                Malformed::new(
+                    MalformedKind::TooManyFromAddress,
+                    "this address has as many connections as it may",
+                ),
+            ),
+            Refusal::Barred => (
+                &self.stats.barred,
+                StatusCode::FORBIDDEN,
+                Malformed::new(
+                    MalformedKind::Barred,
+                    "Requests from this address are not allowed here.",
+                ),
+            ),
+        };
+        count.fetch_add(1, Relaxed);
         let service = self.service.clone();
-        let what = Malformed::new(
-            MalformedKind::TooManyConnections,
-            "the listener has no room for another connection",
-        );
         let permit = match self.refusals.clone().try_acquire_owned() {
             // a client that waits for a handshake could not read it
             Ok(permit) if self.terms.tls.is_none() => permit,
@@ -237,7 +295,7 @@ impl<S: Serve> Listener<S> {
         };
         self.connections.spawn(async move {
             let _permit = permit;
-            refused(stream, service, peer, what).await;
+            refused(stream, service, peer, what, status).await;
         });
     }
 
@@ -286,14 +344,19 @@ impl<S: Serve> Listener<S> {
     }
 }
 
-/// Tells a client that there is no room for it, once it has said something: an answer to nothing would be lost.
-async fn refused<S: Serve>(mut stream: Raw, service: S, peer: Arc<Peer>, what: Malformed) {
+/// Tells a client that it is not served, once it has said something: an answer to nothing would be lost.
+async fn refused<S: Serve>(
+    mut stream: Transport,
+    service: S,
+    peer: Arc<Peer>,
+    what: Malformed,
+    status: StatusCode,
+) {
     let mut seen = [0; PREFACE.len()];
     let heard = match tokio::time::timeout(REFUSAL, stream.read(&mut seen)).await {
         Ok(Ok(bytes)) if bytes > 0 => &seen[..bytes],
         _ => return,
     };
-    let status = StatusCode::SERVICE_UNAVAILABLE;
     let what = if heard == PREFACE {
         answer::write(&mut stream, answer::GO_AWAY, REFUSAL).await;
         what

@@ -23,13 +23,26 @@ use super::stats::ListenStats;
 /// The bytes that open an HTTP/2 connection (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a connection keeps what has served its last request, in case the next one comes soon.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A span give or take a tenth, so that connections which began together do not end together.
+fn jittered(span: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u128() as u32;
+    span.mul_f64(0.9 + 0.2 * f64::from(random) / f64::from(u32::MAX))
+}
+
 /// Which silence has lasted too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     /// A head was begun and not ended; on HTTP/2 the preface came and no more.
     Head,
+    /// Nothing has been asked for a moment: what serves a connection can be put away.
+    Quiet,
     /// Nothing is asked.
     Idle,
+    /// The connection is as old as it may become.
+    Aged,
     /// The client takes no byte of its answer.
     Stalled,
     /// The client closed its sending half, and its time for that is over.
@@ -54,6 +67,8 @@ impl Clock {
 #[derive(Debug)]
 pub(super) struct Activity {
     born: Instant,
+    /// When its next answer is its last.
+    retires: Option<Instant>,
     stats: Arc<ListenStats>,
     /// Requests whose answers are not handed to hyper entirely.
     in_flight: AtomicU32,
@@ -76,9 +91,11 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new(stats: Arc<ListenStats>) -> Activity {
+    pub(super) fn new(stats: Arc<ListenStats>, age: Option<Duration>) -> Activity {
+        let born = Instant::now();
         Activity {
-            born: Instant::now(),
+            born,
+            retires: age.map(|age| born + jittered(age)),
             stats,
             in_flight: AtomicU32::new(0),
             held: AtomicU32::new(0),
@@ -108,6 +125,27 @@ impl Activity {
     /// When the connection was accepted.
     pub(super) fn born(&self) -> Instant {
         self.born
+    }
+
+    /// When it will be as old as it may become.
+    pub(super) fn retires(&self) -> Option<Instant> {
+        self.retires
+    }
+
+    /// Whether its next answer is its last, by its age.
+    pub(super) fn has_retired(&self) -> bool {
+        self.retires.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Counts that it was ended for its age.
+    pub(super) fn retire(&self) {
+        self.stats.aged.fetch_add(1, Relaxed);
+    }
+
+    /// Since when nothing is asked.
+    pub(super) fn quiet_since(&self) -> Instant {
+        let since = self.at(&self.quiet).max(self.at(&self.moved));
+        since.unwrap_or(self.born)
     }
 
     /// Bytes came in: outside of a request they begin a head.
@@ -144,11 +182,6 @@ impl Activity {
             self.leaving.begin();
         }
         true
-    }
-
-    /// What a request may ask whether its client has closed its sending half.
-    pub(super) fn leaving(&self) -> Leaving {
-        self.leaving.clone()
     }
 
     /// hyper is to know of the client's end when it reads next.
@@ -203,11 +236,11 @@ impl Activity {
         if let Some(at) = self.at(&self.head) {
             return Some((at + limits.header_timeout, Silence::Head));
         }
-        let since = self.at(&self.quiet).max(self.at(&self.moved));
-        Some((
-            since.unwrap_or(self.born) + limits.idle_timeout,
-            Silence::Idle,
-        ))
+        let since = self.quiet_since();
+        if limits.idle_timeout <= QUIET {
+            return Some((since + limits.idle_timeout, Silence::Idle));
+        }
+        Some((since + QUIET, Silence::Quiet))
     }
 
     /// The same for HTTP/2. Bytes prove nothing there (pings, dribbled headers), only requests do.
@@ -248,6 +281,20 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// What tells that the client has closed its sending half.
+    pub(super) fn leaving(&self) -> &Leaving {
+        &self.activity.leaving
+    }
+
+    /// Whether the answer is its connection's last, by the connection's age; it is counted then.
+    pub(super) fn retires(&self) -> bool {
+        let retired = self.activity.has_retired();
+        if retired {
+            self.activity.retire();
+        }
+        retired
+    }
+
     /// Notes progress of the answer, and whether the next step is the client's.
     fn moved(&mut self, held: bool) {
         if held != self.held {

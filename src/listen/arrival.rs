@@ -18,7 +18,7 @@ use super::proxy_protocol::{self, Fault, Header, ProxyProtocol, Read};
 use super::terms::Terms;
 use super::tls::Tls;
 use super::tls::failure::HandshakeFailure;
-use super::transport::{Raw, Rewind, Transport};
+use super::transport::{Rewind, Transport};
 use crate::model::certificate::ClientCert;
 use crate::model::peer::{Endpoint, Peer};
 
@@ -74,9 +74,9 @@ enum Heard {
 
 impl<S: Serve> Connection<S> {
     /// Serves a connection from its first byte to its end.
-    pub(super) async fn arrive(self, io: Raw, terms: Arc<Terms>) {
+    pub(super) async fn arrive(self, io: Transport, terms: Arc<Terms>) {
         if terms.are_plain() {
-            return self.run(Transport::Raw(io), Vec::new()).await;
+            return self.run(io, Vec::new()).await;
         }
         // boxed, and gone before the first request
         if let Some((connection, transport, seen)) = Box::pin(self.enter(io, &terms)).await {
@@ -85,11 +85,15 @@ impl<S: Serve> Connection<S> {
     }
 
     /// What requests come over, and what was read of the first one; `None` if the connection ends here.
-    async fn enter(mut self, mut io: Raw, terms: &Terms) -> Option<(Self, Transport, Vec<u8>)> {
+    async fn enter(
+        mut self,
+        mut io: Transport,
+        terms: &Terms,
+    ) -> Option<(Self, Transport, Vec<u8>)> {
         let mut seen = Vec::new();
         self.proxy_header(&mut io, terms, &mut seen).await?;
         match &terms.tls {
-            None => Some((self, Transport::Raw(io), seen)),
+            None => Some((self, io, seen)),
             Some(tls) => self.handshake(io, seen, tls).await,
         }
     }
@@ -119,7 +123,7 @@ impl<S: Serve> Connection<S> {
     /// Reads the PROXY header off the connection, if there is one; `seen` holds what came after it.
     async fn proxy_header(
         &mut self,
-        io: &mut Raw,
+        io: &mut Transport,
         terms: &Terms,
         seen: &mut Vec<u8>,
     ) -> Option<()> {
@@ -182,7 +186,7 @@ impl<S: Serve> Connection<S> {
 
     async fn handshake(
         mut self,
-        mut io: Raw,
+        mut io: Transport,
         mut seen: Vec<u8>,
         tls: &Tls,
     ) -> Option<(Self, Transport, Vec<u8>)> {

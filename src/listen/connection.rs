@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -20,6 +21,8 @@ use super::answer;
 use super::drain::Drain;
 use super::limits::ConnectionLimits;
 use super::malformed::{Malformed, MalformedKind};
+use super::parking::Parking;
+use super::sources::Counted;
 use super::stats::{ListenStats, Open};
 use super::wire::Wire;
 use crate::model::peer::Peer;
@@ -34,7 +37,10 @@ pub(super) struct Connection<S> {
     /// Where the tasks of HTTP/2 streams are waited for.
     pub(super) streams: TaskTracker,
     pub(super) activity: Arc<Activity>,
+    /// Where it waits while nothing is asked.
+    pub(super) parking: Parking,
     pub(super) _open: Open,
+    pub(super) _counted: Option<Counted>,
 }
 
 /// How a connection begins.
@@ -65,11 +71,11 @@ impl<S: Serve> Connection<S> {
         }
         match self.opening(&mut io, &mut seen).await {
             Opening::Nothing => {}
+            // boxed, so that a connection which has said nothing yet costs little
             Opening::HalfHead => Box::pin(self.refuse_late_head(io)).await,
             Opening::Http1 => {
                 let wire = Wire::http1(io, seen, self.activity.clone());
-                // boxed, so that a connection which has said nothing yet costs little
-                Box::pin(self.http1(wire)).await;
+                self.http1(wire).await;
             }
             Opening::Http2 => {
                 self.stats.http2.fetch_add(1, Relaxed);
@@ -81,6 +87,7 @@ impl<S: Serve> Connection<S> {
 
     /// Reads until the bytes are the HTTP/2 preface or cannot become it, for at most the time of a head.
     async fn opening<T: AsyncRead + Unpin>(&mut self, io: &mut T, seen: &mut Vec<u8>) -> Opening {
+        let mut place = self.parking.park();
         loop {
             if !PREFACE.starts_with(&seen[..seen.len().min(PREFACE.len())]) {
                 return Opening::Http1;
@@ -94,6 +101,10 @@ impl<S: Serve> Connection<S> {
             let read = tokio::select! {
                 read = rest.read_buf(seen) => read,
                 () = last_word(&mut self.drain), if seen.is_empty() => return Opening::Nothing,
+                () = &mut place, if seen.is_empty() => {
+                    self.stats.evicted.fetch_add(1, Relaxed);
+                    return Opening::Nothing;
+                }
                 () = tokio::time::sleep_until(since + self.limits.header_timeout) => {
                     return if seen.is_empty() { Opening::Nothing } else { Opening::HalfHead };
                 }
@@ -125,21 +136,23 @@ impl<S: Serve> Connection<S> {
             self.peer.clone(),
             self.activity.clone(),
         );
-        service_fn(move |mut request: Request<Incoming>| {
-            if S::HEARS_OF_LEAVING {
-                request.extensions_mut().insert(activity.leaving());
-            }
+        service_fn(move |request: Request<Incoming>| {
             let in_flight = activity.begin();
             let (service, peer) = (service.clone(), peer.clone());
             async move {
-                let response = service.call(request, &peer).await;
+                let http1 = request.version() < Version::HTTP_2;
+                let mut response = service.call(request, &peer, in_flight.leaving()).await;
+                if http1 && in_flight.retires() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
                 Ok(response.map(|body| Tracked::new(body, in_flight)))
             }
         })
     }
 
     /// Refuses a head that took too long.
-    pub(super) async fn refuse_late_head<T>(self, io: T)
+    pub(super) async fn refuse_late_head<T>(&self, io: T)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -151,7 +164,7 @@ impl<S: Serve> Connection<S> {
     }
 
     /// Answers what is no request, closes, and has it counted.
-    pub(super) async fn refuse<T>(self, mut io: T, mut what: Malformed, status: StatusCode)
+    pub(super) async fn refuse<T>(&self, mut io: T, mut what: Malformed, status: StatusCode)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {

@@ -10,22 +10,76 @@ use bytes::Bytes;
 use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::Serve;
 use super::activity::{Event, Silence, Watchdog};
 use super::answer;
 use super::arrival::TLS_HANDSHAKE;
-use super::connection::Connection;
+use super::connection::{Connection, last_word};
 use super::malformed::{Malformed, MalformedKind};
 use super::wire::Wire;
+
+/// How much is read of a request before hyper is there to read the rest.
+const FIRST: usize = 64;
 
 /// How hyper words that the target alone is too long, which it answers with 414 where other oversized heads get 431.
 const TARGET_TOO_LONG: &str = "URI too long";
 
 impl<S: Serve> Connection<S> {
-    /// Serves HTTP/1 to the connection's end.
-    pub(super) async fn http1<T>(self, wire: Wire<T>)
+    /// Serves HTTP/1 to the connection's end. Between requests that are far apart nothing is kept of hyper.
+    pub(super) async fn http1<T>(mut self, mut wire: Wire<T>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // boxed, so that a connection without a request costs little
+        while let Some(back) = Box::pin(self.converse(wire)).await {
+            if back.has_ahead() {
+                wire = back;
+                continue;
+            }
+            match self.quiet(back).await {
+                Some(heard) => wire = heard,
+                None => return,
+            }
+        }
+    }
+
+    /// Waits for the next request's first bytes; `None` if the connection ends here.
+    async fn quiet<T>(&mut self, mut wire: Wire<T>) -> Option<Wire<T>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let over = self.activity.quiet_since() + self.limits.idle_timeout;
+        let place = self.parking.park();
+        let mut first = [0; FIRST];
+        let counter = tokio::select! {
+            biased;
+            read = wire.read(&mut first) => match read {
+                Ok(bytes) if bytes > 0 => {
+                    wire.put_back(Bytes::copy_from_slice(&first[..bytes]));
+                    return Some(wire);
+                }
+                Ok(_) => return None,
+                Err(error) => {
+                    tracing::debug!(%error, "Connection broke between requests");
+                    return None;
+                }
+            },
+            () = last_word(&mut self.drain) => {
+                Box::pin(answer::linger(wire.into_inner(), self.limits.linger)).await;
+                return None;
+            }
+            () = place => &self.stats.evicted,
+            () = tokio::time::sleep_until(over) => &self.stats.idle_closed,
+        };
+        counter.fetch_add(1, Relaxed);
+        None
+    }
+
+    /// Serves requests; gives the transport back when none has come for a moment, or nothing when the connection has
+    /// ended.
+    async fn converse<T>(&self, wire: Wire<T>) -> Option<Wire<T>>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -58,14 +112,23 @@ impl<S: Serve> Connection<S> {
 
         let busy = activity.is_busy();
         let parts = connection.into_parts();
-        let wire = parts.io.into_inner();
+        let mut wire = parts.io.into_inner();
+        if let Err(Silence::Quiet) = end {
+            if !parts.read_buf.is_empty() {
+                // A half head that came in with the request before it, so that no clock was started for it.
+                activity.received(parts.read_buf.len());
+                wire.put_back(parts.read_buf);
+            }
+            return Some(wire);
+        }
         // boxed, so that a connection does not carry its end with it
         Box::pin(self.ended(wire, end, busy, parts.read_buf)).await;
+        None
     }
 
     /// Closes a connection that came to its end or fell silent; `busy` if a request was in flight.
     async fn ended<T>(
-        self,
+        &self,
         wire: Wire<T>,
         end: Result<hyper::Result<()>, Silence>,
         busy: bool,
@@ -93,7 +156,7 @@ impl<S: Serve> Connection<S> {
     }
 
     /// Something came in that did not become a request.
-    async fn unparsed<T>(self, wire: Wire<T>, error: &hyper::Error, unread: &[u8])
+    async fn unparsed<T>(&self, wire: Wire<T>, error: &hyper::Error, unread: &[u8])
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {

@@ -65,7 +65,11 @@ impl<S: Serve> Connection<S> {
         loop {
             let deadline = || match (closing, activity.http2_deadline(limits)) {
                 (Some(at), Some((_, Silence::Idle))) => Some((at, Silence::Idle)),
-                (_, deadline) => deadline,
+                (Some(_), deadline) => deadline,
+                (None, deadline) => {
+                    let aged = activity.retires().map(|at| (at, Silence::Aged));
+                    deadline.into_iter().chain(aged).min_by_key(|(at, _)| *at)
+                }
             };
             match watchdog.next(&mut connection, deadline, || true).await {
                 Event::Ended(Ok(())) => return,
@@ -76,6 +80,11 @@ impl<S: Serve> Connection<S> {
                 }
                 Event::Silent(Silence::Idle) if closing.is_none() => {
                     self.stats.idle_closed.fetch_add(1, Relaxed);
+                    Pin::new(&mut connection).graceful_shutdown();
+                    closing = Some(Instant::now() + limits.linger);
+                }
+                Event::Silent(Silence::Aged) => {
+                    activity.retire();
                     Pin::new(&mut connection).graceful_shutdown();
                     closing = Some(Instant::now() + limits.linger);
                 }

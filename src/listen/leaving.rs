@@ -3,9 +3,6 @@
 use tokio_util::sync::CancellationToken;
 
 /// Whether the client of an HTTP/1 connection has closed its sending half: it is gone, or sends nothing more and waits.
-/// Among the extensions of the requests of services that ask for it ([`Serve::HEARS_OF_LEAVING`]).
-///
-/// [`Serve::HEARS_OF_LEAVING`]: super::Serve::HEARS_OF_LEAVING
 #[derive(Clone, Debug, Default)]
 pub struct Leaving(CancellationToken);
 

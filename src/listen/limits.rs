@@ -12,8 +12,15 @@ pub struct ConnectionLimits {
     /// How long a connection may stay without a request before it is closed, and how long a client may refuse to take
     /// any byte of its answer.
     pub idle_timeout: Duration,
-    /// How many connections a listener keeps open. The next one is answered 503 and closed.
+    /// How many connections a listener keeps open. For the next one that connection is closed which has been without a
+    /// request for longest; where all are busy it is answered 503 and closed.
     pub connections: usize,
+    /// How many of them may come from one address (from one /64 of IPv6), where the address is the client's own: no
+    /// PROXY header, and not among the trusted proxies. `None`: any number.
+    pub per_address: Option<usize>,
+    /// How old a connection may become, give or take a tenth: after that its next answer is its last (`Connection:
+    /// close`; GOAWAY on HTTP/2). `None`: any age.
+    pub age: Option<Duration>,
     /// The bytes of a head at which hyper gives up with 431: well above the limit that the pipeline refuses at, so
     /// that a refusal is worded by the pipeline.
     pub max_head: usize,
@@ -39,6 +46,8 @@ impl Default for ConnectionLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             connections: 10_000,
+            per_address: None,
+            age: None,
             max_head: 64 * 1024,
             max_headers: 256,
             half_close: Duration::from_secs(1),

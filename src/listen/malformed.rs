@@ -34,6 +34,10 @@ pub enum MalformedKind {
     PlainHttp,
     /// The listener has no room for another connection: 503.
     TooManyConnections,
+    /// The client's address holds as many connections as it may: 503.
+    TooManyFromAddress,
+    /// The client's address may not come in on this listener: 403.
+    Barred,
 }
 
 impl MalformedKind {
@@ -46,7 +50,10 @@ impl MalformedKind {
             | MalformedKind::PlainHttp => Code::Malformed,
             MalformedKind::HeadTooLarge => Code::HeadersTooLarge,
             MalformedKind::HeadTimeout => Code::Timeout,
-            MalformedKind::TooManyConnections => Code::Overloaded,
+            MalformedKind::TooManyConnections | MalformedKind::TooManyFromAddress => {
+                Code::Overloaded
+            }
+            MalformedKind::Barred => Code::Forbidden,
         }
     }
 }

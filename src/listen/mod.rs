@@ -26,6 +26,8 @@ mod connection;
 mod http1;
 mod http2;
 mod leaving;
+mod parking;
+mod sources;
 mod transport;
 mod unix;
 mod wire;
@@ -65,15 +67,19 @@ pub trait Serve: Clone + Send + Sync + 'static {
         + Unpin
         + 'static;
 
-    /// Whether requests have a [`Leaving`] among their extensions.
-    const HEARS_OF_LEAVING: bool = false;
+    /// Whether a client may connect, by the address that its connection comes from. Asked before anything is read, where
+    /// that address is the client's own: neither PROXY headers nor forwarding headers are believed.
+    fn admits(&self, _peer: &Peer) -> bool {
+        true
+    }
 
-    /// Answers one request. The future is dropped when the client is gone (on HTTP/1 after
+    /// Answers one request. `leaving` tells when its HTTP/1 client will send no more. The future is dropped when the client is gone (on HTTP/1 after
     /// [`ConnectionLimits::half_close`], in case only the sending half was closed) or at the drain deadline.
     fn call(
         &self,
         request: Request<Incoming>,
         peer: &Arc<Peer>,
+        leaving: &Leaving,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// Something came in that is no request: received, refused in the phase *listen*, and already answered if it could

@@ -16,6 +16,10 @@ pub struct ListenStats {
     pub(super) accept_errors: AtomicU64,
     pub(super) http2: AtomicU64,
     pub(super) in_flight: AtomicU64,
+    pub(super) barred: AtomicU64,
+    pub(super) crowded: AtomicU64,
+    pub(super) evicted: AtomicU64,
+    pub(super) aged: AtomicU64,
     pub(super) idle_closed: AtomicU64,
     pub(super) stalled: AtomicU64,
     pub(super) handshakes: AtomicU64,
@@ -39,6 +43,38 @@ impl ListenStats {
     /// Connections closed at once because the listener had no room for them.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
+    }
+
+    /// Connections closed at once for the address that they came from.
+    pub fn barred(&self) -> u64 {
+        self.barred.load(Relaxed)
+    }
+
+    /// Connections closed at once because their address held as many as it may.
+    pub fn crowded(&self) -> u64 {
+        self.crowded.load(Relaxed)
+    }
+
+    /// Connections without a request that were closed to make room for others.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Relaxed)
+    }
+
+    /// Connections that were ended for their age.
+    pub fn aged(&self) -> u64 {
+        self.aged.load(Relaxed)
+    }
+
+    /// Connections that we closed for a reason of ours, by the metric's label.
+    pub fn closed(&self) -> [(&'static str, u64); 6] {
+        [
+            ("idle", self.idle_closed()),
+            ("stalled", self.stalled()),
+            ("evicted", self.evicted()),
+            ("aged", self.aged()),
+            ("barred", self.barred()),
+            ("crowded", self.crowded()),
+        ]
     }
 
     /// Failures of `accept` itself: no descriptors left, no memory.

@@ -10,25 +10,78 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-/// A socket.
-#[derive(Debug)]
-pub(super) enum Raw {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// A socket of which some bytes were read ahead; they come first.
-#[derive(Debug)]
-pub(super) struct Rewind {
-    pub(super) ahead: Bytes,
-    pub(super) io: Raw,
-}
-
 /// What a connection's requests come over.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Raw(Raw),
+    Tcp(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<Rewind>>),
+}
+
+/// A transport of which some bytes were read ahead; they come first.
+#[derive(Debug)]
+pub(super) struct Rewind {
+    pub(super) ahead: Bytes,
+    pub(super) io: Transport,
+}
+
+/// What can be read from and written to.
+trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+impl Transport {
+    fn io(&mut self) -> Pin<&mut dyn Io> {
+        match self {
+            Transport::Tcp(io) => Pin::new(io as &mut dyn Io),
+            Transport::Unix(io) => Pin::new(io as &mut dyn Io),
+            Transport::Tls(io) => Pin::new(io as &mut dyn Io),
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().io().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().io().poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().io().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Transport::Tcp(io) => io.is_write_vectored(),
+            Transport::Unix(io) => io.is_write_vectored(),
+            Transport::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().io().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().io().poll_shutdown(cx)
+    }
 }
 
 impl AsyncRead for Rewind {
@@ -44,122 +97,6 @@ impl AsyncRead for Rewind {
         buf.put_slice(&self.ahead[..length]);
         self.ahead.advance(length);
         Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Raw {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Raw::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Raw::Unix(io) => Pin::new(io).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Raw {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Raw::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Raw::Unix(io) => Pin::new(io).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Raw::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-            Raw::Unix(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Raw::Tcp(io) => io.is_write_vectored(),
-            Raw::Unix(io) => io.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Raw::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Raw::Unix(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Raw::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Raw::Unix(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Raw(io) => Pin::new(io).poll_read(cx, buf),
-            Transport::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Raw(io) => Pin::new(io).poll_write(cx, buf),
-            Transport::Tls(io) => Pin::new(io).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Raw(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-            Transport::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Transport::Raw(io) => io.is_write_vectored(),
-            Transport::Tls(io) => io.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Raw(io) => Pin::new(io).poll_flush(cx),
-            Transport::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Raw(io) => Pin::new(io).poll_shutdown(cx),
-            Transport::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
     }
 }
 

@@ -46,6 +46,16 @@ impl<T> Wire<T> {
         self.ended
     }
 
+    /// Puts bytes back that were read; they come first.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
+    }
+
+    /// Whether something was read ahead.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// The transport, without what was read ahead.
     pub(super) fn into_inner(self) -> T {
         self.io

@@ -18,7 +18,7 @@ use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::text::Text;
 
-pub use select::{Selector, select};
+pub use select::{Is, Selector, select};
 
 /// Which values an expression may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -204,8 +204,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-/// Whether a key is the wanted one, without keeping it.
-struct Is<'s>(&'s str);
+/// Whether a key of a JSON object is the wanted one, without keeping it.
+pub struct Is<'s>(pub &'s str);
 
 impl<'de> DeserializeSeed<'de> for Is<'_> {
     type Value = bool;

@@ -167,7 +167,7 @@ fn host_and_port(uri: &Uri) -> Result<(String, u16), Fault> {
 }
 
 /// Trust in the system's authorities, and in those of a file.
-pub(super) fn tls(ca: Option<&Path>) -> Result<ClientConfig, String> {
+pub fn tls(ca: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {

@@ -33,6 +33,7 @@ use serde::Deserialize;
 use connect::{Dial, Refused};
 
 pub use address::is_public;
+pub use connect::tls;
 
 /// How the gateway's own requests go out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -5,10 +5,13 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::deadline::Deadline;
 use super::rejection::Rejection;
 use super::route::RouteError;
 use super::verify::Outcome;
-use super::{admit, authenticate, authorize, cors, map, once, receive, route, usage, verify};
+use super::{
+    admit, authenticate, authorize, cors, decode, map, once, receive, route, usage, verify,
+};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
@@ -91,7 +94,11 @@ async fn follow(
         );
         return Ok(());
     }
-    if let Err(RouteError::Redirect { location }) = &found {
+    if let Err(RouteError::Redirect {
+        location,
+        barred: None,
+    }) = &found
+    {
         x.status = Some(308);
         // The query stays as it is, and may hold a key.
         let path = location.split('?').next().unwrap_or_default();
@@ -117,6 +124,7 @@ async fn follow(
         x.decide(Phase::Throttle, true, limit);
     }
     let presented = found.presented(plan, call);
+    let deadline = Deadline::of(route, call);
     let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {
         _ if route.authenticators.is_empty() => "anyone may come in".to_owned(),
@@ -141,6 +149,7 @@ async fn follow(
     if let Some(said) = usage::explained(plan, route, &caller) {
         x.decide(Phase::Throttle, true, said);
     }
+    let codings = decode::codings(route, call)?;
     receive::check_size(route, body.len() as u64)?;
     x.decide(
         Phase::Receive,
@@ -167,6 +176,16 @@ async fn follow(
     x.decide(Phase::Verify, true, proven);
     if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
         x.decide(Phase::Authorize, true, format!("allowed by {by}"));
+    }
+    let payload = decode::content(plan, route, &codings, payload, deadline).await?;
+    if !codings.is_empty() {
+        let names: Vec<&str> = codings.iter().map(|coding| coding.name()).collect();
+        let said = format!(
+            "decoded ({}) to {} bytes",
+            names.join(", "),
+            payload.bytes().len()
+        );
+        x.decide(Phase::Verify, true, said);
     }
     if let Some(said) = once::explained(&found, call, &payload, caller.identity(), exchange)? {
         x.decide(Phase::Verify, true, said);

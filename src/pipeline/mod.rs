@@ -6,6 +6,7 @@ mod authenticate;
 mod authorize;
 mod cors;
 mod deadline;
+mod decode;
 mod explain;
 mod map;
 mod once;
@@ -31,6 +32,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
+use crate::listen::Leaving;
 use crate::model::call::Call;
 use crate::model::peer::Peer;
 use crate::model::phase::Phase;
@@ -85,6 +87,7 @@ pub async fn handle(
     gateway: &Arc<Gateway>,
     request: Request<Incoming>,
     peer: &Arc<Peer>,
+    leaving: &Leaving,
 ) -> Answer {
     let (head, body) = request.into_parts();
     let call = Arc::new(Call::new(head, peer.clone()));
@@ -96,7 +99,8 @@ pub async fn handle(
         plan.stage.clone(),
     );
     let mut passage = Passage::default();
-    let lived = life(gateway, &plan, &call, body, &mut passage, &mut exchange);
+    let came = Came { body, leaving };
+    let lived = life(gateway, &plan, &call, came, &mut passage, &mut exchange);
     let lived = AssertUnwindSafe(lived).catch_unwind().await;
     let lived = lived.unwrap_or_else(|panic| Err(Rejection::panicked(panic.as_ref())));
     if let Err(Rejection::Overload(_)) = &lived
@@ -124,6 +128,13 @@ pub async fn handle(
     response
 }
 
+/// What comes in after the head.
+struct Came<'c> {
+    body: Incoming,
+    /// Tells when the client will send no more.
+    leaving: &'c Leaving,
+}
+
 /// `admit → route → cors → throttle → authenticate → authorize → throttle → receive → verify → throttle → map → store →
 /// respond`: each throttle as soon as its caller is known. A phase in which a route has nothing to decide is not noted as
 /// having run.
@@ -131,7 +142,7 @@ async fn life(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
     call: &Arc<Call>,
-    body: Incoming,
+    came: Came<'_>,
     passage: &mut Passage,
     x: &mut Exchange,
 ) -> Result<Answer, Rejection> {
@@ -172,8 +183,9 @@ async fn life(
     if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
+    let codings = decode::codings(route, call)?;
     let receiving = Instant::now();
-    let body = receive::body(plan, route, call, body, &mut admitted).await?;
+    let body = receive::body(plan, route, call, came.body, &mut admitted).await?;
     deadline = deadline.later(receiving.elapsed());
     x.received(body.len());
     x.passed(Phase::Receive);
@@ -192,6 +204,8 @@ async fn life(
         x.passed(Phase::Verify);
         usage::charge(plan, route, &caller)?;
     }
+    let payload = decode::content(plan, route, &codings, payload, deadline).await?;
+    receive::content(plan, call, &payload, &mut admitted)?;
     let throttled = throttle::after_verify(&found, call, &payload, passage, x);
     deadline.within(Phase::Throttle, throttled).await?;
     let entry = once::entry(plan, &found, call, &payload, caller.identity(), x);
@@ -205,6 +219,7 @@ async fn life(
         requests,
         key,
         deadline,
+        leaving: came.leaving,
     };
     caller.spend();
     let held = passage.hold(admitted);

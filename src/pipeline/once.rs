@@ -82,7 +82,7 @@ pub(super) async fn entry(
     match known {
         None => Ok(Entry::Go(Some(new))),
         Some(Known::Mismatch) if once.stores_mismatched => {
-            count(&x.metrics(), &found.route.facts.key, "mismatch_stored");
+            note(x, found, "mismatch_stored");
             Ok(Entry::Go(None))
         }
         Some(known) => known_answer(plan, found, call, payload, known, x).map(Entry::Replay),
@@ -121,7 +121,7 @@ fn brought(
             call.method.as_str().as_bytes(),
             found.path.as_bytes(),
             query.as_bytes(),
-            payload.bytes(),
+            payload.received(),
         ]),
         ttl: once.ttl,
         fence: once.fence,
@@ -167,21 +167,27 @@ pub(super) fn known_answer(
     known: Known,
     x: &mut Exchange,
 ) -> Result<Answer, Rejection> {
-    let (metrics, route) = (x.metrics(), &found.route.facts.key);
     match known {
         Known::Done(kept) => {
-            count(&metrics, route, "replayed");
+            note(x, found, "replayed");
             x.replayed();
             replay(plan, found, call, payload, &kept, x)
         }
         Known::InFlight(left) => {
-            count(&metrics, route, "in_flight");
+            note(x, found, "in_flight");
             Err(KeyError::InFlight(left).into())
         }
         Known::Mismatch => {
-            count(&metrics, route, "mismatch_refused");
+            note(x, found, "mismatch_refused");
             Err(KeyError::Mismatch.into())
         }
+    }
+}
+
+/// Counts the request, which brought a key.
+fn note(x: &Exchange, found: &Found<'_>, result: &'static str) {
+    if let Some(metrics) = x.metrics() {
+        count(metrics, &found.route.facts.key, result);
     }
 }
 
@@ -302,7 +308,7 @@ pub(super) async fn keep(
     response: Answer,
     x: &Exchange,
 ) -> Answer {
-    count(&x.metrics(), &found.route.facts.key, "new");
+    note(x, found, "new");
     let (head, body) = response.into_parts();
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),

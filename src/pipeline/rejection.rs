@@ -5,7 +5,9 @@ use std::any::Any;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
 
@@ -13,6 +15,7 @@ use super::Answer;
 use super::admit::AdmitError;
 use super::authorize::Forbidden;
 use super::deadline::Late;
+use super::decode::ContentError;
 use super::once::KeyError;
 use super::receive::BodyError;
 use super::route::RouteError;
@@ -56,6 +59,8 @@ pub enum Rejection {
     Forbidden(#[from] Forbidden),
     #[error(transparent)]
     Body(BodyError),
+    #[error(transparent)]
+    Content(#[from] ContentError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -210,6 +215,10 @@ impl Rejection {
             Rejection::Route(RouteError::Method { allow }) => {
                 let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
                 put(&mut headers, ALLOW, &allow.join(", "));
+            }
+            // RFC 9110, 15.5.16
+            Rejection::Content(error) if let Some(codings) = error.accepted() => {
+                put(&mut headers, ACCEPT_ENCODING, &codings.to_string());
             }
             _ => {}
         }
@@ -383,6 +392,10 @@ impl Rejection {
                 StatusCode::BAD_REQUEST,
                 bad_request(),
             ),
+            Rejection::Content(error) => {
+                let (code, status, message) = error.place();
+                (Phase::Verify, code, status, Message(status, message))
+            }
             Rejection::Key(error) => {
                 let (code, status) = match error {
                     KeyError::Missing(_) | KeyError::Malformed(_) => {
@@ -463,6 +476,7 @@ impl Rejection {
             Rejection::Admit(_)
             | Rejection::Route(_)
             | Rejection::Body(_)
+            | Rejection::Content(_)
             | Rejection::Key(_)
             | Rejection::Map(_) => sentence(&self.to_string()),
         }

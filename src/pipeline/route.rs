@@ -10,6 +10,7 @@ use super::Answer;
 use super::rejection::Rejection;
 use crate::config::TrailingSlash;
 use crate::model::call::Call;
+use crate::model::cidr::Barred;
 use crate::model::identity::Presented;
 use crate::plan::{ListenerPlan, Matcher, Miss, Plan, Route, Variables};
 
@@ -48,7 +49,11 @@ pub enum RouteError {
     #[error("no route serves this method on this path")]
     Method { allow: Vec<Method> },
     #[error("the path has a route with its trailing slash the other way round")]
-    Redirect { location: String },
+    Redirect {
+        location: String,
+        /// Whom the route there does not let pass is not told of it.
+        barred: Option<Barred>,
+    },
 }
 
 /// The listener that the request came in on.
@@ -81,10 +86,11 @@ fn missed(
     miss: Miss,
 ) -> RouteError {
     if plan.trailing_slash == TrailingSlash::Redirect
-        && matcher.find(&call.method, path, true).is_ok()
+        && let Ok(twin) = matcher.find(&call.method, path, true)
     {
+        let barred = twin.route.access.admits(call.source_ip()).err();
         let raw = call.raw_path();
-        let twin = raw
+        let other = raw
             .strip_suffix('/')
             .map_or_else(|| format!("{raw}/"), str::to_owned);
         let query = call
@@ -92,8 +98,8 @@ fn missed(
             .map(|query| format!("?{query}"))
             .unwrap_or_default();
         // `//host` at the start, or what browsers take for it, would send the client to another host.
-        let location = format!("/{}{query}", twin.trim_start_matches(['/', '\\']));
-        return RouteError::Redirect { location };
+        let location = format!("/{}{query}", other.trim_start_matches(['/', '\\']));
+        return RouteError::Redirect { location, barred };
     }
     if miss.allow.is_empty() {
         RouteError::NoRoute
@@ -104,7 +110,11 @@ fn missed(
 
 /// What a request is told that no route serves: where to go instead, or that there is nothing.
 pub(super) fn elsewhere(error: RouteError) -> Result<Answer, Rejection> {
-    let RouteError::Redirect { location } = error else {
+    let RouteError::Redirect {
+        location,
+        barred: None,
+    } = error
+    else {
         return Err(error.into());
     };
     let mut response = Response::new(Full::default());
@@ -118,6 +128,12 @@ pub(super) fn elsewhere(error: RouteError) -> Result<Answer, Rejection> {
 
 impl From<RouteError> for Rejection {
     fn from(error: RouteError) -> Rejection {
-        Rejection::Route(error)
+        match error {
+            RouteError::Redirect {
+                barred: Some(barred),
+                ..
+            } => Rejection::Barred(barred),
+            error => Rejection::Route(error),
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! stores goes on when its client vanishes: once handed over, a record is the target's.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::json;
@@ -15,15 +16,16 @@ use super::rejection::Rejection;
 use super::route::Found;
 use super::throttle::Held;
 use super::unstoppable::Unstoppable;
-use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered};
+use crate::forward::{AckMode, AckPlan, Delivered, Durability, Forward, Parcel, Undelivered, Way};
 use crate::integration::{Answer, Request, TargetError, Targets};
+use crate::listen::Leaving;
 use crate::model::call::Call;
 use crate::plan::Plan;
 use crate::store::{Known, NewKey, Once, Reservation, Store, StoreError};
 use crate::telemetry::Exchange;
-use crate::telemetry::Metrics;
-use crate::telemetry::exchange::TargetFacts;
-use crate::telemetry::metrics::{ByIntegration, Called, Name};
+use crate::telemetry::Telemetry;
+use crate::telemetry::exchange::{RouteFacts, TargetFacts};
+use crate::telemetry::metrics::{Called, Name};
 
 /// The target's answer, with what was measured of the call.
 pub struct Receipt {
@@ -34,11 +36,13 @@ pub struct Receipt {
 }
 
 /// What is to become durable: a call for each of the route's targets, and the idempotency key that the request brought.
-pub(super) struct Record {
+pub(super) struct Record<'r> {
     pub requests: Vec<Request>,
     pub key: Option<NewKey>,
     /// Of the request.
     pub deadline: Deadline,
+    /// Tells when the client will send no more.
+    pub leaving: &'r Leaving,
 }
 
 /// What became of a record.
@@ -60,7 +64,7 @@ pub(super) async fn receipt(
     plan: &Arc<Plan>,
     found: &Found<'_>,
     call: &Arc<Call>,
-    record: Record,
+    record: Record<'_>,
     held: Held,
     x: &mut Exchange,
 ) -> Result<Stored, Rejection> {
@@ -70,13 +74,16 @@ pub(super) async fn receipt(
         requests,
         key,
         deadline,
+        leaving,
     } = record;
+    let polled = requests.first().and_then(Request::ended_poll);
+    let polled = polled.map(|empty| (empty, leaving.clone()));
     let wait = requests.first().map(Request::wait).unwrap_or_default();
     let deadline = deadline.later(wait).at();
     let making = Making {
-        kind: route.integration.kind(),
+        facts: route.facts.clone(),
         stores,
-        metrics: gateway.telemetry.metrics.clone(),
+        telemetry: gateway.telemetry.clone(),
     };
     let delivery = Delivery {
         targets: plan.targets.clone(),
@@ -84,12 +91,17 @@ pub(super) async fn receipt(
         ack: route.ack,
         spools: route.ack.mode != AckMode::Target,
         route: route.facts.key.clone(),
+        tenant: tenant_of(call, x),
         stores_mismatched: route
             .idempotency
             .as_ref()
             .is_some_and(|once| once.stores_mismatched),
-        metrics: gateway.telemetry.metrics.clone(),
-        context: context_of(found, call, x),
+        telemetry: gateway.telemetry.clone(),
+        context: Context {
+            facts: route.facts.clone(),
+            call: call.clone(),
+            principal: x.principal(),
+        },
         deadline,
     };
     let store = match &key {
@@ -99,7 +111,10 @@ pub(super) async fn receipt(
     let made = async move {
         let began = Instant::now();
         let (result, kept_for) = match store.zip(key) {
-            None => (Box::pin(delivery.plain(requests)).await, None),
+            None => (
+                Box::pin(delivery.plain_or_left(requests, polled)).await,
+                None,
+            ),
             Some((store, key)) => Box::pin(delivery.keyed(requests, &store, key)).await,
         };
         making.measured(result, kept_for, began.elapsed())
@@ -129,16 +144,32 @@ pub(super) async fn receipt(
     }
 }
 
-/// What a spooled record says of its request, as JSON: made only when a record is spooled.
-fn context_of(
-    found: &Found<'_>,
-    call: &Arc<Call>,
-    x: &Exchange,
-) -> Arc<dyn Fn() -> String + Send + Sync> {
-    let facts = found.route.facts.clone();
-    let call = call.clone();
-    let principal = x.principal();
-    Arc::new(move || {
+/// Who shares a target fairly with others: whoever has proven to be who, else the address. Nobody outside can find two
+/// of one number, for it is another in each process.
+fn tenant_of(call: &Call, x: &Exchange) -> u64 {
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    match x.scope() {
+        Some(scope) => STATE.hash_one(scope),
+        None => STATE.hash_one(call.source_ip()),
+    }
+}
+
+/// What a spooled record says of its request; put into words when a record is spooled.
+#[derive(Clone)]
+struct Context {
+    facts: Arc<RouteFacts>,
+    call: Arc<Call>,
+    principal: Option<Arc<str>>,
+}
+
+impl Context {
+    /// As JSON.
+    fn text(&self) -> String {
+        let Context {
+            facts,
+            call,
+            principal,
+        } = self;
         let received = call
             .arrived_at
             .duration_since(std::time::UNIX_EPOCH)
@@ -155,7 +186,7 @@ fn context_of(
             "receivedAt": u64::try_from(received.as_millis()).unwrap_or(u64::MAX),
         })
         .to_string()
-    })
+    }
 }
 
 /// How a route's records are brought to where they become durable.
@@ -165,16 +196,33 @@ struct Delivery {
     ack: AckPlan,
     spools: bool,
     route: Name,
+    /// Whose record it is, for fairness between them.
+    tenant: u64,
     /// A key that belongs to another payload is left alone, and the payload stored without one.
     stores_mismatched: bool,
-    metrics: Metrics,
-    context: Arc<dyn Fn() -> String + Send + Sync>,
+    telemetry: Arc<Telemetry>,
+    context: Context,
     deadline: Instant,
 }
 
 type Made = Result<Delivered, Undelivered>;
 
 impl Delivery {
+    /// A long poll ends when its client leaves, and takes no message with it.
+    async fn plain_or_left(
+        &self,
+        requests: Vec<Request>,
+        polled: Option<(Answer, Leaving)>,
+    ) -> Made {
+        let Some((empty, leaving)) = polled else {
+            return self.plain(requests).await;
+        };
+        tokio::select! {
+            made = self.plain(requests) => made,
+            () = leaving.begun() => Ok(Delivered::to_target(empty)),
+        }
+    }
+
     async fn plain(&self, requests: Vec<Request>) -> Made {
         if self.spools {
             return self.deliver(requests, None).await;
@@ -183,19 +231,25 @@ impl Delivery {
             // Mapping gives a call for each target, and every route has one.
             return Err(TargetError::no_store("the route has no target").into());
         };
-        let answer = self
+        let way = Way {
+            ack: &self.ack,
+            route: &self.route.0,
+            tenant: self.tenant,
+        };
+        Ok(self
             .forward
-            .call_target(request, &self.ack, &self.route.0, self.deadline)
-            .await?;
-        Ok(Delivered::to_target(answer))
+            .call_target(request, way, self.deadline)
+            .await?)
     }
 
     async fn deliver(&self, requests: Vec<Request>, idempotency: Option<NewKey>) -> Made {
+        let context = self.context.clone();
         let parcel = Parcel {
             requests,
             ack: self.ack,
+            tenant: self.tenant,
             route: self.route.0.clone(),
-            context: self.context.clone(),
+            context: Arc::new(move || context.text()),
             idempotency,
             deadline: self.deadline,
         };
@@ -214,7 +268,7 @@ impl Delivery {
         match (self.once(requests, store, key).await, spare) {
             // Another payload got hold of the key after this one had looked.
             (Err(Undelivered::Known(Known::Mismatch)), Some(requests)) => {
-                once::count(&self.metrics, &self.route, "mismatch_stored");
+                once::count(&self.telemetry.metrics, &self.route, "mismatch_stored");
                 (self.plain(requests).await, None)
             }
             (made, _) => (made, Some(kept_for)),
@@ -245,7 +299,7 @@ impl Delivery {
             Once::Known(known) => return Err(Undelivered::Known(known)),
         };
         if reservation.took_over {
-            once::count(&self.metrics, &self.route, "taken_over");
+            once::count(&self.telemetry.metrics, &self.route, "taken_over");
         }
         let ttl = key.ttl;
         let made = if self.spools {
@@ -329,9 +383,9 @@ fn settle(
 }
 
 struct Making {
-    kind: &'static str,
+    facts: Arc<RouteFacts>,
     stores: bool,
-    metrics: Metrics,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Making {
@@ -352,25 +406,14 @@ impl Making {
             Err(Undelivered::Known(_)) => ("known", false),
         };
         if called {
-            self.metrics
-                .target_calls
-                .get_or_create(&Called {
-                    integration: self.kind,
-                    result: outcome,
-                })
-                .inc();
-            self.metrics
-                .target_seconds
-                .get_or_create(&ByIntegration {
-                    integration: self.kind,
-                })
-                .observe(latency.as_secs_f64());
+            self.count(outcome, latency);
         }
         match made {
             Ok(Delivered {
                 answer,
                 durability,
                 spooled: waits,
+                ..
             }) => {
                 let failed = waits.as_ref().and_then(|waits| waits.error.as_ref());
                 let failure = answer.failure();
@@ -409,5 +452,20 @@ impl Making {
                 Err(Box::new(Failed { error, facts }))
             }
         }
+    }
+    /// Counts a call to the target.
+    fn count(&self, result: &'static str, latency: Duration) {
+        let meters = &self.facts.meters;
+        if result == "ok" {
+            meters.target_ok.inc();
+        } else {
+            let labels = Called {
+                integration: self.facts.integration,
+                result,
+            };
+            let calls = &self.telemetry.metrics.target_calls;
+            calls.get_or_create(&labels).inc();
+        }
+        meters.target_seconds.observe(latency);
     }
 }

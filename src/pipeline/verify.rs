@@ -12,12 +12,25 @@ use crate::model::identity::Presented;
 use crate::plan::Route;
 
 /// A body that may be stored.
-pub struct Payload(Bytes);
+pub struct Payload {
+    received: Bytes,
+    content: Bytes,
+}
 
 impl Payload {
-    /// The bytes, as received.
+    /// The bytes to be mapped: as received, or decoded where the route asks for it.
     pub(super) fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.content
+    }
+
+    /// The bytes as received.
+    pub(super) fn received(&self) -> &Bytes {
+        &self.received
+    }
+
+    /// The same payload, with what its bytes were decoded to.
+    pub(super) fn decoded(self, content: Bytes) -> Payload {
+        Payload { content, ..self }
     }
 }
 
@@ -61,5 +74,8 @@ pub(super) async fn payload(
             Verified::Answered(answer) => return Ok(Outcome::Answered(answer)),
         }
     }
-    Ok(Outcome::Payload(Payload(body)))
+    Ok(Outcome::Payload(Payload {
+        content: body.clone(),
+        received: body,
+    }))
 }

@@ -11,6 +11,7 @@ use crate::authn::api_key::ApiKeys;
 use crate::authn::policy::Document;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
+use crate::decode::Codings;
 use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::Clock;
@@ -148,6 +149,8 @@ pub struct GatewayLimits {
     /// `None`: work may wait for the CPU as long as it does.
     pub cpu_wait: Option<Duration>,
     pub connections: usize,
+    pub connections_per_address: Option<usize>,
+    pub connection_age: Option<Duration>,
     pub drain: Duration,
 }
 
@@ -180,6 +183,8 @@ pub struct RouteBlueprint {
     pub throttles: Vec<ThrottleSpec>,
     pub concurrency: Vec<ConcurrencySpec>,
     pub limits: RouteLimits,
+    /// The codings in which bodies are decoded.
+    pub decode: Codings,
     pub integration: Integration,
     /// Further targets that get a copy.
     pub copies: Vec<Integration>,

@@ -132,7 +132,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
                 facts: Arc::new(RouteFacts {
                     api: blueprint.api.clone(),
                     stage: stage.clone(),
-                    meters: shared.metrics.route(&key),
+                    meters: shared.metrics.route(&key, route.integration.kind()),
                     key,
                     integration: route.integration.kind(),
                 }),
@@ -149,6 +149,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
                 plan_buckets: plan_buckets(blueprint, route),
                 policies: route.policies.clone(),
                 limits: route.limits,
+                decode: route.decode.clone(),
                 integration: route.integration.clone(),
                 copies: route.copies.clone(),
                 ack: route.ack,
@@ -179,6 +180,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
         admission: shared.admission.clone(),
+        decoders: before
+            .map(|before| before.decoders.clone())
+            .unwrap_or_default(),
         listeners: listeners(blueprint, &routes, &questions),
         routes,
         targets: shared.targets.clone(),

@@ -422,6 +422,17 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
             written.cpu_wait == Some(Some(Span(Duration::ZERO))),
         ),
         ("connections", written.connections == Some(0)),
+        (
+            "connections_per_address",
+            written.connections_per_address == Some(0),
+        ),
+        (
+            "connection_age",
+            written
+                .connection_age
+                .flatten()
+                .is_some_and(|span| span.0.is_zero()),
+        ),
     ] {
         if zero {
             problems.error(&at.key(key), "0 would refuse every request");
@@ -449,6 +460,11 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
             .cpu_wait
             .map_or(Some(CPU_WAIT), |written| written.map(|span| span.0)),
         connections: written.connections.unwrap_or(16_384),
+        connections_per_address: written.connections_per_address,
+        connection_age: written
+            .connection_age
+            .unwrap_or(Some(Span::secs(3_600)))
+            .map(|span| span.0),
         drain: written.drain.unwrap_or(Span::secs(30)).0,
     }
 }

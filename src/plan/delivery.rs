@@ -413,7 +413,7 @@ fn settings_of(
         Some(calls) if !(1..=256).contains(&calls) => {
             refuse(&at.key("in_flight"), calls.to_string(), "1 to 256");
         }
-        Some(calls) => settings.in_flight = calls,
+        Some(calls) => settings.in_flight = Some(calls),
         None => {}
     }
     match &target.batch {
@@ -429,7 +429,7 @@ fn settings_of(
                 Some(span) if span > Span::secs(60) => {
                     refuse(&at.key("linger"), span.to_string(), "0s to 1m");
                 }
-                Some(span) => settings.linger = span.0,
+                Some(span) => settings.linger = Some(span.0),
                 None => {}
             }
         }

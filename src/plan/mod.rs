@@ -30,6 +30,7 @@ use crate::authn::api_key::ApiKeys;
 use crate::authn::policy::Document;
 use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
+use crate::decode::{Codings, Decoders};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
 use crate::limit::admission::{Admission, Budget};
@@ -75,6 +76,8 @@ pub struct Route {
     /// The resource policies of the API and of the route: none denies, and one allows where no authorizer does.
     pub policies: Vec<Arc<Document>>,
     pub limits: RouteLimits,
+    /// The codings in which bodies are decoded.
+    pub decode: Codings,
     pub integration: Integration,
     /// Further targets that get a copy.
     pub copies: Vec<Integration>,
@@ -116,6 +119,8 @@ pub struct Plan {
     pub head_bytes: u64,
     pub header_count: usize,
     pub admission: Arc<Admission>,
+    /// What decodes bodies, so many at once.
+    pub decoders: Arc<Decoders>,
     pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,

@@ -9,7 +9,8 @@ use indexmap::map::Entry;
 
 use crate::authn;
 use crate::authn::policy::{Document, Side};
-use crate::config::{Config, Dialect, Route};
+use crate::config::{Config, Decode, Dialect, Route};
+use crate::decode::Codings;
 use crate::integration::{QueueFacts, Scope};
 use crate::mapping;
 use crate::model::path::ConfigPath;
@@ -79,6 +80,7 @@ pub(super) fn compile(
         authorizers,
         policy,
         queues,
+        decode: codings(config.decode.as_ref(), &root.key("decode"), problems),
     };
     let routes = config
         .routes
@@ -122,6 +124,8 @@ struct Compiler<'c> {
     authorizers: HashMap<String, authn::Spec>,
     policy: Option<Arc<Document>>,
     queues: IndexMap<QueueName, QueueFacts>,
+    /// What is decoded where a route does not say.
+    decode: Codings,
 }
 
 impl Compiler<'_> {
@@ -208,6 +212,10 @@ impl Compiler<'_> {
             problems,
         );
         let limits = self.limits(route, at, problems);
+        let decode = match &route.decode {
+            Some(own) => codings(own.as_ref(), &at.key("decode"), problems),
+            None => self.decode.clone(),
+        };
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
         let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
@@ -236,6 +244,7 @@ impl Compiler<'_> {
             throttles,
             concurrency,
             limits,
+            decode,
             integration,
             copies,
             ack,
@@ -378,6 +387,27 @@ impl Compiler<'_> {
                 .0,
         }
     }
+}
+
+/// The codings that are undone; none where it is switched off.
+fn codings(written: Option<&Decode>, at: &ConfigPath, problems: &mut Problems) -> Codings {
+    let Some(Decode(codings)) = written else {
+        return Codings::default();
+    };
+    if codings.is_empty() {
+        problems
+            .error(
+                at,
+                "the list is empty, and what that should mean is not certain",
+            )
+            .help("name `gzip`, `br` or `zstd`, or write `decode: false`");
+    }
+    for (index, coding) in codings.iter().enumerate() {
+        if codings[..index].contains(coding) {
+            problems.error(&at.index(index), format!("`{coding}` is named twice"));
+        }
+    }
+    Codings(codings.clone())
 }
 
 /// Whether a token can be asked for these scopes.

@@ -128,7 +128,7 @@ impl SqsApi {
     }
 
     /// Answers one request.
-    async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    async fn answer<B>(&self, request: Request<B>, leaving: &Leaving) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error,
@@ -141,7 +141,7 @@ impl SqsApi {
             Protocol::Query
         };
         let mut action = None;
-        let lived = AssertUnwindSafe(self.life(protocol, &head, body, &mut action));
+        let lived = AssertUnwindSafe(self.life(protocol, &head, body, leaving, &mut action));
         let done = lived.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(request_id = %id, "An SQS request panicked");
             Err(Code::InternalFailure.because("The request could not be handled."))
@@ -165,6 +165,7 @@ impl SqsApi {
         protocol: Protocol,
         head: &Parts,
         body: B,
+        leaving: &Leaving,
         noted: &mut Option<Action>,
     ) -> Result<(Action, Value), Fault>
     where
@@ -211,13 +212,11 @@ impl SqsApi {
             base: base(head),
             region: self.0.region.clone(),
         };
-        let leaving = head.extensions.get::<Leaving>().cloned();
-        let leaving = leaving.unwrap_or_default();
         let queues = Queues {
             store: &store,
             names: &names,
             purges: &self.0.purges,
-            leaving: &leaving,
+            leaving,
             changing: &self.0.changing,
         };
         let acting = Box::pin(action.run(&queues, input));
@@ -269,10 +268,13 @@ fn base(head: &Parts) -> String {
 impl Serve for SqsApi {
     type Body = Full<Bytes>;
 
-    const HEARS_OF_LEAVING: bool = true;
-
-    async fn call(&self, request: Request<Incoming>, _peer: &Arc<Peer>) -> Response<Full<Bytes>> {
-        self.answer(request).await
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        _peer: &Arc<Peer>,
+        leaving: &Leaving,
+    ) -> Response<Full<Bytes>> {
+        self.answer(request, leaving).await
     }
 
     fn malformed(&self, peer: &Arc<Peer>, what: Malformed) {

@@ -28,7 +28,15 @@ fn api(state: StoreState, access: Access) -> SqsApi {
 }
 
 async fn asked(api: &SqsApi, request: Request<Full<Bytes>>) -> (u16, String, String) {
-    let response = api.answer(request).await;
+    asked_until(api, request, &Leaving::default()).await
+}
+
+async fn asked_until(
+    api: &SqsApi,
+    request: Request<Full<Bytes>>,
+    leaving: &Leaving,
+) -> (u16, String, String) {
+    let response = api.answer(request, leaving).await;
     let code = response.headers().get("x-amzn-query-error");
     let code = code.map_or(String::new(), |code| code.to_str().unwrap().to_owned());
     let status = response.status().as_u16();
@@ -173,7 +181,8 @@ async fn who_cannot_be_known_is_refused_before_the_body_is_read() {
                 .header("authorization", authorization)
                 .header("x-amz-date", "20261122T000000Z");
         }
-        let response = api.answer(request.body(Untouched).unwrap()).await;
+        let request = request.body(Untouched).unwrap();
+        let response = api.answer(request, &Leaving::default()).await;
         assert_eq!(response.status(), 403);
     }
 }
@@ -197,9 +206,7 @@ async fn a_long_poll_ends_when_its_client_leaves_and_takes_no_message_with_it() 
     let api = api(StoreState::Open(store.clone()), Access::Anonymous);
     let poll = json!({ "QueueUrl": "http://gate:9324/000000000000/q", "WaitTimeSeconds": 20 });
     let leaving = Leaving::default();
-    let mut request = json_request("ReceiveMessage", &poll);
-    request.extensions_mut().insert(leaving.clone());
-    let polling = asked(&api, request);
+    let polling = asked_until(&api, json_request("ReceiveMessage", &poll), &leaving);
     tokio::pin!(polling);
     let waiting = || store.stats().queues[0].receives_waiting;
     while waiting() == 0 {

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::listen::{Malformed, Serve};
+use crate::listen::{Leaving, Malformed, Serve};
 use crate::model::peer::Peer;
 use crate::model::phase::Phase;
 use crate::pipeline::{self, Gateway};
@@ -23,8 +23,19 @@ pub struct Front(pub Arc<Gateway>);
 impl Serve for Front {
     type Body = Full<Bytes>;
 
-    async fn call(&self, request: Request<Incoming>, peer: &Arc<Peer>) -> Response<Full<Bytes>> {
-        pipeline::handle(&self.0, request, peer).await
+    fn admits(&self, peer: &Peer) -> bool {
+        let plan = self.0.current.load();
+        let listener = plan.listener(&peer.listener);
+        listener.is_none_or(|listener| listener.access.admits(peer.remote.ip()).is_ok())
+    }
+
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: &Arc<Peer>,
+        leaving: &Leaving,
+    ) -> Response<Full<Bytes>> {
+        pipeline::handle(&self.0, request, peer, leaving).await
     }
 
     fn malformed(&self, peer: &Arc<Peer>, what: Malformed) {

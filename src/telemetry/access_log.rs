@@ -1,22 +1,42 @@
-//! The access log's writer: a thread of its own behind a bounded line of waiting entries. A request never waits for
-//! it; what does not fit is dropped and counted.
+//! The access log's writer: a thread of its own behind a bounded heap of waiting lines. A request never waits for it;
+//! what does not fit is dropped and counted.
+//!
+//! A line costs its request one copy and no allocation: it is formed in a buffer that its thread keeps, and appended to
+//! the chunk that gathers.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::log_format::LogFormat;
 use super::metrics::Metrics;
 
-/// Entries that may wait.
-const WAITING: usize = 32_768;
-/// Bytes that may wait: a few hostile lines must not take what thousands of ordinary ones would.
+/// Bytes that may wait: some tens of thousands of lines.
 const WAITING_BYTES: usize = 16 << 20;
+
+/// The most that is written at once, about; a chunk that fails is lost whole, and counted.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Chunks that are kept to be filled again.
+const SPARE_CHUNKS: usize = 4;
+
+/// What a thread keeps of the buffer in which it forms lines.
+const KEPT_LINE_BYTES: usize = 8 << 10;
+
+/// How long lines gather before they are written, while there are any.
+const GULP: Duration = Duration::from_millis(5);
+
+/// How long the end of the process waits for a reader that does not read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+thread_local! {
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,24 +48,102 @@ pub enum Destination {
     None,
 }
 
-/// The most that is written at once, about; a gulp that fails is lost whole, and counted.
-const GULP_BYTES: usize = 256 << 10;
-
-/// How long lines gather before they are written, while there are any.
-const GULP: Duration = Duration::from_millis(5);
-
-/// How long the end of the process waits for a reader that does not read.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// The access log. Dropping it writes what waits, if somebody reads.
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
-    sender: Option<SyncSender<String>>,
-    /// Bytes that wait for the writer.
-    waiting: Arc<AtomicUsize>,
+    waiting: Option<Arc<Waiting>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     metrics: Metrics,
+}
+
+/// Lines that wait for the writer.
+#[derive(Debug, Default)]
+struct Waiting {
+    heap: Mutex<Heap>,
+    /// The writer sleeps, and lines have come; or no more will.
+    stirred: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Heap {
+    /// Full ones first; the last one gathers.
+    chunks: VecDeque<Chunk>,
+    spare: Vec<String>,
+    bytes: usize,
+    asleep: bool,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Chunk {
+    text: String,
+    lines: u64,
+}
+
+impl Waiting {
+    fn heap(&self) -> MutexGuard<'_, Heap> {
+        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends a line and its end; `false` if there is no room for it.
+    fn put(&self, line: &str) -> bool {
+        let mut heap = self.heap();
+        if heap.bytes + line.len() >= WAITING_BYTES {
+            return false;
+        }
+        heap.bytes += line.len() + 1;
+        let full = |chunk: &Chunk| chunk.text.len() + line.len() >= CHUNK_BYTES;
+        if heap.chunks.back().is_none_or(full) {
+            let text = heap.spare.pop().unwrap_or_default();
+            heap.chunks.push_back(Chunk { text, lines: 0 });
+        }
+        if let Some(chunk) = heap.chunks.back_mut() {
+            chunk.text.push_str(line);
+            chunk.text.push('\n');
+            chunk.lines += 1;
+        }
+        let wake = std::mem::take(&mut heap.asleep);
+        drop(heap);
+        if wake {
+            self.stirred.notify_one();
+        }
+        true
+    }
+
+    /// The next chunk; waits for lines. `None` when there will be no more.
+    fn next(&self) -> Option<Chunk> {
+        let mut heap = self.heap();
+        loop {
+            if let Some(chunk) = heap.chunks.pop_front() {
+                heap.bytes -= chunk.text.len();
+                return Some(chunk);
+            }
+            if heap.closed {
+                return None;
+            }
+            heap.asleep = true;
+            let woken = self.stirred.wait(heap);
+            heap = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, mut text: String) {
+        text.clear();
+        let mut heap = self.heap();
+        if heap.spare.len() < SPARE_CHUNKS && text.capacity() <= 2 * CHUNK_BYTES {
+            heap.spare.push(text);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.heap().closed
+    }
+
+    fn close(&self) {
+        self.heap().closed = true;
+        self.stirred.notify_one();
+    }
 }
 
 impl AccessLog {
@@ -75,22 +173,19 @@ impl AccessLog {
         let Some(out) = out else {
             return Ok(AccessLog {
                 format,
-                sender: None,
-                waiting: Arc::default(),
+                waiting: None,
                 thread: Mutex::new(None),
                 metrics,
             });
         };
-        let (sender, receiver) = sync_channel(WAITING);
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::default());
         let (counted, written) = (metrics.clone(), waiting.clone());
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(receiver, out, &counted, &written))?;
+            .spawn(move || write_lines(&written, out, &counted))?;
         Ok(AccessLog {
             format,
-            sender: Some(sender),
-            waiting,
+            waiting: Some(waiting),
             thread: Mutex::new(Some(thread)),
             metrics,
         })
@@ -101,30 +196,25 @@ impl AccessLog {
         &self.format
     }
 
-    /// Whether lines go anywhere.
-    pub fn is_on(&self) -> bool {
-        self.sender.is_some()
-    }
-
-    /// Hands a line over, without its end.
-    pub fn put(&self, line: String) {
-        let Some(sender) = &self.sender else { return };
-        let size = line.capacity();
-        if self.waiting.fetch_add(size, Ordering::Relaxed) + size > WAITING_BYTES {
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
-            self.metrics.log_dropped.inc();
-            return;
-        }
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(line) {
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
-            self.metrics.log_dropped.inc();
-        }
+    /// Has a line written, without its end, if lines go anywhere.
+    pub fn write(&self, form: impl FnOnce(&LogFormat, &mut String)) {
+        let Some(waiting) = &self.waiting else { return };
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            form(&self.format, line);
+            if !waiting.put(line) {
+                self.metrics.log_dropped.inc();
+            }
+            line.shrink_to(KEPT_LINE_BYTES);
+        });
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.sender = None;
+        if let Some(waiting) = &self.waiting {
+            waiting.close();
+        }
         let Some(thread) = self.thread.get_mut().ok().and_then(Option::take) else {
             return;
         };
@@ -142,34 +232,16 @@ impl Drop for AccessLog {
 
 /// Writes lines in gulps: what has come is written and flushed, then the thread sleeps a little before it looks again.
 /// While lines keep coming nobody has to wake it, which would cost a request more than forming its line.
-fn write_lines(
-    lines: Receiver<String>,
-    mut out: Box<dyn Write + Send>,
-    metrics: &Metrics,
-    waiting: &AtomicUsize,
-) {
-    let mut gulp = String::new();
+fn write_lines(waiting: &Waiting, mut out: Box<dyn Write + Send>, metrics: &Metrics) {
     let mut failing = false;
-    while let Ok(first) = lines.recv() {
-        let mut next = Some(first);
-        while next.is_some() {
-            gulp.clear();
-            let mut count = 0;
-            while let Some(line) = next {
-                waiting.fetch_sub(line.capacity(), Ordering::Relaxed);
-                gulp.push_str(&line);
-                gulp.push('\n');
-                count += 1;
-                next = if gulp.len() < GULP_BYTES {
-                    lines.try_recv().ok()
-                } else {
-                    None
-                };
-            }
-            let written = out.write_all(gulp.as_bytes()).and_then(|()| out.flush());
-            note(written, count, &mut failing, metrics);
+    while let Some(chunk) = waiting.next() {
+        let written = out.write_all(chunk.text.as_bytes());
+        let written = written.and_then(|()| out.flush());
+        note(written, chunk.lines, &mut failing, metrics);
+        let was_full = chunk.text.len() >= CHUNK_BYTES / 2;
+        waiting.give_back(chunk.text);
+        if !was_full && !waiting.is_closed() {
             std::thread::sleep(GULP);
-            next = lines.try_recv().ok();
         }
     }
 }
@@ -237,7 +309,7 @@ mod tests {
         )
         .unwrap();
         for n in 0..100 {
-            log.put(format!("{n}"));
+            log.write(|_, line| line.push_str(&n.to_string()));
         }
         drop(log);
         assert_eq!(
@@ -261,7 +333,7 @@ mod tests {
         )
         .unwrap();
         for _ in 0..40 {
-            log.put("x".repeat(1 << 20));
+            log.write(|_, line| line.push_str(&"x".repeat(1 << 20)));
         }
         assert!(
             metrics.log_dropped.get() >= 22,
@@ -281,15 +353,16 @@ mod tests {
             metrics.clone(),
         )
         .unwrap();
-        for _ in 0..WAITING + 5_000 {
-            log.put("x".repeat(64));
+        let lines = WAITING_BYTES / 1024 + 5_000;
+        for _ in 0..lines {
+            log.write(|_, line| line.push_str(&"x".repeat(1023)));
         }
         assert!(metrics.log_dropped.get() > 0);
         drop(go);
         drop(log);
         assert_eq!(
             metrics.log_dropped.get() + metrics.log_lines.get(),
-            WAITING as u64 + 5_000
+            lines as u64
         );
     }
 }

@@ -252,17 +252,19 @@ impl Exchange {
         self.facts.as_ref()?.identity.api_key.clone()
     }
 
+    /// Who the caller is among all callers, if anybody has proven to be one.
+    pub fn scope(&self) -> Option<&str> {
+        self.facts.as_ref()?.identity.scope.as_deref()
+    }
+
     /// What the answer tells a caller who came by a way that will go.
     pub fn deprecation(&self) -> Option<Arc<Deprecation>> {
         self.facts.as_ref()?.identity.deprecation.clone()
     }
 
-    /// The metrics that the request counts on; fresh ones after its end.
-    pub fn metrics(&self) -> Metrics {
-        self.facts
-            .as_ref()
-            .map(|facts| facts.telemetry.metrics.clone())
-            .unwrap_or_default()
+    /// The metrics that the request counts on; `None` after its end.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.facts.as_ref().map(|facts| &facts.telemetry.metrics)
     }
 
     /// The target was called and gave no success.
@@ -419,30 +421,27 @@ impl Facts {
                 Some(_) if outcome == Outcome::Stored => route.meters.durable_target.inc(),
                 _ => 0,
             };
-            route.meters.seconds.observe(took.as_secs_f64());
+            route.meters.seconds.observe(took);
             route.meters.received_bytes.inc_by(self.request_bytes);
             route.meters.sent_bytes.inc_by(self.response_bytes);
         }
         for (phase, note) in metrics.phase_seconds.iter().zip(&self.phases) {
             if let Some(note) = note {
-                phase.observe(note.took.as_secs_f64());
+                phase.observe(note.took);
             }
         }
-        if !self.telemetry.access_log.is_on() {
-            return;
-        }
-        let mut line = String::with_capacity(768);
         let view = Ending {
             facts: &self,
             outcome,
             took,
             answer_lost,
         };
-        match self.telemetry.access_log.format() {
-            LogFormat::Json => view.write_json(&mut line),
-            LogFormat::Template(template) => template.write(&mut line, &view),
-        }
-        self.telemetry.access_log.put(line);
+        self.telemetry
+            .access_log
+            .write(|format, line| match format {
+                LogFormat::Json => view.write_json(line),
+                LogFormat::Template(template) => template.write(line, &view),
+            });
     }
 
     fn route_name(&self) -> Name {

@@ -8,11 +8,11 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::forwarding::Forwarding;
+use super::histogram::Latencies;
 use super::renewal::Renewal;
 use super::throttling::Throttling;
 use super::tokens::Tokens;
@@ -178,13 +178,16 @@ pub struct SqsRequest {
 /// The handles that a route's requests count on; looked up once when a plan is built.
 #[derive(Clone, Debug)]
 pub struct RouteMeters {
-    pub seconds: Histogram,
+    pub seconds: Latencies,
     pub received_bytes: Counter,
     pub sent_bytes: Counter,
     pub stored: Counter,
     pub durable_target: Counter,
     pub durable_spooled: Counter,
     pub answered: Counter,
+    /// Calls to the target that were well.
+    pub target_ok: Counter,
+    pub target_seconds: Latencies,
 }
 
 /// Every metric's handle. Cloning shares the values.
@@ -192,17 +195,17 @@ pub struct RouteMeters {
 pub struct Metrics {
     pub received: Counter,
     pub ended: Family<Ended, Counter>,
-    pub seconds: Family<ByRoute, Histogram>,
-    phase_family: Family<ByPhase, Histogram>,
+    pub seconds: Family<ByRoute, Latencies>,
+    phase_family: Family<ByPhase, Latencies>,
     /// By the phase's index: the handles of the family's members.
-    pub phase_seconds: [Histogram; 12],
+    pub phase_seconds: [Latencies; 12],
     pub received_bytes: Family<ByRoute, Counter>,
     pub sent_bytes: Family<ByRoute, Counter>,
     pub answers_lost: Counter,
     pub durable: Family<Durable, Counter>,
     pub idempotency_keys: Family<KeyUse, Counter>,
     pub target_calls: Family<Called, Counter>,
-    pub target_seconds: Family<ByIntegration, Histogram>,
+    pub target_seconds: Family<ByIntegration, Latencies>,
     pub sqs_requests: Family<SqsRequest, Counter>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
@@ -213,18 +216,9 @@ pub struct Metrics {
     pub throttling: Throttling,
 }
 
-/// 0.1 ms to about 26 s, by powers of two and a half.
-fn latency_histogram() -> Histogram {
-    Histogram::new([
-        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
-        2.5, 5.0, 10.0, 25.0,
-    ])
-}
-
 impl Default for Metrics {
     fn default() -> Self {
-        let phase_family: Family<ByPhase, Histogram> =
-            Family::new_with_constructor(latency_histogram);
+        let phase_family: Family<ByPhase, Latencies> = Family::default();
         let of_phase = |index: usize| {
             phase_family
                 .get_or_create(&ByPhase {
@@ -237,14 +231,14 @@ impl Default for Metrics {
             phase_family,
             received: Counter::default(),
             ended: Family::default(),
-            seconds: Family::new_with_constructor(latency_histogram),
+            seconds: Family::default(),
             received_bytes: Family::default(),
             sent_bytes: Family::default(),
             answers_lost: Counter::default(),
             durable: Family::default(),
             idempotency_keys: Family::default(),
             target_calls: Family::default(),
-            target_seconds: Family::new_with_constructor(latency_histogram),
+            target_seconds: Family::default(),
             sqs_requests: Family::default(),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
@@ -263,8 +257,8 @@ impl Metrics {
         Metrics::default()
     }
 
-    /// The handles of a route.
-    pub fn route(&self, route: &Name) -> RouteMeters {
+    /// The handles of a route, which calls this integration.
+    pub fn route(&self, route: &Name, integration: &'static str) -> RouteMeters {
         let by_route = ByRoute {
             route: route.clone(),
         };
@@ -291,6 +285,17 @@ impl Metrics {
             durable_target: durable("target"),
             durable_spooled: durable("spooled"),
             answered: ended(Outcome::Answered),
+            target_ok: self
+                .target_calls
+                .get_or_create(&Called {
+                    integration,
+                    result: "ok",
+                })
+                .clone(),
+            target_seconds: self
+                .target_seconds
+                .get_or_create(&ByIntegration { integration })
+                .clone(),
         }
     }
 
@@ -424,7 +429,7 @@ mod tests {
     fn the_ledger_is_summed_from_the_text_that_is_shown() {
         let metrics = Metrics::new();
         let name = Name("POST /orders".into());
-        metrics.route(&name).stored.inc_by(3);
+        metrics.route(&name, "Mock").stored.inc_by(3);
         metrics
             .ended
             .get_or_create(&Ended {

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod exchange;
 pub mod forwarding;
+pub mod histogram;
 pub mod log_format;
 pub mod metrics;
 pub mod renewal;

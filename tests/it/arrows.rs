@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in order: each may use those before it, and itself.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "model",
+    "decode",
     "mapping",
     "telemetry",
     "store",

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::mapping::Is;
+
 /// A pointer into a document; without steps it is the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pointer(Vec<String>);
@@ -156,28 +158,6 @@ impl<'de> Visitor<'de> for Walk<'_> {
 fn index_of(step: &str) -> Option<usize> {
     let plain = step == "0" || (!step.starts_with('0') && step.bytes().all(|b| b.is_ascii_digit()));
     plain.then(|| step.parse().ok()).flatten()
-}
-
-/// Whether a key is the wanted one, without keeping it.
-struct Is<'s>(&'s str);
-
-impl<'de> DeserializeSeed<'de> for Is<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Is<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-    fn visit_str<E: de::Error>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
-    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,12 @@ async fn call_target(bench: &Bench, json: &str, body: &str) -> String {
         on_poison: OnPoison::Continue,
     };
     let deadline = Instant::now() + Duration::from_secs(10);
-    let calling = bench
-        .forward
-        .call_target(request, &ack, "POST /direct", deadline);
+    let way = Way {
+        ack: &ack,
+        route: "POST /direct",
+        tenant: 0,
+    };
+    let calling = bench.forward.call_target(request, way, deadline);
     match calling.await {
         Ok(_) => "target".to_owned(),
         Err(error) => format!("{:?} {}", error.class, error.code),
@@ -112,7 +115,12 @@ async fn targets_that_requests_name_share_a_label_and_leave_no_lanes_behind() {
         let json = SEND.replace("1/q", &format!("1/q{n}"));
         let request = map(&compile(&json), b"a").unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        let calling = bench.forward.call_target(request, &ack, "r", deadline);
+        let way = Way {
+            ack: &ack,
+            route: "r",
+            tenant: 0,
+        };
+        let calling = bench.forward.call_target(request, way, deadline);
         assert!(calling.await.is_err());
     }
     assert_eq!(locked(&bench.forward.lanes).len(), KEPT_TARGETS);

@@ -3,10 +3,11 @@
 
 use tokio::time::Instant;
 
-use super::{EventPut, PutEvents, Request};
+use super::{EventPut, PutEvents, Request, wire};
+use crate::aws::Operation;
 use crate::integration::batch::{Batched, Entries};
-use crate::integration::refusal::{Lost, Service, TargetError};
-use crate::integration::{Called, Targets, within};
+use crate::integration::refusal::{Service, TargetError};
+use crate::integration::{Called, Targets, called};
 
 impl Batched for PutEvents {
     fn can_share(_: &Request) -> bool {
@@ -23,29 +24,29 @@ impl Batched for PutEvents {
         targets: &Targets,
         deadline: Instant,
     ) -> Result<Entries<EventPut>, TargetError> {
-        use aws_sdk_eventbridge::operation::RequestId as _;
-        let (service, lost) = (Service::EventBridge, Lost::MayHaveHappened);
+        let service = Service::EventBridge;
         let region = requests
             .first()
             .and_then(|request| request.region.as_deref());
-        let client = targets.aws.eventbridge(region, deadline).await;
-        let client = client.map_err(|error| TargetError::from_call(service, lost, error))?;
-        let entries = requests.iter().map(|request| {
-            let [entry] = &request.entries;
-            entry.clone().sdk()
-        });
-        let call = client.put_events().set_entries(Some(entries.collect()));
-        let output = within(Box::pin(call.send()), service, lost, deadline).await?;
-        let request_id = output.request_id().map(str::to_owned);
-        let verdicts = output.entries.unwrap_or_default();
+        let called: Called<wire::Verdicts> = called(
+            targets,
+            Operation::PutEvents,
+            service,
+            region,
+            wire::events(requests.iter().flat_map(|request| &request.entries))?,
+            deadline,
+        )
+        .await?;
+        let Called { answer, request_id } = called;
+        let verdicts = answer.entries.unwrap_or_default();
         if verdicts.len() != requests.len() {
             // nobody knows which of them is missing
             let missing = || Err(TargetError::no_receipt(service, "a verdict on each event"));
             return Ok(requests.iter().map(|_| missing()).collect());
         }
-        let verdicts = verdicts.into_iter().map(|entry| {
+        let verdicts = verdicts.into_iter().map(|verdict| {
             Ok(Called {
-                answer: EventPut::from(Some(entry), 0)?,
+                answer: EventPut::from(Some(verdict), 0)?,
                 request_id: request_id.clone(),
             })
         });

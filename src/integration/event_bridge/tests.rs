@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 use crate::integration::refusal::Class;
 use crate::integration::tests::{compile, map, problems};
@@ -99,10 +101,8 @@ fn what_is_wrong_with_static_values_is_said_at_check() {
 #[test]
 fn a_refused_entry_is_a_failure_that_the_aws_dialect_shows_as_it_is() {
     let entry = |code: &str| {
-        aws_sdk_eventbridge::types::PutEventsResultEntry::builder()
-            .error_code(code)
-            .error_message("Detail is malformed.")
-            .build()
+        let said = json!({ "ErrorCode": code, "ErrorMessage": "Detail is malformed." });
+        serde_json::from_value(said).unwrap()
     };
     for (code, class, status) in [
         ("MalformedDetail", Class::Record, 422),
@@ -130,13 +130,13 @@ fn a_refused_entry_is_a_failure_that_the_aws_dialect_shows_as_it_is() {
 
 #[test]
 fn without_an_id_nobody_knows_whether_the_entry_was_taken() {
-    let entry = || aws_sdk_eventbridge::types::PutEventsResultEntry::builder();
     for (entry, failed) in [
         (None, 0),
-        (Some(entry().build()), 0),
-        (Some(entry().event_id("").build()), 0),
-        (Some(entry().event_id("e-1").build()), 1),
+        (Some(json!({})), 0),
+        (Some(json!({ "EventId": "" })), 0),
+        (Some(json!({ "EventId": "e-1" })), 1),
     ] {
+        let entry = entry.map(|entry| serde_json::from_value(entry).unwrap());
         let error = EventPut::from(entry, failed).unwrap_err();
         assert_eq!(
             (error.class, error.code.as_str(), error.may_be_stored()),
@@ -147,9 +147,7 @@ fn without_an_id_nobody_knows_whether_the_entry_was_taken() {
 
 #[test]
 fn a_taken_entry_has_an_id() {
-    let entry = aws_sdk_eventbridge::types::PutEventsResultEntry::builder()
-        .event_id("e-1")
-        .build();
+    let entry = serde_json::from_value(json!({ "EventId": "e-1" })).unwrap();
     let answer = EventPut::from(Some(entry), 0).unwrap();
     assert!(answer.failure().is_none());
     assert_eq!(answer.message_id(), Some("e-1"));

@@ -8,6 +8,7 @@ mod receive;
 mod send;
 mod send_batch;
 mod sent;
+mod wire;
 
 use bytes::Bytes;
 use serde::de::{Deserializer, Error as _};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub use self::delete::DeleteMessage;
 pub(super) use self::embedded::refusal;
 pub use self::purge::PurgeQueue;
-pub use self::receive::ReceiveMessage;
+pub use self::receive::{ReceiveMessage, Received};
 pub(super) use self::send::Request as SendRequest;
 pub use self::send::SendMessage;
 pub(super) use self::sent::Sent;

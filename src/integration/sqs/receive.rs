@@ -102,7 +102,7 @@ pub struct Request {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Default, Clone, Debug, PartialEq)]
 pub struct Received {
     pub(super) messages: Vec<Message>,
 }

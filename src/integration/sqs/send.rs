@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 use super::attributes::{AttributesConfig, CompiledAttributes, ENCODING, MOST, Which};
 use super::sent::{Digests, Sent};
-use super::{Address, MESSAGE_BYTES, Queue, embedded, fifo_id};
+use super::{Address, MESSAGE_BYTES, Queue, embedded, fifo_id, wire};
+use crate::aws::Operation;
 use crate::integration::kept::attributes;
 use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional};
-use crate::integration::refusal::{Class, Lost, Service, TargetError};
+use crate::integration::refusal::{Service, TargetError};
 use crate::integration::{
-    Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, TargetName, Targets, within,
+    Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, TargetName, Targets, called,
 };
 use crate::mapping::Sources;
 use crate::model::message::{
@@ -223,7 +224,7 @@ impl Kind for SendMessage {
             Queue::Embedded(name) => embedded::send(targets, &name, request, deadline)
                 .await
                 .map(Called::by_us),
-            Queue::Aws { url, .. } => send(request, url, targets, deadline).await,
+            Queue::Aws { url, .. } => send(request, &url, targets, deadline).await,
         }
     }
 }
@@ -446,91 +447,24 @@ pub(super) fn base64_marker() -> Attribute {
 
 async fn send(
     request: Request,
-    url: String,
+    url: &str,
     targets: &Targets,
     deadline: Instant,
 ) -> Result<Called<Sent>, TargetError> {
-    use aws_sdk_sqs::operation::RequestId as _;
-    use aws_sdk_sqs::types::MessageSystemAttributeNameForSends as SystemName;
-
-    let lost = Lost::MayHaveHappened;
-    let client = targets.aws.sqs(request.region(), deadline).await;
-    let client = client.map_err(|error| TargetError::from_call(Service::Sqs, lost, error))?;
     let digests = Digests::of(&request);
-    let mut call = client
-        .send_message()
-        .queue_url(url)
-        .message_body(text(request.body.0)?)
-        .set_delay_seconds(request.delay_seconds)
-        .set_message_deduplication_id(request.deduplication_id)
-        .set_message_group_id(request.group_id);
-    for (name, attribute) in request.attributes {
-        call = call.message_attributes(name, sdk_attribute(attribute)?);
-    }
-    for (name, attribute) in request.system_attributes {
-        call = call.message_system_attributes(
-            SystemName::from(name.as_str()),
-            sdk_system_attribute(attribute)?,
-        );
-    }
-    let output = within(Box::pin(call.send()), Service::Sqs, lost, deadline).await?;
-    let request_id = output.request_id().map(str::to_owned);
-    let sent = Sent {
-        message_id: output.message_id.unwrap_or_default(),
-        md5_of_body: output.md5_of_message_body.unwrap_or_default(),
-        md5_of_attributes: output.md5_of_message_attributes,
-        md5_of_system_attributes: output.md5_of_message_system_attributes,
-        sequence_number: output.sequence_number,
-    };
-    Ok(Called {
-        answer: digests.confirm(sent)?,
-        request_id,
-    })
-}
-
-/// The message as text: what SQS takes.
-pub(super) fn text(body: Bytes) -> Result<String, TargetError> {
-    String::from_utf8(Vec::from(body)).map_err(|error| {
-        TargetError::new(
-            Class::Record,
-            Service::Sqs,
-            "InvalidMessageContents",
-            error.to_string(),
-        )
-    })
-}
-
-pub(super) fn unbuilt(error: aws_smithy_types::error::operation::BuildError) -> TargetError {
-    TargetError::new(
-        Class::Setup,
+    let body = wire::single(url, &request)?;
+    let region = request.region();
+    let called: Called<wire::Taken> = called(
+        targets,
+        Operation::SendMessage,
         Service::Sqs,
-        "InvalidRequest",
-        error.to_string(),
+        region,
+        body,
+        deadline,
     )
-}
-
-pub(super) fn sdk_attribute(
-    attribute: Attribute,
-) -> Result<aws_sdk_sqs::types::MessageAttributeValue, TargetError> {
-    let builder =
-        aws_sdk_sqs::types::MessageAttributeValue::builder().data_type(attribute.data_type);
-    match attribute.value {
-        AttributeValue::String(text) => builder.string_value(text),
-        AttributeValue::Binary(bytes) => builder.binary_value(aws_smithy_types::Blob::new(bytes)),
-    }
-    .build()
-    .map_err(unbuilt)
-}
-
-pub(super) fn sdk_system_attribute(
-    attribute: Attribute,
-) -> Result<aws_sdk_sqs::types::MessageSystemAttributeValue, TargetError> {
-    let builder =
-        aws_sdk_sqs::types::MessageSystemAttributeValue::builder().data_type(attribute.data_type);
-    match attribute.value {
-        AttributeValue::String(text) => builder.string_value(text),
-        AttributeValue::Binary(bytes) => builder.binary_value(aws_smithy_types::Blob::new(bytes)),
-    }
-    .build()
-    .map_err(unbuilt)
+    .await?;
+    Ok(Called {
+        answer: digests.confirm(Sent::from(called.answer))?,
+        request_id: called.request_id,
+    })
 }

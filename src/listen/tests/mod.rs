@@ -8,6 +8,7 @@ mod proxy;
 mod tls;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,14 +41,23 @@ struct Echo {
     malformed: Arc<Mutex<Vec<Malformed>>>,
     /// Requests for `/wait` need a permit.
     gate: Arc<Semaphore>,
+    /// Whether nobody of this machine is let in.
+    barred: Arc<AtomicBool>,
 }
 
 impl Serve for Echo {
     type Body = Full<Bytes>;
 
-    const HEARS_OF_LEAVING: bool = true;
+    fn admits(&self, peer: &Peer) -> bool {
+        !self.barred.load(Relaxed) || !peer.remote.ip().is_loopback()
+    }
 
-    async fn call(&self, request: Request<Incoming>, peer: &Arc<Peer>) -> Response<Full<Bytes>> {
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: &Arc<Peer>,
+        leaving: &Leaving,
+    ) -> Response<Full<Bytes>> {
         assert_eq!(&*peer.listener, "public");
         let line = format!("{} {}", request.method(), request.uri().path());
         self.requests.lock().unwrap().push(line.clone());
@@ -57,7 +67,7 @@ impl Serve for Echo {
                 let permit = self.gate.acquire().await.unwrap();
                 permit.forget();
             }
-            "/poll" => request.extensions().get::<Leaving>().unwrap().begun().await,
+            "/poll" => leaving.begun().await,
             // answered without a look at the body
             "/early" => return Response::builder().status(413).body(line.into()).unwrap(),
             "/large" => return Response::new(vec![b'x'; 8 << 20].into()),
@@ -102,6 +112,7 @@ impl Gateway {
             peers: Arc::default(),
             malformed: Arc::default(),
             gate: Arc::new(Semaphore::new(0)),
+            barred: Arc::default(),
         };
         let (handle, drain) = DrainHandle::new();
         let stats = Arc::new(ListenStats::default());

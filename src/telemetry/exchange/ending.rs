@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use super::Facts;
@@ -80,9 +79,10 @@ impl Ending<'_> {
         let facts = self.facts;
         let mut json = JsonLine { out, first: true };
         json.begin('{');
-        if let Ok(text) = OffsetDateTime::from(facts.opened_at).format(&Rfc3339) {
-            json.text("time", &text);
-        }
+        json.name("time");
+        json.out.push('"');
+        push_rfc3339(json.out, facts.opened_at);
+        json.out.push('"');
         json.text("requestId", facts.id().as_str());
         for (name, plain) in [
             ("listener", Plain::Listener),
@@ -105,12 +105,10 @@ impl Ending<'_> {
             }
         }
         json.text("outcome", self.outcome.name());
-        json.raw(
-            "status",
-            facts
-                .status
-                .map_or_else(|| "null".to_owned(), |status| status.to_string()),
-        );
+        match facts.status {
+            Some(status) => json.number("status", status.into()),
+            None => json.raw("status", "null"),
+        }
         if let Some(refusal) = &facts.refusal {
             json.text("code", refusal.code.name());
             json.text("phase", refusal.phase.name());
@@ -124,24 +122,24 @@ impl Ending<'_> {
                     json.text(name, clipped(value));
                 }
             }
-            json.raw("key", delivery.key);
+            json.number("key", delivery.key as u64);
             json.end();
         }
         if self.answer_lost {
             json.raw("answerLost", "true");
         }
-        json.raw("requestLength", facts.request_bytes);
-        json.raw("responseLength", facts.response_bytes);
-        json.raw("responseLatency", millis(self.took));
+        json.number("requestLength", facts.request_bytes);
+        json.number("responseLength", facts.response_bytes);
+        json.millis("responseLatency", self.took);
         if let Some(target) = &facts.target {
             json.object("integration");
             if let Some(route) = &facts.route {
                 json.text("name", route.integration);
             }
             if let Some(status) = target.status {
-                json.raw("status", status);
+                json.number("status", status.into());
             }
-            json.raw("latency", millis(target.latency));
+            json.millis("latency", target.latency);
             for (name, value) in [
                 ("requestId", &target.request_id),
                 ("error", &target.error),
@@ -165,8 +163,8 @@ impl Ending<'_> {
                 continue;
             };
             json.object(phase.name());
-            json.raw("status", note.status);
-            json.raw("latency", millis(note.took));
+            json.number("status", note.status.into());
+            json.millis("latency", note.took);
             if let Some(refusal) = facts
                 .refusal
                 .as_ref()
@@ -217,6 +215,12 @@ impl JsonLine<'_> {
     fn text(&mut self, name: &str, value: &str) {
         self.name(name);
         self.out.push('"');
+        let plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+        if value.bytes().all(plain) {
+            self.out.push_str(value);
+            self.out.push('"');
+            return;
+        }
         for c in value.chars() {
             match c {
                 '"' | '\\' => {
@@ -233,9 +237,20 @@ impl JsonLine<'_> {
         self.out.push('"');
     }
 
-    fn raw(&mut self, name: &str, value: impl std::fmt::Display) {
+    /// A value that is JSON already.
+    fn raw(&mut self, name: &str, value: &str) {
         self.name(name);
-        let _ = write!(self.out, "{value}");
+        self.out.push_str(value);
+    }
+
+    fn number(&mut self, name: &str, number: u64) {
+        self.name(name);
+        push_number(self.out, number, 1);
+    }
+
+    fn millis(&mut self, name: &str, took: Duration) {
+        self.name(name);
+        push_millis(self.out, took);
     }
 
     fn object(&mut self, name: &str) {
@@ -246,7 +261,52 @@ impl JsonLine<'_> {
 
 /// Milliseconds with three decimals.
 pub(super) fn millis(took: Duration) -> String {
-    format!("{:.3}", took.as_secs_f64() * 1000.0)
+    let mut text = String::new();
+    push_millis(&mut text, took);
+    text
+}
+
+fn push_millis(out: &mut String, took: Duration) {
+    let micros = took.as_nanos().saturating_add(500) / 1_000;
+    let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+    push_number(out, micros / 1_000, 1);
+    out.push('.');
+    push_number(out, micros % 1_000, 3);
+}
+
+/// A number with at least so many digits (20 at most). A line holds some twenty of them: the formatting machinery would
+/// take half of the line's time.
+fn push_number(out: &mut String, number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let (mut at, mut rest) = (digits.len(), number);
+    while rest > 0 && at > 0 {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let from = at.min(digits.len() - width.min(digits.len()));
+    out.push_str(std::str::from_utf8(&digits[from..]).unwrap_or_default());
+}
+
+/// `2026-11-22T22:02:17.295455123Z` (RFC 3339).
+fn push_rfc3339(out: &mut String, at: SystemTime) {
+    let at = OffsetDateTime::from(at);
+    let (year, month, day) = at.to_calendar_date();
+    let number = |out: &mut String, number: u32, width| push_number(out, number.into(), width);
+    number(out, year.unsigned_abs(), 4);
+    for (mark, part) in [
+        ('-', u8::from(month)),
+        ('-', day),
+        ('T', at.hour()),
+        (':', at.minute()),
+        (':', at.second()),
+    ] {
+        out.push(mark);
+        number(out, part.into(), 2);
+    }
+    out.push('.');
+    number(out, at.nanosecond(), 9);
+    out.push('Z');
 }
 
 pub(super) fn epoch_millis(at: SystemTime) -> u128 {
@@ -259,4 +319,36 @@ pub(super) fn common_log_time(at: SystemTime) -> Option<String> {
     let form =
         format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
     OffsetDateTime::from(at).format(&form).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use time::format_description::well_known::Rfc3339;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_are_written_as_the_libraries_write_them() {
+        for number in [0, 7, 10, 999, 1_000, 123_456_789, u64::MAX] {
+            for width in [1, 3, 9] {
+                let mut text = String::new();
+                push_number(&mut text, number, width);
+                assert_eq!(text, format!("{number:0width$}"));
+            }
+        }
+        for micros in [0, 1, 999, 1_000, 12_345, 86_400_000_000] {
+            let took = Duration::from_micros(micros);
+            assert_eq!(millis(took), format!("{:.3}", took.as_secs_f64() * 1000.0));
+        }
+        for (seconds, nanos) in [
+            (0, 1),
+            (951_782_400, 123_456_789),
+            (4_102_444_799, 999_999_999),
+        ] {
+            let at = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+            let mut text = String::new();
+            push_rfc3339(&mut text, at);
+            assert_eq!(text, OffsetDateTime::from(at).format(&Rfc3339).unwrap());
+        }
+    }
 }

@@ -40,7 +40,7 @@ impl Fixture {
             "$default".into(),
         );
         let key = Name("POST /orders".into());
-        let meters = self.telemetry.metrics.route(&key);
+        let meters = self.telemetry.metrics.route(&key, "Mock");
         exchange.routed(Arc::new(RouteFacts {
             api: "shop".into(),
             stage: "$default".into(),

@@ -1,0 +1,91 @@
+//! Connections without a request, in the order in which they fell silent: the first of them makes room when a listener
+//! is full. Strangers who hold connections open and ask nothing so keep nobody out.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+/// A listener's silent connections.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parking(Arc<Mutex<Parked>>);
+
+#[derive(Debug, Default)]
+struct Parked {
+    next: u64,
+    connections: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// A connection's place among the silent ones; dropped when it is silent no longer. Ends when the connection has to go.
+#[derive(Debug)]
+pub(super) struct Place {
+    parking: Parking,
+    number: u64,
+    called: oneshot::Receiver<()>,
+}
+
+impl Parking {
+    fn lock(&self) -> MutexGuard<'_, Parked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place behind all others.
+    pub(super) fn park(&self) -> Place {
+        let (call, called) = oneshot::channel();
+        let mut parked = self.lock();
+        let number = parked.next;
+        parked.next += 1;
+        parked.connections.insert(number, call);
+        Place {
+            parking: self.clone(),
+            number,
+            called,
+        }
+    }
+
+    /// Tells the connection that has been silent for longest to go; says whether there was one.
+    pub(super) fn make_room(&self) -> bool {
+        let mut parked = self.lock();
+        while let Some((_, call)) = parked.connections.pop_first() {
+            if call.send(()).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Future for Place {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.called).poll(cx).map(drop)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.parking.lock().connections.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_one_that_was_silent_for_longest_goes_first() {
+        let parking = Parking::default();
+        let (first, gone, last) = (parking.park(), parking.park(), parking.park());
+        drop(gone);
+        assert!(parking.make_room());
+        first.await;
+        assert!(parking.make_room());
+        last.await;
+        assert!(!parking.make_room());
+        assert!(parking.lock().connections.is_empty());
+    }
+}
