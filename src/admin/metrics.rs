@@ -10,8 +10,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::overload;
 use crate::authn::api_key::ApiKeys;
-use crate::integration::StoreState;
+use crate::integration::{AggregationCounts, StoreState};
 use crate::limit::usage::Usage;
 use crate::listen::ListenStats;
 use crate::pipeline::Gateway;
@@ -114,17 +115,8 @@ impl Exposition {
             from_query,
         );
         key_metrics(&plan.keys, &plan.usage, &mut registry);
-        let (used, limit) = plan.slots.used();
-        let slots = Level::default();
-        slots.set(signed(used as u64));
-        registry.register(
-            "slots_used",
-            "Places for requests in flight that are taken",
-            slots,
-        );
-        let all = Level::default();
-        all.set(signed(limit as u64));
-        registry.register("slots_limit", "Places for requests in flight", all);
+        overload::metrics(&plan.admission.report(), &mut registry);
+        aggregation_metrics(plan.targets.aggregation(), &mut registry);
         match plan.targets.store_state() {
             StoreState::Open(store) => store_metrics(&store, &mut registry),
             // A store that cannot be opened must be as loud as one that fails later.
@@ -132,6 +124,42 @@ impl Exposition {
             StoreState::Absent => {}
         }
         registry
+    }
+}
+
+/// What `aggregate: kpl` came to.
+fn aggregation_metrics(counts: AggregationCounts, registry: &mut Registry) {
+    let all = [
+        (
+            "aggregated_records",
+            "Records for Kinesis that went into aggregated records of the stream",
+            counts.records,
+        ),
+        (
+            "aggregates",
+            "Aggregated records that Kinesis has taken",
+            counts.aggregates,
+        ),
+        (
+            "aggregates_saved_units",
+            "PUT payload units that the aggregated records would have cost more alone",
+            counts.units_saved,
+        ),
+        (
+            "aggregates_misplaced_records",
+            "Records sent again alone, because their aggregate came to another shard than expected",
+            counts.misplaced,
+        ),
+        (
+            "aggregates_unmapped_batches",
+            "Batches aggregated by hash alone, because the stream's shards were not known",
+            counts.unmapped,
+        ),
+    ];
+    for (name, help, value) in all {
+        let count = Count::default();
+        count.inc_by(value);
+        registry.register(name, help, count);
     }
 }
 
@@ -403,7 +431,7 @@ fn fates_of(queue: &QueueStats) -> [(&'static str, u64); 9] {
     ]
 }
 
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
