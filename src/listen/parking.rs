@@ -4,14 +4,20 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
+use super::stats::ListenStats;
+
 /// A listener's silent connections.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Parking(Arc<Mutex<Parked>>);
+#[derive(Clone, Debug)]
+pub(super) struct Parking {
+    parked: Arc<Mutex<Parked>>,
+    stats: Arc<ListenStats>,
+}
 
 #[derive(Debug, Default)]
 struct Parked {
@@ -28,8 +34,15 @@ pub(super) struct Place {
 }
 
 impl Parking {
+    pub(super) fn new(stats: Arc<ListenStats>) -> Parking {
+        Parking {
+            parked: Arc::default(),
+            stats,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Parked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a place behind all others.
@@ -39,6 +52,7 @@ impl Parking {
         let number = parked.next;
         parked.next += 1;
         parked.connections.insert(number, call);
+        self.stats.parked.fetch_add(1, Relaxed);
         Place {
             parking: self.clone(),
             number,
@@ -68,6 +82,7 @@ impl Future for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.parking.stats.parked.fetch_sub(1, Relaxed);
         self.parking.lock().connections.remove(&self.number);
     }
 }
@@ -78,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_one_that_was_silent_for_longest_goes_first() {
-        let parking = Parking::default();
+        let parking = Parking::new(Arc::default());
         let (first, gone, last) = (parking.park(), parking.park(), parking.park());
         drop(gone);
         assert!(parking.make_room());

@@ -2,8 +2,9 @@
 //! the bytes as they came (signatures, payload hashes). What is decoded has the limit of size of what came.
 
 use http::StatusCode;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
+use super::deadline::Deadline;
 use super::rejection::Rejection;
 use super::verify::Payload;
 use crate::decode::{Coding, Codings, DecodeError};
@@ -69,13 +70,14 @@ pub(super) async fn content(
     route: &Route,
     codings: &[Coding],
     payload: Payload,
+    deadline: Deadline,
 ) -> Result<Payload, Rejection> {
     if codings.is_empty() {
         return Ok(payload);
     }
     let received = payload.bytes().clone();
     let decoding = plan.decoders.decode(received, codings, route.limits.body);
-    let content = timeout(route.limits.timeout, decoding).await;
+    let content = timeout_at(deadline.at(), decoding).await;
     let content = content.map_err(|_| ContentError::Busy)?;
     Ok(payload.decoded(content.map_err(ContentError::Decode)?))
 }
