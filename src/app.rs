@@ -22,6 +22,7 @@ use crate::admin::{Admin, Exposition, Guard};
 use crate::aws::Clients;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::admission::Admission;
 use crate::limit::shared::SharedStores;
 use crate::limit::usage::Keeper;
 use crate::limit::{self, CallerTable};
@@ -32,7 +33,7 @@ use crate::listen::{
 use crate::outbound;
 use crate::pipeline::Gateway;
 use crate::plan::blueprint::{ListenerBlueprint, SqsBlueprint, StoreBlueprint};
-use crate::plan::{Blueprint, Current, build};
+use crate::plan::{Blueprint, Current, admission, build};
 use crate::sqs_api::SqsApi;
 use crate::stack::Front;
 use crate::store::{Clock, DeclareError, Notice, OpenError, Options, Store};
@@ -152,6 +153,12 @@ pub async fn serve(
         CallerTable::ENTRIES,
         limit::Clock::monotonic(),
     ));
+    let admission = Admission::new(
+        &admission::settings(&blueprint),
+        metrics.received.clone(),
+        limit::Clock::monotonic(),
+    );
+    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch()));
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),
@@ -162,6 +169,7 @@ pub async fn serve(
         stores: stores.clone(),
         outbound: outbound.clone(),
         aws: clients.clone(),
+        admission: admission.clone(),
         rehearses: false,
     };
     let gateway = Arc::new(Gateway::new(
@@ -275,6 +283,7 @@ pub async fn serve(
         aws: clients,
         callers,
         stores,
+        admission,
         succession: keeping.succession(),
         guard,
         sqs,

@@ -10,6 +10,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::overload;
 use crate::authn::api_key::ApiKeys;
 use crate::integration::{AggregationCounts, StoreState};
 use crate::limit::usage::Usage;
@@ -107,17 +108,7 @@ impl Exposition {
             from_query,
         );
         key_metrics(&plan.keys, &plan.usage, &mut registry);
-        let (used, limit) = plan.slots.used();
-        let slots = Level::default();
-        slots.set(signed(used as u64));
-        registry.register(
-            "slots_used",
-            "Places for requests in flight that are taken",
-            slots,
-        );
-        let all = Level::default();
-        all.set(signed(limit as u64));
-        registry.register("slots_limit", "Places for requests in flight", all);
+        overload::metrics(&plan.admission.report(), &mut registry);
         aggregation_metrics(plan.targets.aggregation(), &mut registry);
         match plan.targets.store_state() {
             StoreState::Open(store) => store_metrics(&store, &mut registry),
@@ -433,7 +424,7 @@ fn fates_of(queue: &QueueStats) -> [(&'static str, u64); 9] {
     ]
 }
 
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

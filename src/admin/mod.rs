@@ -5,6 +5,7 @@ mod api;
 mod authorizers;
 mod guard;
 mod metrics;
+mod overload;
 pub mod queues;
 pub mod usage;
 
@@ -113,13 +114,9 @@ impl Admin {
         if self.gateway.is_draining() {
             obstacles.push("the gateway is shutting down".to_owned());
         }
-        let (used, limit) = plan.slots.used();
         // Earlier than requests are refused, so that a load balancer can look elsewhere first.
-        if used * 10 >= limit * 9 {
-            obstacles.push(format!(
-                "{used} of {limit} places for requests in flight are taken"
-            ));
-        }
+        let room = plan.admission.report();
+        obstacles.extend(overload::obstacles(&room));
         // What an operator should look at, though requests are served all the same.
         let mut remarks: Vec<String> = Vec::new();
         let (store, healthy) = match plan.targets.store_state() {
@@ -149,7 +146,7 @@ impl Admin {
             StatusCode::SERVICE_UNAVAILABLE
         };
         let ready = obstacles.is_empty();
-        let body = json!({ "ready": ready, "obstacles": obstacles, "remarks": remarks, "requestsInFlight": used, "store": store, "targets": targets_json(&plan) });
+        let body = json!({ "ready": ready, "obstacles": obstacles, "remarks": remarks, "requestsInFlight": room.places.used, "budgets": overload::shown(&room), "store": store, "targets": targets_json(&plan) });
         let mut response = json_response(status, &body);
         if !ready {
             response

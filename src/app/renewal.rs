@@ -19,6 +19,7 @@ use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::CallerTable;
+use crate::limit::admission::Admission;
 use crate::limit::shared::SharedStores;
 use crate::limit::usage::{Succession, Usage};
 use crate::outbound;
@@ -55,6 +56,7 @@ pub(super) struct Renewal {
     pub(super) aws: Clients,
     pub(super) callers: Arc<CallerTable>,
     pub(super) stores: Arc<SharedStores>,
+    pub(super) admission: Arc<Admission>,
     pub(super) succession: Succession<ApiKeys>,
     pub(super) guard: Guard,
     pub(super) sqs: Option<SqsApi>,
@@ -202,6 +204,7 @@ impl Renewal {
             callers: self.callers.clone(),
             stores: self.stores.clone(),
             outbound: self.outbound.clone(),
+            admission: self.admission.clone(),
             rehearses: false,
             aws: self.aws.clone(),
         };

@@ -15,6 +15,7 @@ use crate::aws::Clients;
 use crate::config::secrets::Vault;
 use crate::forward::Forward;
 use crate::integration::{StoreState, Targets};
+use crate::limit::admission::Admission;
 use crate::limit::shared::SharedStores;
 use crate::limit::{CallerTable, Clock};
 use crate::model::call::Call;
@@ -23,7 +24,7 @@ use crate::outbound;
 use crate::pipeline::{self, Explanation};
 use crate::plan::blueprint::ListenerBlueprint;
 use crate::plan::build::Shared;
-use crate::plan::{Blueprint, Plan, build};
+use crate::plan::{Blueprint, Plan, admission, build};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::log_format::LogFormat;
@@ -195,6 +196,11 @@ impl Explain {
                 callers: Arc::new(CallerTable::new(CallerTable::ENTRIES, Clock::monotonic())),
                 stores: Arc::new(SharedStores::new(metrics.throttling.shared())),
                 outbound: outbound::Client::new(blueprint.egress.clone()),
+                admission: Admission::new(
+                    &admission::settings(blueprint),
+                    metrics.received.clone(),
+                    Clock::monotonic(),
+                ),
                 rehearses: true,
                 aws: clients,
             },

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -119,6 +120,47 @@ pub(super) fn access_log<'de, D: Deserializer<'de>>(
             format: None,
         })
     }))
+}
+
+/// The same for a value that is written as one text or number.
+pub(super) fn value_or_off<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    deserializer.deserialize_any(ValueSwitch(PhantomData))
+}
+
+struct ValueSwitch<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = String>> Visitor<'_> for ValueSwitch<T> {
+    type Value = Option<Option<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or `none`")
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+    fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
+        self.visit_str(if on { "true" } else { "false" })
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        match text {
+            "none" | "false" => Ok(Some(None)),
+            text => text
+                .parse()
+                .map(|value| Some(Some(value)))
+                .map_err(E::custom),
+        }
+    }
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+        self.visit_str(&number.to_string())
+    }
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+        self.visit_str(&number.to_string())
+    }
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+        self.visit_str(&number.to_string())
+    }
 }
 
 struct Switch<T>(PhantomData<T>);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::off::{self, OrOff};
 use crate::model::text::Text;
-use crate::model::value::{ByteSize, Span};
+use crate::model::value::{ByteSize, MemoryShare, Span};
 
 /// How answers look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -72,12 +72,26 @@ pub struct Limits {
     pub body_timeout: Option<Span>,
     /// How long a connection may stay idle before it is closed. Default: 60s.
     pub idle_timeout: Option<Span>,
-    /// How long the target may take to answer, from the body's last byte on; a long poll's wait is added. Over it: 503.
-    /// Default: 10s.
+    /// How long a request may take, from its head to the target's answer: authorizers, shared limits and the target
+    /// share it. The time in which the body arrives is not part of it (`body_timeout`); a long poll's wait is added.
+    /// Over it: 503. Default: 10s.
     pub timeout: Option<Span>,
     /// Requests at once, over all listeners. Over it: 503. Default: 4096.
     #[schemars(range(min = 1))]
     pub in_flight: Option<usize>,
+    /// How much memory may be in use before requests are refused with 503: a part of what the container or the machine
+    /// has (`80%`), a size of the process's own memory (`512MiB`), `auto` (85%), or `none`. Default: `auto`.
+    #[serde(deserialize_with = "off::value_or_off")]
+    #[schemars(with = "Option<OrOff<MemoryShare>>")]
+    pub memory: Option<Option<MemoryShare>>,
+    /// Bytes of bodies in flight. Over it: 503, before the body is read. Default: a quarter of `memory`; the largest
+    /// body of any route at least.
+    pub bodies: Option<ByteSize>,
+    /// How long work may wait for the CPU, all the time, before those who ask most are refused with 503; `none` for as
+    /// long as it does. Default: 20ms.
+    #[serde(deserialize_with = "off::value_or_off")]
+    #[schemars(with = "Option<OrOff<Span>>")]
+    pub cpu_wait: Option<Option<Span>>,
     /// Connections at once, for each listener. Over it the connection closes that has been without a request for
     /// longest; where all are busy the new one gets 503 and closes. Default: 16384.
     #[schemars(range(min = 1))]

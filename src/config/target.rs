@@ -18,6 +18,10 @@ pub struct Target {
     /// Records a second that the spool may send: spare a WAN link. Default: no cap.
     #[schemars(range(min = 0))]
     pub rate: Option<f64>,
+    /// Requests at once that may wait for the target, of `limits.in_flight`. Over it: 503, for its requests alone.
+    /// Default: half of them, or all where every route leads to one target.
+    #[schemars(range(min = 1))]
+    pub requests: Option<usize>,
     /// Calls of the spool at once, 1 to 256. Default: 8.
     #[schemars(range(min = 1, max = 256))]
     pub in_flight: Option<usize>,

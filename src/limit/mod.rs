@@ -1,9 +1,10 @@
-//! Limits by number: token buckets, one for all or one for each caller, and places for what is under way.
+//! Limits by number: token buckets, one for all or one for each caller, and what the process can bear (`admission`).
 //!
 //! Every bucket is kept as the one number that the generic cell rate algorithm needs: the moment at which the bucket is
 //! full again (`gcra`). Those that several instances share are kept by Redis (`shared`). `clock` tells the time, so that
 //! tests can. `usage` is what API keys may use by their usage plans, and `period` the calendar of its quotas.
 
+pub mod admission;
 mod bucket;
 pub mod clock;
 mod gcra;
@@ -12,7 +13,6 @@ pub mod period;
 mod places;
 mod rate_limits;
 pub mod shared;
-mod slots;
 pub mod usage;
 
 pub use bucket::Bucket;
@@ -21,4 +21,3 @@ pub use gcra::{BucketSpec, Empty, Level};
 pub use keyed::{CallerTable, KeyedBuckets};
 pub use places::{Place, Places};
 pub use rate_limits::RateLimits;
-pub use slots::{Slot, Slots};

@@ -22,6 +22,19 @@ impl RequestId {
         digits.iter().all(lower).then_some(RequestId(digits))
     }
 
+    /// A number from 0 up to, but not, 1, by the id's random bits: always the same for an id. `die`: 0 or 1, for two
+    /// numbers that have nothing to do with each other.
+    pub fn chance(&self, die: usize) -> f64 {
+        // The digits 12 and 16 of a random UUID are not random (RFC 9562, 5.4).
+        let at = if die == 0 { 0 } else { 17 };
+        let digits = self.0[at..at + 12].iter();
+        let value = digits.fold(0u64, |value, digit| {
+            let digit = (*digit as char).to_digit(16).unwrap_or(0);
+            value << 4 | u64::from(digit)
+        });
+        value as f64 / (1u64 << 48) as f64
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         // Ids are ASCII digits alone.
@@ -52,6 +65,8 @@ mod tests {
         assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
         assert_ne!(id, RequestId::mint());
         assert_eq!(RequestId::read(id.as_str()), Some(id));
+        assert_eq!(id.chance(0), id.chance(0));
+        assert!((0.0..1.0).contains(&id.chance(0)) && id.chance(0) != id.chance(1));
         for other in ["", "x", "ABCDEFABCDEFABCDEFABCDEFABCDEFAB"] {
             assert_eq!(RequestId::read(other), None);
         }

@@ -204,6 +204,56 @@ text_value!(
         "type": ["string", "integer"], "pattern": "^[0-9.]+\\s*([KMGTkmgt]?([Ii]?[Bb])?)?$", "minimum": 0
     })
 );
+/// How much memory may be in use: `512MiB`, `80%` of what there is, or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryShare {
+    /// So many percent of what the container may use, and each control group around it; without one, of the machine's
+    /// memory, where only the process's own counts.
+    Percent(u8),
+    /// Of the process's own.
+    Bytes(u64),
+}
+
+impl MemoryShare {
+    /// `auto`: leaves room for what the kernel keeps for sockets, and for what comes between two looks.
+    pub const AUTO: MemoryShare = MemoryShare::Percent(85);
+}
+
+impl FromStr for MemoryShare {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || {
+            format!(
+                "{text:?} is not an amount of memory; write auto, a part such as 80%, a size such as 512MiB, or none"
+            )
+        };
+        if text == "auto" {
+            return Ok(MemoryShare::AUTO);
+        }
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent = percent.trim().parse().ok();
+            let percent = percent.filter(|percent| (1..=100).contains(percent));
+            return percent.map(MemoryShare::Percent).ok_or_else(refused);
+        }
+        let size: ByteSize = text.parse().map_err(|_| refused())?;
+        Ok(MemoryShare::Bytes(size.0))
+    }
+}
+
+impl JsonSchema for MemoryShare {
+    fn schema_name() -> Cow<'static, str> {
+        "MemoryShare".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An amount of memory: `auto` (85%), a part of what there is (80%), or a size (512MiB).",
+            "type": ["string", "integer"],
+            "pattern": "^(auto|[0-9]+%|[0-9.]+\\s*([KMGTkmgt]?([Ii]?[Bb])?)?)$", "minimum": 0
+        })
+    }
+}
+
 text_value!(
     Span,
     deserialize_any,
@@ -323,6 +373,16 @@ mod tests {
         assert!("12 parsecs".parse::<ByteSize>().is_err());
         assert!("-1".parse::<ByteSize>().is_err());
         assert_eq!(ByteSize::mib(1).to_string(), "1MiB");
+    }
+
+    #[test]
+    fn memory_is_a_part_of_what_there_is_or_a_size() {
+        assert_eq!("auto".parse(), Ok(MemoryShare::Percent(85)));
+        assert_eq!("80%".parse(), Ok(MemoryShare::Percent(80)));
+        assert_eq!("1KiB".parse(), Ok(MemoryShare::Bytes(1024)));
+        for other in ["0%", "101%", "much", "%", "-1%"] {
+            assert!(other.parse::<MemoryShare>().is_err(), "{other}");
+        }
     }
 
     #[test]

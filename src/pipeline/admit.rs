@@ -1,22 +1,25 @@
-//! What needs no route: whether the process takes requests, whether there is room, whether the head is one that can be
-//! served. Nothing of the body has been read.
+//! Whether the process takes a request: is there room for it, for those that wait for its target, in its caller's share;
+//! and is its head one that can be served. Nothing of the body has been read.
+
+use std::net::IpAddr;
 
 use http::Version;
+use http::header::CONTENT_LENGTH;
 
-use super::rejection::Rejection;
+use super::rejection::{Overload, Rejection};
 use super::{Gateway, route};
-use crate::limit::Slot;
+use crate::limit::admission::{Admitted, Scarce, Who};
 use crate::model::call::Call;
 use crate::model::cidr::Barred;
-use crate::plan::Plan;
+use crate::model::identity::Identity;
+use crate::model::phase::Phase;
+use crate::plan::{Plan, Route};
 
 /// Why a request is not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
     #[error("the gateway is shutting down")]
     Draining,
-    #[error("all {0} places for requests in flight are taken")]
-    Overloaded(usize),
     #[error("request line and headers take {size} bytes, and {limit} are allowed")]
     HeadTooLarge { size: u64, limit: u64 },
     #[error("the request has {count} headers, and {limit} are allowed")]
@@ -31,15 +34,75 @@ pub enum AdmitError {
     HostsDiffer,
 }
 
-/// A place for the request, given back when it ends.
-pub(super) fn slot(gateway: &Gateway, plan: &Plan, call: &Call) -> Result<Slot, Rejection> {
+/// A request that the process has room for, as far as can be said without a route. It gives back what it takes when it
+/// ends.
+pub(super) fn entered(gateway: &Gateway, plan: &Plan, call: &Call) -> Result<Admitted, Rejection> {
     if gateway.is_draining() {
         return Err(AdmitError::Draining.into());
     }
     network(plan, call)?;
     head(plan, call)?;
-    let slot = plan.slots.take();
-    slot.ok_or_else(|| AdmitError::Overloaded(plan.slots.used().1).into())
+    let entered = plan.admission.enter(declared_length(call).unwrap_or(0));
+    entered.map_err(|scarce| overload(plan, call, Phase::Admit, scarce))
+}
+
+/// Takes a place among the requests that wait for the route's target; and where callers are told apart by address, asks
+/// whether this one has its share already.
+pub(super) fn routed(
+    plan: &Plan,
+    route: &Route,
+    call: &Call,
+    admitted: &mut Admitted,
+) -> Result<(), Rejection> {
+    let refused = |scarce| overload(plan, call, Phase::Route, scarce);
+    admitted.wait_for(&route.target).map_err(refused)?;
+    if route.shared_by_identity {
+        return Ok(());
+    }
+    let shared = match call.source_ip().to_canonical() {
+        IpAddr::V4(ip) => admitted.share(who(call, &ip.octets())),
+        // Whoever has one address of version 6 has all of its network.
+        IpAddr::V6(ip) => admitted.share(who(call, &ip.octets()[..8])),
+    };
+    shared.map_err(refused)
+}
+
+/// The same for a caller whose name is known.
+pub(super) fn identified(
+    plan: &Plan,
+    route: &Route,
+    call: &Call,
+    identity: &Identity,
+    admitted: &mut Admitted,
+) -> Result<(), Rejection> {
+    if !route.shared_by_identity {
+        return Ok(());
+    }
+    let name = identity.scope().or(identity.api_key.as_deref());
+    let shared = admitted.share(who(call, name.unwrap_or_default().as_bytes()));
+    shared.map_err(|scarce| overload(plan, call, Phase::Authorize, scarce))
+}
+
+fn who<'c>(call: &Call, caller: &'c [u8]) -> Who<'c> {
+    Who {
+        caller,
+        chance: call.id.chance(0),
+    }
+}
+
+/// A refusal for want of something. When the caller may come back is a matter of chance.
+pub(super) fn overload(plan: &Plan, call: &Call, phase: Phase, scarce: Scarce) -> Rejection {
+    Rejection::Overload(Box::new(Overload {
+        phase,
+        scarce,
+        retry_after: plan.admission.retry_after(call.id.chance(1)),
+    }))
+}
+
+/// The body's length, where the head declares one that can be read.
+pub(super) fn declared_length(call: &Call) -> Option<u64> {
+    let declared = call.headers.get(CONTENT_LENGTH)?;
+    declared.to_str().ok()?.parse().ok()
 }
 
 /// Whether the client may come in on this listener, by its address. A listener that is no longer configured has no

@@ -5,6 +5,7 @@ mod admit;
 mod authenticate;
 mod authorize;
 mod cors;
+mod deadline;
 mod decode;
 mod explain;
 mod map;
@@ -22,6 +23,7 @@ mod verify;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -40,6 +42,7 @@ use crate::telemetry::{Exchange, Telemetry};
 pub use explain::{Explanation, explain};
 pub use rejection::Rejection;
 
+use deadline::Deadline;
 use once::Entry;
 use store::{Record, Stored};
 use throttle::Passage;
@@ -100,6 +103,11 @@ pub async fn handle(
     let lived = life(gateway, &plan, &call, came, &mut passage, &mut exchange);
     let lived = AssertUnwindSafe(lived).catch_unwind().await;
     let lived = lived.unwrap_or_else(|panic| Err(Rejection::panicked(panic.as_ref())));
+    if let Err(Rejection::Overload(_)) = &lived
+        && let Some(pause) = plan.admission.pause()
+    {
+        tokio::time::sleep(pause.length()).await;
+    }
     let mut response = lived.unwrap_or_else(|rejection| {
         let verdict = rejection.verdict(&call);
         exchange.refuse(verdict.refusal());
@@ -138,7 +146,7 @@ async fn life(
     passage: &mut Passage,
     x: &mut Exchange,
 ) -> Result<Answer, Rejection> {
-    let slot = admit::slot(gateway, plan, call)?;
+    let mut admitted = admit::entered(gateway, plan, call)?;
     x.passed(Phase::Admit);
     let found = route::matching(plan, call);
     if let Ok(found) = &found {
@@ -155,27 +163,35 @@ async fn life(
         Err(error) => return route::elsewhere(error),
     };
     let route = &found.route;
-    throttle::early(&found, call, passage, x).await?;
+    admit::routed(plan, route, call, &mut admitted)?;
+    let mut deadline = Deadline::of(route, call);
+    let early = throttle::early(&found, call, passage, x);
+    deadline.within(Phase::Throttle, early).await?;
     let presented = found.presented(plan, call);
     let wrong = |rejection: &Rejection| throttle::refused(route, call, rejection);
-    let mut caller = authenticate::caller(plan, route, &presented)
-        .await
-        .inspect_err(wrong)?;
+    let caller = authenticate::caller(plan, route, &presented);
+    let caller = deadline.within(Phase::Authenticate, caller).await;
+    let mut caller = caller.inspect_err(wrong)?;
     x.identified(caller.identity());
     if !route.authenticators.is_empty() {
         x.passed(Phase::Authenticate);
     }
     let permit = authorize::permit(route, &presented, &caller)?;
-    throttle::after_authentication(&found, call, passage, x).await?;
+    admit::identified(plan, route, call, caller.identity(), &mut admitted)?;
+    let throttled = throttle::after_authentication(&found, call, passage, x);
+    deadline.within(Phase::Throttle, throttled).await?;
     if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
     let codings = decode::codings(route, call)?;
-    let body = receive::body(route, call, came.body).await?;
+    let receiving = Instant::now();
+    let body = receive::body(plan, route, call, came.body, &mut admitted).await?;
+    deadline = deadline.later(receiving.elapsed());
     x.received(body.len());
     x.passed(Phase::Receive);
     throttle::before_proof(route, call)?;
-    let verified = verify::payload(route, &presented, permit, &mut caller, body).await;
+    let verified = verify::payload(route, &presented, permit, &mut caller, body);
+    let verified = deadline.within(Phase::Verify, verified).await;
     let payload = match verified.inspect_err(wrong)? {
         Outcome::Payload(payload) => payload,
         Outcome::Answered(answer) => {
@@ -189,8 +205,10 @@ async fn life(
         usage::charge(plan, route, &caller)?;
     }
     let payload = decode::content(plan, route, &codings, payload).await?;
-    throttle::after_verify(&found, call, &payload, passage, x).await?;
-    let key = match once::entry(plan, &found, call, &payload, caller.identity(), x).await? {
+    let throttled = throttle::after_verify(&found, call, &payload, passage, x);
+    deadline.within(Phase::Throttle, throttled).await?;
+    let entry = once::entry(plan, &found, call, &payload, caller.identity(), x);
+    let key = match deadline.within(Phase::Verify, entry).await? {
         Entry::Go(key) => key,
         Entry::Replay(answer) => return Ok(answer),
     };
@@ -200,9 +218,10 @@ async fn life(
         requests,
         key,
         leaving: came.leaving,
+        deadline,
     };
     caller.spend();
-    let held = passage.hold(slot);
+    let held = passage.hold(admitted);
     let receipt = match store::receipt(gateway, plan, &found, call, record, held, x).await {
         Ok(Stored::Receipt(receipt)) => receipt,
         Ok(Stored::Known(known)) => {

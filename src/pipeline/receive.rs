@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Version;
-use http::header::CONTENT_LENGTH;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 
+use super::admit;
 use super::rejection::Rejection;
+use crate::limit::admission::{Admitted, Scarce};
 use crate::model::call::Call;
-use crate::plan::Route;
+use crate::model::phase::Phase;
+use crate::plan::{Plan, Route};
 
 /// Why there is no body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,26 +33,47 @@ pub enum BodyError {
 }
 
 /// All of the body.
-pub(super) async fn body<B>(route: &Route, call: &Call, body: B) -> Result<Bytes, Rejection>
+pub(super) async fn body<B>(
+    plan: &Plan,
+    route: &Route,
+    call: &Call,
+    body: B,
+    admitted: &mut Admitted,
+) -> Result<Bytes, Rejection>
 where
     B: Body<Data = Bytes>,
     B::Error: Error + 'static,
 {
     let limits = route.limits;
-    let declared = call
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    check_size(route, declared.unwrap_or_default())?;
+    let declared = admit::declared_length(call).unwrap_or_default();
+    check_size(route, declared)?;
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
+    let scarce = |scarce| admit::overload(plan, call, Phase::Receive, scarce);
+    admitted.reserve(declared).map_err(scarce)?;
     let whole = call.version != Version::HTTP_2;
-    let collected = collect(body, limits.body, whole);
+    let collected = collect(body, limits.body, whole, admitted);
     let collected = tokio::time::timeout(limits.body_timeout, collected).await;
-    collected
-        .unwrap_or(Err(BodyError::Timeout(limits.body_timeout)))
-        .map_err(Rejection::Body)
+    match collected.unwrap_or(Err(BodyError::Timeout(limits.body_timeout).into())) {
+        Ok(body) => Ok(body),
+        Err(Broken::Body(error)) => Err(error.into()),
+        Err(Broken::Scarce(error)) => Err(scarce(error)),
+    }
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug)]
+enum Broken {
+    Body(BodyError),
+    /// It turned out to be more than there is room for.
+    Scarce(Scarce),
+}
+
+impl From<BodyError> for Broken {
+    fn from(error: BodyError) -> Broken {
+        Broken::Body(error)
+    }
 }
 
 /// Whether a body of so many bytes is taken.
@@ -65,7 +88,12 @@ pub(super) fn check_size(route: &Route, size: u64) -> Result<(), BodyError> {
 
 /// Joins the frames. A body that came in one frame is passed on without a copy. `end_is_end`: the end of the frames is
 /// the end of the body. On HTTP/2 it is not: hyper also ends them for a stream that was reset without an error.
-async fn collect<B>(body: B, limit: u64, end_is_end: bool) -> Result<Bytes, BodyError>
+async fn collect<B>(
+    body: B,
+    limit: u64,
+    end_is_end: bool,
+    admitted: &mut Admitted,
+) -> Result<Bytes, Broken>
 where
     B: Body<Data = Bytes>,
     B::Error: Error + 'static,
@@ -82,8 +110,11 @@ where
         };
         size += data.len() as u64;
         if size > limit {
-            return Err(BodyError::TooLarge { limit });
+            return Err(BodyError::TooLarge { limit }.into());
         }
+        admitted
+            .arrived(data.len() as u64)
+            .map_err(Broken::Scarce)?;
         match &mut joined {
             Some(joined) => joined.extend_from_slice(&data),
             None if first.is_empty() => first = data,
@@ -98,7 +129,7 @@ where
         }
     }
     if !end_is_end && !body.is_end_stream() {
-        return Err(BodyError::Left);
+        return Err(BodyError::Left.into());
     }
     Ok(joined.map_or(first, BytesMut::freeze))
 }

@@ -14,6 +14,7 @@ use http_body_util::Full;
 use super::Answer;
 use super::admit::AdmitError;
 use super::authorize::Forbidden;
+use super::deadline::Late;
 use super::decode::ContentError;
 use super::once::KeyError;
 use super::receive::BodyError;
@@ -22,6 +23,7 @@ use super::throttle::{RATE_LIMIT, RATE_LIMIT_POLICY, ThrottleError};
 use crate::authn::{AuthnError, Kind};
 use crate::config::Dialect;
 use crate::integration::{MapError, Rendered, TargetError};
+use crate::limit::admission::Scarce;
 use crate::limit::usage::{OverLimit, What};
 use crate::model::call::Call;
 use crate::model::cidr::Barred;
@@ -35,6 +37,12 @@ use crate::telemetry::exchange::Refusal;
 pub enum Rejection {
     #[error(transparent)]
     Admit(#[from] AdmitError),
+    /// The process has no room.
+    #[error("{}", .0.scarce)]
+    Overload(Box<Overload>),
+    /// The request's time was over before its payload was handed to a target.
+    #[error(transparent)]
+    Late(#[from] Late),
     #[error(transparent)]
     Route(RouteError),
     /// The route does not let the client's address pass.
@@ -64,6 +72,16 @@ pub enum Rejection {
     CallEnded(String),
     #[error("a bug: {0}")]
     Panicked(String),
+}
+
+/// What there is no room for.
+#[derive(Debug)]
+pub struct Overload {
+    /// The phase that asked.
+    pub phase: Phase,
+    pub scarce: Scarce,
+    /// Seconds, by chance.
+    pub retry_after: u64,
 }
 
 /// What a refusal says, to whom.
@@ -156,11 +174,15 @@ impl Rejection {
             Rejection::OverPlan(over) => Some(over.retry_after()),
             // Most are answered long before their fence.
             Rejection::Key(KeyError::InFlight(_)) => Some(1),
+            Rejection::Overload(overload) => Some(overload.retry_after),
             Rejection::Target(error) => error.retry_after().map(|after| after.as_secs()),
             _ => None,
         };
-        if status.is_server_error() && retry_after.is_none() {
-            retry_after = Some(1);
+        if status.is_server_error() && !matches!(self, Rejection::Overload(_)) {
+            // Those who were refused together are not to come back together.
+            let soonest = retry_after.unwrap_or(1);
+            let spread = call.id.chance(1) * (soonest + 2) as f64;
+            retry_after = Some(soonest + spread as u64);
         }
         match self {
             Rejection::Throttled(error) => {
@@ -229,9 +251,15 @@ impl Rejection {
                 StatusCode::SERVICE_UNAVAILABLE,
                 unavailable(),
             ),
-            Rejection::Admit(AdmitError::Overloaded(_)) => (
-                Phase::Admit,
+            Rejection::Overload(overload) => (
+                overload.phase,
                 Code::Overloaded,
+                StatusCode::SERVICE_UNAVAILABLE,
+                unavailable(),
+            ),
+            Rejection::Late(late) => (
+                late.phase,
+                Code::Timeout,
                 StatusCode::SERVICE_UNAVAILABLE,
                 unavailable(),
             ),
@@ -435,6 +463,10 @@ impl Rejection {
                 "The caller is not allowed to make this request.".to_owned()
             }
             Rejection::Target(error) => error.detail(),
+            Rejection::Overload(overload) => overloaded(&overload.scarce),
+            Rejection::Late(_) => {
+                "The request could not be served in time. Nothing was stored.".to_owned()
+            }
             Rejection::CallEnded(_) => {
                 "The target did not answer: the record may or may not be stored.".to_owned()
             }
@@ -449,6 +481,22 @@ impl Rejection {
             | Rejection::Map(_) => sentence(&self.to_string()),
         }
     }
+}
+
+/// What a caller is told who finds no room: nothing of other callers, nor of targets' names.
+fn overloaded(scarce: &Scarce) -> String {
+    let what = match scarce {
+        Scarce::Places { .. } => "The gateway has as many requests under way as it takes.",
+        Scarce::Memory { .. } | Scarce::Bodies { .. } => {
+            "The gateway has as many bodies under way as it takes."
+        }
+        Scarce::Target { .. } => {
+            "As many requests as the gateway takes wait for what this route needs."
+        }
+        Scarce::Share { .. } => "This caller has its share of the gateway's requests under way.",
+        Scarce::Waiting(_) => "The gateway is asked more than it can do.",
+    };
+    format!("{what} Nothing was stored.")
 }
 
 /// Code and status of what authentication refused.

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
+use super::deadline::Deadline;
 use super::once;
 use super::rejection::Rejection;
 use super::route::Found;
@@ -40,6 +41,8 @@ pub(super) struct Record<'r> {
     pub key: Option<NewKey>,
     /// Tells when the client will send no more.
     pub leaving: &'r Leaving,
+    /// Of the request.
+    pub deadline: Deadline,
 }
 
 /// What became of a record.
@@ -55,7 +58,7 @@ struct Failed {
     facts: TargetFacts,
 }
 
-/// Makes the calls, within the one deadline that everything from here to the answer shares.
+/// Makes the calls, within what the request's deadline has left.
 pub(super) async fn receipt(
     gateway: &Arc<Gateway>,
     plan: &Arc<Plan>,
@@ -71,12 +74,12 @@ pub(super) async fn receipt(
         requests,
         key,
         leaving,
+        deadline,
     } = record;
     let polled = requests.first().and_then(Request::ended_poll);
     let polled = polled.map(|empty| (empty, leaving.clone()));
     let wait = requests.first().map(Request::wait).unwrap_or_default();
-    // The time that the caller took to send is the caller's: the target has the route's timeout from here on.
-    let deadline = Instant::now() + route.limits.timeout + wait;
+    let deadline = deadline.later(wait).at();
     let making = Making {
         facts: route.facts.clone(),
         stores,

@@ -13,8 +13,9 @@ use super::rejection::Rejection;
 use super::route::Found;
 use super::verify::Payload;
 use crate::config::Dialect;
+use crate::limit::admission::Admitted;
 use crate::limit::shared::SharedKey;
-use crate::limit::{BucketSpec, Empty, Level, Place, RateLimits, Slot};
+use crate::limit::{BucketSpec, Empty, Level, Place, RateLimits};
 use crate::model::call::Call;
 use crate::model::phase::Phase;
 use crate::plan::Route;
@@ -59,7 +60,7 @@ pub(super) struct Passage {
 /// Places that a request holds: given back when it has ended, and whatever it began.
 #[derive(Debug)]
 pub(super) struct Held {
-    _slot: Slot,
+    _admitted: Admitted,
     _places: Vec<Place>,
 }
 
@@ -338,9 +339,9 @@ impl Passage {
     }
 
     /// The places, for whoever ends last.
-    pub(super) fn hold(&mut self, slot: Slot) -> Held {
+    pub(super) fn hold(&mut self, admitted: Admitted) -> Held {
         Held {
-            _slot: slot,
+            _admitted: admitted,
             _places: std::mem::take(&mut self.places),
         }
     }

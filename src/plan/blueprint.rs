@@ -21,13 +21,14 @@ use crate::model::cidr::Access;
 use crate::model::peer::Trust;
 use crate::model::route_key::RouteKey;
 use crate::model::secret::Secret;
-use crate::model::value::StageName;
+use crate::model::value::{MemoryShare, StageName};
 use crate::outbound;
 use crate::sqs_api;
 use crate::store::{self, QueueSpec};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
+use super::admission::TargetPlaces;
 use super::cors::CorsPolicy;
 use super::delivery::IdempotencyPlan;
 use super::listeners::is_loopback;
@@ -62,6 +63,8 @@ pub struct Blueprint {
     pub usage_plans: Vec<UsagePlanBlueprint>,
     /// How targets are treated.
     pub targets: forward::Settings,
+    /// How many requests may wait for each of them.
+    pub target_places: TargetPlaces,
     pub routes: Vec<RouteBlueprint>,
     pub log_destination: Destination,
     pub log_format: LogFormat,
@@ -139,6 +142,12 @@ pub struct GatewayLimits {
     pub header_timeout: Duration,
     pub idle_timeout: Duration,
     pub in_flight: usize,
+    /// `None`: whatever there is.
+    pub memory: Option<MemoryShare>,
+    /// Bytes of bodies at once; `None`: by the memory.
+    pub bodies: Option<u64>,
+    /// `None`: work may wait for the CPU as long as it does.
+    pub cpu_wait: Option<Duration>,
     pub connections: usize,
     pub connections_per_address: Option<usize>,
     pub connection_age: Option<Duration>,
@@ -151,7 +160,7 @@ pub struct RouteLimits {
     /// Bytes.
     pub body: u64,
     pub body_timeout: Duration,
-    /// From the body's last byte to the target's answer, without the wait of a long poll.
+    /// From the head to the target's answer, without the body's time and the wait of a long poll.
     pub timeout: Duration,
 }
 

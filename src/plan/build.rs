@@ -11,15 +11,17 @@ use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::forward::Forward;
 use crate::integration::Targets;
+use crate::limit::admission::Admission;
 use crate::limit::shared::SharedStores;
 use crate::limit::usage::Usage;
-use crate::limit::{CallerTable, Clock, Slots};
+use crate::limit::{CallerTable, Clock};
 use crate::model::route_key::{MethodKey, RouteKey};
 use crate::outbound;
 use crate::telemetry::Metrics;
 use crate::telemetry::exchange::RouteFacts;
 use crate::telemetry::metrics::Name;
 
+use super::admission::{self, TargetBudgets};
 use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
 use super::matcher::Matcher;
 use super::throttle::{self, Throttles, When};
@@ -38,6 +40,7 @@ pub struct Shared<'a> {
     pub stores: Arc<SharedStores>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
+    pub admission: Arc<Admission>,
     /// Whether the plan only tells what would become of requests.
     pub rehearses: bool,
 }
@@ -53,6 +56,8 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
     } else {
         format!("/{stage}")
     };
+    shared.admission.configure(&admission::settings(blueprint));
+    let target_places = TargetBudgets::of(blueprint, &shared.admission);
     let authorizers = authn::Shared {
         keys: &shared.keys,
         outbound: &shared.outbound,
@@ -134,6 +139,8 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
                 questions_of,
                 dialect,
                 access: route.access.clone(),
+                target: target_places.budget(route),
+                shared_by_identity: admission::by_identity(&authenticators),
                 throttles: throttles.clone(),
                 limited_by: limited_by.clone(),
                 proven_by_body,
@@ -172,13 +179,10 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         cors: blueprint.cors.clone(),
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
-        slots: before
-            .map(|before| before.slots.clone())
-            .filter(|slots| slots.used().1 == blueprint.limits.in_flight)
-            .unwrap_or_else(|| Slots::new(blueprint.limits.in_flight)),
         decoders: before
             .map(|before| before.decoders.clone())
             .unwrap_or_default(),
+        admission: shared.admission.clone(),
         listeners: listeners(blueprint, &routes, &questions),
         routes,
         targets: shared.targets.clone(),

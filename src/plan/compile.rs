@@ -12,7 +12,7 @@ use crate::config::{Config, Dialect, Queue};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
-use crate::model::value::{ByteSize, QueueName, Span};
+use crate::model::value::{ByteSize, MemoryShare, QueueName, Span};
 use crate::outbound;
 use crate::store::{QueueSpec, Redrive};
 use crate::telemetry::access_log::Destination;
@@ -21,7 +21,10 @@ use crate::telemetry::log_format::LogFormat;
 use super::blueprint::{Blueprint, GatewayLimits, StoreBlueprint};
 use super::cors::CorsPolicy;
 use super::listeners::check_bind;
-use super::{delivery, keys, listeners, routes, sqs, throttle, usage};
+use super::{admission, delivery, keys, listeners, routes, sqs, throttle, usage};
+
+/// How long work may wait for the CPU, unless `limits.cpu_wait` says otherwise.
+const CPU_WAIT: Duration = Duration::from_millis(20);
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -81,6 +84,8 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
     let store = store(config, origin, queues, &routes, problems);
     let sqs = sqs::compile(config, &listeners, &admin, problems);
     let limits = limits(config, dialect, problems);
+    let target_places = admission::target_places(config, &limits, problems);
+    admission::check_bodies(&limits, &routes, problems);
     let auth_failures = throttle::failures(
         config.auth_failures.as_ref(),
         &root.key("auth_failures"),
@@ -110,6 +115,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         keys,
         usage_plans,
         targets,
+        target_places,
         routes,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
@@ -406,6 +412,15 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
         ),
         ("header_count", written.header_count == Some(0)),
         ("in_flight", written.in_flight == Some(0)),
+        (
+            "memory",
+            written.memory == Some(Some(MemoryShare::Bytes(0))),
+        ),
+        ("bodies", written.bodies == Some(ByteSize(0))),
+        (
+            "cpu_wait",
+            written.cpu_wait == Some(Some(Span(Duration::ZERO))),
+        ),
         ("connections", written.connections == Some(0)),
         (
             "connections_per_address",
@@ -439,6 +454,11 @@ fn limits(config: &Config, dialect: Dialect, problems: &mut Problems) -> Gateway
         header_timeout: written.header_timeout.unwrap_or(Span::secs(10)).0,
         idle_timeout: written.idle_timeout.unwrap_or(Span::secs(60)).0,
         in_flight: written.in_flight.unwrap_or(4_096),
+        memory: written.memory.unwrap_or(Some(MemoryShare::AUTO)),
+        bodies: written.bodies.map(|size| size.0),
+        cpu_wait: written
+            .cpu_wait
+            .map_or(Some(CPU_WAIT), |written| written.map(|span| span.0)),
         connections: written.connections.unwrap_or(16_384),
         connections_per_address: written.connections_per_address,
         connection_age: written

@@ -3,6 +3,7 @@
 //! `compile` turns a configuration into a [`Blueprint`] (pure, every problem at once), `build` opens what the
 //! blueprint names, `current` is the one pointer that the data plane reads.
 
+pub mod admission;
 pub mod blueprint;
 pub mod build;
 pub mod compile;
@@ -32,7 +33,7 @@ use crate::config::{Dialect, TrailingSlash};
 use crate::decode::{Codings, Decoders};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
-use crate::limit::Slots;
+use crate::limit::admission::{Admission, Budget};
 use crate::limit::usage::Usage;
 use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
@@ -54,6 +55,10 @@ pub struct Route {
     pub dialect: Dialect,
     /// Whom the route lets pass, by address.
     pub access: Access,
+    /// The places of all requests that wait for the same target.
+    pub target: Arc<Budget>,
+    /// Whether callers are known, at no cost, before places are shared out among them: else it is done by address.
+    pub shared_by_identity: bool,
     /// `None`: nothing limits the route's requests by their number.
     pub throttles: Option<Arc<Throttles>>,
     /// What the limits were made of: the next plan goes on with those that stay as they are.
@@ -113,9 +118,9 @@ pub struct Plan {
     /// The largest request line and headers, in bytes.
     pub head_bytes: u64,
     pub header_count: usize,
-    pub slots: Slots,
     /// What decodes bodies, so many at once.
     pub decoders: Arc<Decoders>,
+    pub admission: Arc<Admission>,
     pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
