@@ -168,7 +168,7 @@ impl Targets {
                 }
                 Err(error) => {
                     if state.pause.is_none() {
-                        tracing::warn!(stream, error = %error, "The shards of the stream cannot be listed: only records with one hash are aggregated");
+                        tracing::warn!(stream, error = %error, "The shards of the stream cannot be listed: records are aggregated by what was known last, else by their hashes alone");
                     }
                     state.pause = Some(Instant::now() + PAUSE);
                 }

@@ -41,9 +41,9 @@ const ROUTES: &[(&str, &str, &str)] = &[
         r#"4:128: error: routes."POST /a".integration.Kinesis-PutRecord.SequenceNumberForOrdering: a record with it cannot be aggregated with others; leave it out, or `aggregate`"#,
     ),
     (
-        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k }, aggregate: zip }",
+        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k, Region: eu-west-1 }, aggregate: zip }",
         "ack: target",
-        r#"4:95: error: routes."POST /a".integration.aggregate: unknown variant `zip`, expected `kpl`"#,
+        r#"4:114: error: routes."POST /a".integration.aggregate: "zip" is not known here; allowed: `kpl`"#,
     ),
     (
         "integration: { {SEND} }",
