@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::overload;
 use crate::authn::api_key::ApiKeys;
-use crate::integration::StoreState;
+use crate::integration::{AggregationCounts, StoreState};
 use crate::limit::usage::Usage;
 use crate::listen::ListenStats;
 use crate::pipeline::Gateway;
@@ -70,12 +70,14 @@ impl Exposition {
         let open: Family<ByListener, Level> = Family::default();
         let accepted: Family<ByListener, Count> = Family::default();
         let refused: Family<ByListener, Count> = Family::default();
+        let idle: Family<ByListener, Level> = Family::default();
         let closed: Family<ByReason, Count> = Family::default();
         for (listener, stats) in &self.listeners {
             let by = ByListener {
                 listener: listener.clone(),
             };
             open.get_or_create(&by).set(signed(stats.open()));
+            idle.get_or_create(&by).set(signed(stats.parked()));
             accepted.get_or_create(&by).inc_by(stats.accepted());
             refused.get_or_create(&by).inc_by(stats.refused());
             for (reason, count) in stats.closed() {
@@ -88,6 +90,11 @@ impl Exposition {
         }
         self.listener_metrics(&mut registry);
         registry.register("connections_open", "Connections open now", open);
+        registry.register(
+            "connections_idle",
+            "Connections that have been without a request for a moment",
+            idle,
+        );
         registry.register("connections", "Connections accepted", accepted);
         registry.register(
             "connections_refused",
@@ -109,6 +116,7 @@ impl Exposition {
         );
         key_metrics(&plan.keys, &plan.usage, &mut registry);
         overload::metrics(&plan.admission.report(), &mut registry);
+        aggregation_metrics(plan.targets.aggregation(), &mut registry);
         match plan.targets.store_state() {
             StoreState::Open(store) => store_metrics(&store, &mut registry),
             // A store that cannot be opened must be as loud as one that fails later.
@@ -116,6 +124,42 @@ impl Exposition {
             StoreState::Absent => {}
         }
         registry
+    }
+}
+
+/// What `aggregate: kpl` came to.
+fn aggregation_metrics(counts: AggregationCounts, registry: &mut Registry) {
+    let all = [
+        (
+            "aggregated_records",
+            "Records for Kinesis that went into aggregated records of the stream",
+            counts.records,
+        ),
+        (
+            "aggregates",
+            "Aggregated records that Kinesis has taken",
+            counts.aggregates,
+        ),
+        (
+            "aggregates_saved_units",
+            "PUT payload units that the aggregated records would have cost more alone",
+            counts.units_saved,
+        ),
+        (
+            "aggregates_misplaced_records",
+            "Records sent again alone, because their aggregate came to another shard than expected",
+            counts.misplaced,
+        ),
+        (
+            "aggregates_unmapped_batches",
+            "Batches aggregated by hash alone, because the stream's shards were not known",
+            counts.unmapped,
+        ),
+    ];
+    for (name, help, value) in all {
+        let count = Count::default();
+        count.inc_by(value);
+        registry.register(name, help, count);
     }
 }
 

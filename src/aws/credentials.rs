@@ -186,7 +186,10 @@ async fn load(settings: &Settings) -> (SdkConfig, SharedCredentialsProvider) {
 
 /// What the clients share, with credentials that nobody has to load.
 #[cfg(test)]
-pub(super) fn for_tests(endpoint: &str, credentials: Credentials) -> Ready {
+pub(super) fn for_tests(
+    credentials: Credentials,
+    settings: impl FnOnce(aws_types::sdk_config::Builder) -> aws_types::sdk_config::Builder,
+) -> Ready {
     let current = Current::default();
     current.0.store(Some(Arc::new(credentials)));
     let config = SdkConfig::builder()
@@ -201,11 +204,9 @@ pub(super) fn for_tests(endpoint: &str, credentials: Credentials) -> Ready {
         )
         .identity_cache(IdentityCache::no_cache())
         .region(Region::new("eu-west-1"))
-        .endpoint_url(endpoint)
-        .credentials_provider(SharedCredentialsProvider::new(current.clone()))
-        .build();
+        .credentials_provider(SharedCredentialsProvider::new(current.clone()));
     Ready {
-        config: Arc::new(config),
+        config: Arc::new(settings(config).build()),
         current,
     }
 }

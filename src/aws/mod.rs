@@ -18,6 +18,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+#[cfg(test)]
+use aws_credential_types::Credentials;
 use aws_types::region::Region;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -139,15 +141,15 @@ impl Clients {
     /// Clients with fixed credentials for a server at this address.
     #[cfg(test)]
     pub(crate) fn for_tests(endpoint: &str) -> Clients {
-        let fixed =
-            aws_credential_types::Credentials::new("AKIDTEST", "secret", None, None, "test");
-        Clients::with_credentials(endpoint, fixed)
+        let fixed = Credentials::new("AKIDTEST", "secret", None, None, "test");
+        Clients::ready_with(credentials::for_tests(fixed, |config| {
+            config.endpoint_url(endpoint)
+        }))
     }
 
     #[cfg(test)]
-    fn with_credentials(endpoint: &str, credentials: aws_credential_types::Credentials) -> Clients {
+    fn ready_with(ready: Ready) -> Clients {
         let clients = Clients::new(Settings::default());
-        let ready = credentials::for_tests(endpoint, credentials);
         clients.0.state.send_replace(State::Ready(ready));
         clients
             .0

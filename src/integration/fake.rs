@@ -119,6 +119,11 @@ pub(crate) fn ok(heard: &Heard) -> Reply {
                 let entries = body["Entries"].as_array().unwrap();
                 json!({ "Successful": entries.iter().map(sent).collect::<Vec<_>>(), "Failed": [] })
             }
+            "ListShards" => json!({ "Shards": [{
+                "ShardId": "shardId-000000000000",
+                "HashKeyRange": { "StartingHashKey": "0", "EndingHashKey": u128::MAX.to_string() },
+                "SequenceNumberRange": { "StartingSequenceNumber": "1" },
+            }] }),
             "PutRecord" => put(0),
             "PutRecords" => {
                 let records = body["Records"].as_array().unwrap();

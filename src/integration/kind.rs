@@ -103,6 +103,7 @@ impl<A> Called<A> {
 pub(super) struct OwnKeys {
     pub(super) encode: Option<Encode>,
     pub(super) decode_data: Option<DecodeData>,
+    pub(super) aggregate: Option<Aggregate>,
 }
 
 /// What to do with a body that the target cannot hold.
@@ -119,6 +120,16 @@ pub enum DecodeData {
     /// Kinesis-PutRecord: as base64 text, which is decoded; the record is what it stands for.
     #[serde(rename = "base64")]
     Base64,
+}
+
+/// Whether records may be packed into one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
+pub enum Aggregate {
+    /// Kinesis-PutRecord: records of one shard that are sent in one call go into aggregated records of the Kinesis
+    /// Producer Library's format, up to 50 KiB each. Consumers have to de-aggregate, as the Kinesis Client Library does.
+    /// Needs the permission `kinesis:ListShards`; without it only records with one partition key go together.
+    #[serde(rename = "kpl")]
+    Kpl,
 }
 
 /// Bytes that are sent as they are. Printed as text where they are text, else as `{"base64": …}`.

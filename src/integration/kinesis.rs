@@ -1,6 +1,9 @@
-//! `Kinesis-PutRecord`. The mapped bytes are the record; `decode_data: base64` is for callers that send base64.
+//! `Kinesis-PutRecord`. The mapped bytes are the record; `decode_data: base64` is for callers that send base64, and
+//! `aggregate: kpl` packs records of one shard into one.
 
+mod aggregate;
 mod batch;
+mod shards;
 mod wire;
 
 use std::borrow::Cow;
@@ -15,11 +18,16 @@ use tokio::time::Instant;
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, bytes, optional, text, utf8};
 use super::refusal::{Service, TargetError};
-use super::{Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, called};
+use super::{
+    Aggregate, Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, called,
+};
 use crate::aws::Operation;
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
+
+pub(super) use self::shards::Aggregation;
+pub use self::shards::AggregationCounts;
 
 /// Data and partition key together: the most that any stream can be set to take; 1 MiB unless it is (reference, 13.2).
 const RECORD_BYTES: usize = 10 * 1024 * 1024;
@@ -62,6 +70,7 @@ pub struct Compiled {
     sequence_number_for_ordering: Option<Param<String>>,
     explicit_hash_key: Option<Param<String>>,
     region: Option<Param<String>>,
+    aggregate: Option<Aggregate>,
 }
 
 /// The call.
@@ -83,6 +92,9 @@ pub struct Request {
     explicit_hash_key: Option<String>,
     #[serde(rename = "Region", skip_serializing_if = "Option::is_none")]
     region: Option<String>,
+    /// Ours, not the service's: whether others may be packed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aggregate: Option<Aggregate>,
 }
 
 /// The answer.
@@ -91,6 +103,9 @@ pub struct Put {
     shard_id: String,
     sequence_number: String,
     encryption_type: Option<String>,
+    /// Of a record in an aggregated one: `SEQUENCE:SUB`, with its place there from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
 }
 
 fn stream_name(bytes: Bytes) -> Result<String, Flaw> {
@@ -135,7 +150,7 @@ impl Kind for PutRecord {
     const NAME: &'static str = "Kinesis-PutRecord";
     const SERVICE: Service = Service::Kinesis;
     const EFFECT: Effect = Effect::Stores;
-    const FIELDS: &[&str] = &["sequenceNumber", "shardId"];
+    const FIELDS: &[&str] = &["sequenceNumber", "shardId", "subSequenceNumber"];
     type Compiled = Compiled;
     type Request = Request;
     type Answer = Put;
@@ -156,6 +171,13 @@ impl Kind for PutRecord {
         let explicit_hash_key =
             compiler.optional("ExplicitHashKey", &self.explicit_hash_key, hash_key);
         let region = compiler.region(&self.region);
+        if own.aggregate.is_some() && self.sequence_number_for_ordering.is_some() {
+            compiler.error(
+                "SequenceNumberForOrdering",
+                "a record with it cannot be aggregated with others".to_owned(),
+                "leave it out, or `aggregate`",
+            );
+        }
         let (data, partition_key) = (data?, key?);
         if let (Some(data), Some(key)) = (data.constant(), partition_key.constant())
             && let Err(wrong) = within_limit(data, key)
@@ -169,6 +191,7 @@ impl Kind for PutRecord {
             sequence_number_for_ordering,
             explicit_hash_key,
             region,
+            aggregate: own.aggregate,
         })
     }
 
@@ -187,6 +210,7 @@ impl Kind for PutRecord {
             )?,
             explicit_hash_key: optional(&compiled.explicit_hash_key, sources)?,
             region: optional(&compiled.region, sources)?,
+            aggregate: compiled.aggregate,
         };
         within_limit(&request.data.0, &request.partition_key)?;
         Ok(request)
@@ -251,6 +275,11 @@ impl Request {
         &self.partition_key
     }
 
+    /// Whether it may stand in one record of the stream with others.
+    fn aggregates(&self) -> bool {
+        self.aggregate.is_some()
+    }
+
     /// Data and partition key, as PutRecords counts them.
     pub(super) fn size(&self) -> usize {
         self.data.0.len() + self.partition_key.len()
@@ -264,7 +293,22 @@ impl Put {
             shard_id: "spooled".to_owned(),
             sequence_number: id.to_owned(),
             encryption_type: None,
+            message_id: None,
         }
+    }
+
+    /// The answer for the record at a place of an aggregated one, of which this is the answer.
+    fn member(&self, place: usize) -> Put {
+        Put {
+            message_id: Some(format!("{}:{place}", self.sequence_number)),
+            ..self.clone()
+        }
+    }
+
+    /// The record's place in an aggregated one, from 0.
+    fn sub_sequence_number(&self) -> Option<&str> {
+        let (_, place) = self.message_id.as_ref()?.rsplit_once(':')?;
+        Some(place)
     }
 
     /// What Kinesis said of a record.
@@ -279,6 +323,7 @@ impl Put {
                 shard_id,
                 sequence_number,
                 encryption_type,
+                message_id: None,
             }),
             _ => {
                 let missing = "a sequence number and a shard";
@@ -304,11 +349,16 @@ fn within_limit(data: &[u8], key: &str) -> Result<(), MapError> {
 
 impl Answered for Put {
     fn native(&self) -> NativeAnswer {
-        let number = Value::from(self.sequence_number.as_str());
+        let id = self.message_id.as_deref().unwrap_or(&self.sequence_number);
+        let number = self.sequence_number.as_str();
         NativeAnswer::Stored(object([
-            ("messageId", Some(number.clone())),
-            ("sequenceNumber", Some(number)),
+            ("messageId", Some(Value::from(id))),
+            ("sequenceNumber", Some(Value::from(number))),
             ("shardId", Some(Value::from(self.shard_id.as_str()))),
+            (
+                "subSequenceNumber",
+                self.sub_sequence_number().map(Value::from),
+            ),
         ]))
     }
 
@@ -323,6 +373,11 @@ impl Answered for Put {
                 Some(Value::from(self.sequence_number.as_str())),
             ),
             ("ShardId", Some(Value::from(self.shard_id.as_str()))),
+            // ours: PutRecord has no word for it, and its clients pass over what they do not know
+            (
+                "SubSequenceNumber",
+                self.sub_sequence_number().map(Value::from),
+            ),
         ]);
         Rendered::new(
             200,
@@ -335,12 +390,13 @@ impl Answered for Put {
         match name {
             "sequenceNumber" => Some(Cow::Borrowed(self.sequence_number.as_str())),
             "shardId" => Some(Cow::Borrowed(self.shard_id.as_str())),
+            "subSequenceNumber" => self.sub_sequence_number().map(Cow::Borrowed),
             _ => None,
         }
     }
 
     fn message_id(&self) -> Option<&str> {
-        Some(&self.sequence_number)
+        Some(self.message_id.as_ref().unwrap_or(&self.sequence_number))
     }
 }
 
@@ -413,6 +469,7 @@ mod tests {
             shard_id: "shardId-000000000000".into(),
             sequence_number: "4954".into(),
             encryption_type: Some("KMS".into()),
+            message_id: None,
         };
         assert_eq!(
             &put.aws("r").body[..],

@@ -43,7 +43,8 @@ use crate::model::value::QueueName;
 use crate::store::{NewKey, Once, Store};
 
 pub use self::answer::{Answer, NativeAnswer, Rendered};
-pub use self::kind::{DecodeData, Encode, Payload};
+pub use self::kind::{Aggregate, DecodeData, Encode, Payload};
+pub use self::kinesis::AggregationCounts;
 pub use self::parameter::MapError;
 pub use self::refusal::{Class, Service, TargetError};
 pub use self::target::{BatchLimits, Billing, TargetName};
@@ -106,6 +107,11 @@ impl IntegrationConfig {
             (
                 written::DECODE_DATA,
                 self.own.decode_data.is_some(),
+                kinesis::PutRecord::NAME,
+            ),
+            (
+                written::AGGREGATE,
+                self.own.aggregate.is_some(),
                 kinesis::PutRecord::NAME,
             ),
         ];
@@ -318,6 +324,7 @@ pub enum StoreState {
 pub struct Targets {
     aws: aws::Clients,
     store: ArcSwap<StoreState>,
+    kinesis: kinesis::Aggregation,
 }
 
 impl Targets {
@@ -326,6 +333,7 @@ impl Targets {
         Targets {
             aws,
             store: ArcSwap::from_pointee(store),
+            kinesis: kinesis::Aggregation::default(),
         }
     }
 
@@ -408,7 +416,7 @@ macro_rules! integrations {
         /// The tags.
         pub const NAMES: &[&str] = &[$($tag),+];
         /// The tags, and the keys that may stand beside them.
-        const KEYS: &[&str] = &[$($tag,)+ written::ENCODE, written::DECODE_DATA];
+        const KEYS: &[&str] = &[$($tag,)+ written::ENCODE, written::DECODE_DATA, written::AGGREGATE];
 
         /// What people write below a tag.
         #[derive(Clone, Debug)]
@@ -522,3 +530,6 @@ pub(crate) mod tests;
 
 #[cfg(test)]
 mod wire_tests;
+
+#[cfg(test)]
+mod conformance;

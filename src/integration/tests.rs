@@ -107,10 +107,13 @@ fn exactly_one_integration_is_named() {
 #[test]
 fn own_keys_belong_to_their_integration() {
     assert_eq!(
-        problems(r#"{"Mock":{},"encode":"base64-if-needed","decode_data":"base64"}"#),
+        problems(
+            r#"{"Mock":{},"encode":"base64-if-needed","decode_data":"base64","aggregate":"kpl"}"#
+        ),
         [
             "error: integration.encode: `encode` means nothing to Mock; it belongs to SQS-SendMessage",
             "error: integration.decode_data: `decode_data` means nothing to Mock; it belongs to Kinesis-PutRecord",
+            "error: integration.aggregate: `aggregate` means nothing to Mock; it belongs to Kinesis-PutRecord",
         ]
     );
 }
@@ -197,7 +200,13 @@ fn each_integration_says_which_fields_its_answer_has() {
             .collect();
     assert_eq!(
         fields,
-        ["messageId", "requestId", "sequenceNumber", "shardId"]
+        [
+            "messageId",
+            "requestId",
+            "sequenceNumber",
+            "shardId",
+            "subSequenceNumber"
+        ]
     );
 }
 

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use super::kind::{DecodeData, Encode, Kind, OwnKeys};
+use super::kind::{Aggregate, DecodeData, Encode, Kind, OwnKeys};
 use super::{KEYS, NAMES, Parameters};
 
 /// What a route calls: exactly one of the vendor's subtypes or `Mock`, with the service's own parameter names, and
@@ -20,6 +20,7 @@ pub struct IntegrationConfig {
 /// The keys that are ours.
 pub(super) const ENCODE: &str = "encode";
 pub(super) const DECODE_DATA: &str = "decode_data";
+pub(super) const AGGREGATE: &str = "aggregate";
 
 impl<'de> Deserialize<'de> for IntegrationConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -43,6 +44,7 @@ impl<'de> Visitor<'de> for Keys {
             match key.as_str() {
                 ENCODE => own.encode = Some(map.next_value()?),
                 DECODE_DATA => own.decode_data = Some(map.next_value()?),
+                AGGREGATE => own.aggregate = Some(map.next_value()?),
                 tag if NAMES.contains(&tag) => {
                     if let Some(first) = &parameters {
                         return Err(A::Error::custom(format!(
@@ -83,6 +85,8 @@ impl JsonSchema for IntegrationConfig {
             if tag == <super::kinesis::PutRecord as Kind>::NAME {
                 let schema = generator.subschema_for::<DecodeData>();
                 properties.insert(DECODE_DATA.to_owned(), Value::from(schema));
+                let schema = generator.subschema_for::<Aggregate>();
+                properties.insert(AGGREGATE.to_owned(), Value::from(schema));
             }
             one_of.push(json!({
                 "type": "object",

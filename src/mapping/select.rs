@@ -81,7 +81,10 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.0 {
             match step {
-                Step::Name(name) => write!(f, "['{name}']")?,
+                // what reads back: in the quotes that it does not hold, or, with both, as it can only have been written
+                Step::Name(name) if !name.contains('\'') => write!(f, "['{name}']")?,
+                Step::Name(name) if !name.contains('"') => write!(f, "[\"{name}\"]")?,
+                Step::Name(name) => write!(f, ".{name}")?,
                 Step::Index(index) => write!(f, "[{index}]")?,
             }
         }

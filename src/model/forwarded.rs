@@ -170,8 +170,12 @@ impl Element {
         let mut rest = text.trim();
         while !rest.is_empty() {
             let (name, after) = rest.split_once('=')?;
+            let name = name.trim();
+            if !is_token(name) {
+                return None;
+            }
             let (value, after) = value(after)?;
-            let slot = match name.trim().to_ascii_lowercase().as_str() {
+            let slot = match name.to_ascii_lowercase().as_str() {
                 "for" => Some(&mut client),
                 "proto" => Some(&mut protocol),
                 _ => None,
@@ -191,6 +195,13 @@ impl Element {
             secure: protocol.and_then(|protocol| is_tls(&protocol)),
         })
     }
+}
+
+/// Whether it can be a parameter's name (RFC 9110, 5.6.2). One that held a quotation mark would make the marks of a line
+/// uneven, and with them what counts as an element.
+fn is_token(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(letter)
 }
 
 /// A token or a quoted string at the start, and what comes after it.

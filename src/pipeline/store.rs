@@ -39,10 +39,10 @@ pub struct Receipt {
 pub(super) struct Record<'r> {
     pub requests: Vec<Request>,
     pub key: Option<NewKey>,
-    /// Of the request.
-    pub deadline: Deadline,
     /// Tells when the client will send no more.
     pub leaving: &'r Leaving,
+    /// Of the request.
+    pub deadline: Deadline,
 }
 
 /// What became of a record.
@@ -73,8 +73,8 @@ pub(super) async fn receipt(
     let Record {
         requests,
         key,
-        deadline,
         leaving,
+        deadline,
     } = record;
     let polled = requests.first().and_then(Request::ended_poll);
     let polled = polled.map(|empty| (empty, leaving.clone()));

@@ -127,8 +127,8 @@ impl SqsApi {
         self.0.verifier.store(verifier(access));
     }
 
-    /// Answers one request.
-    async fn answer<B>(&self, request: Request<B>, leaving: &Leaving) -> Response<Full<Bytes>>
+    /// Answers one request, wherever it came from.
+    pub async fn answer<B>(&self, request: Request<B>, leaving: &Leaving) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error,

@@ -238,12 +238,12 @@ def test_requests_over_the_limit_in_flight_are_503_until_one_ends(gateway, fake)
     eventually(lambda: one.request("GET", "/mock").status == 200, what="room again")
 
 
-def test_connections_over_the_limit_are_turned_away_until_one_closes(gateway):
+def test_connections_over_the_limit_are_turned_away_while_all_are_busy(gateway):
     one = limited(gateway, connections=2)
     first, second = one.raw(), one.raw()
     for raw in (first, second):
-        raw.send("GET /mock HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert raw.read_response().status == 200
+        raw.send("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
+    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 2, what="both polls under way")
     with one.raw() as third:
         third.try_send("GET /mock HTTP/1.1\r\nHost: h\r\n\r\n")
         answer = third.read_response()

@@ -55,6 +55,27 @@ fn a_good_configuration_is_ok() {
 const FAULTS: &[(&str, &str)] = &[
     ("ruotes: {}\n{R}", "unknown key `ruotes`"),
     ("api: [a]\n{R}", "api"),
+    ("decode: []\n{R}", "decode: the list is empty"),
+    ("decode: [gzip, deflate]\n{R}", "decode[1]"),
+    ("decode: [br, br]\n{R}", "decode[1]: `br` is named twice"),
+    ("decode: true\n{R}", "a list of codings"),
+    ("decode: gzip\n{R}", "a list of codings"),
+    (
+        "limits: { connection_age: 0s }\n{R}",
+        "limits.connection_age: 0 would refuse every request",
+    ),
+    (
+        "limits: { connection_age: true }\n{R}",
+        "a time such as `1h`, or `false`",
+    ),
+    (
+        "limits: { connection_age: soon }\n{R}",
+        "limits.connection_age",
+    ),
+    (
+        "limits: { connections_per_address: 0 }\n{R}",
+        "limits.connections_per_address: 0 would refuse every request",
+    ),
     ("stage: 'my stage'\n{R}", "is not a stage name"),
     (
         "stage_variables: { 'a-b': x }\n{R}",

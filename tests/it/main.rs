@@ -6,5 +6,6 @@
 mod arrows;
 mod check;
 mod docs;
+mod fuzz;
 mod generated;
 mod sqs_wire;

@@ -219,3 +219,6 @@ impl Write for Conn {
         Pin::new(&mut self.io).poll_write_vectored(cx, slices)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,3 +326,6 @@ async fn whole(body: Incoming) -> Result<Bytes, String> {
     let body = collected.map_err(|error| error::root_cause(&*error))?;
     Ok(body.to_bytes())
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,7 @@ async fn connections_in_the_backlog_are_served_when_the_drain_begins() {
         peers: Arc::default(),
         malformed: Arc::default(),
         gate: Arc::new(Semaphore::new(0)),
+        barred: Arc::default(),
     };
     let (_keep, limits) = watch::channel(ConnectionLimits::default());
     let running = tokio::spawn(run(

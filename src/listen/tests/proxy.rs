@@ -192,6 +192,7 @@ async fn a_unix_socket_serves_and_its_file_goes_when_accepting_ends() {
         peers: Arc::default(),
         malformed: Arc::default(),
         gate: Arc::new(Semaphore::new(0)),
+        barred: Arc::default(),
     };
     let (handle, drain) = DrainHandle::new();
     let (_keep, limits) = watch::channel(ConnectionLimits::default());

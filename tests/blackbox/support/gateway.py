@@ -167,6 +167,11 @@ class Gateway:
     def request(self, method, path, body=None, headers=None, timeout=PATIENCE):
         return http1.request(self.address, method, path, body, headers, timeout)
 
+    def resident(self):
+        """Bytes of memory that the process holds now."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
     def raw(self, timeout=PATIENCE):
         return http1.Raw(self.address, timeout)
 

@@ -31,6 +31,21 @@ const ROUTES: &[(&str, &str, &str)] = &[
         r#"5:10: error: routes."POST /a".ack: several targets cannot be acknowledged together by `ack: target`: the first may have the record when the second fails; write `ack: spool` or `ack: target-or-spool`"#,
     ),
     (
+        "integration: { {SEND}, aggregate: kpl }",
+        "ack: target",
+        r#"4:138: error: routes."POST /a".integration.aggregate: `aggregate` means nothing to SQS-SendMessage; it belongs to Kinesis-PutRecord"#,
+    ),
+    (
+        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k, Region: eu-west-1, SequenceNumberForOrdering: '1' }, aggregate: kpl }",
+        "ack: target",
+        r#"4:128: error: routes."POST /a".integration.Kinesis-PutRecord.SequenceNumberForOrdering: a record with it cannot be aggregated with others; leave it out, or `aggregate`"#,
+    ),
+    (
+        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k, Region: eu-west-1 }, aggregate: zip }",
+        "ack: target",
+        r#"4:114: error: routes."POST /a".integration.aggregate: "zip" is not known here; allowed: `kpl`"#,
+    ),
+    (
         "integration: { {SEND} }",
         "ack: { mode: target, order: route }",
         r#"5:33: error: routes."POST /a".ack.order: `order` is about spooled records, and `ack: target` spools none; leave it out, or write `mode: spool` or `mode: target-or-spool`"#,
