@@ -274,7 +274,8 @@ impl Admission {
             }
             self.judge(&window);
             let before = std::mem::replace(&mut received, self.received.get());
-            if before == received {
+            let (_, late) = self.waiting.report();
+            if before == received && !late {
                 tokio::time::sleep(IDLE).await;
             }
         }
