@@ -157,6 +157,14 @@ const SECTIONS: &[(&str, &str)] = &[
         "1:34: error: targets.default.in_flight: 257 is out of range; allowed: 1 to 256",
     ),
     (
+        "targets: { default: { requests: 0 } }",
+        "1:33: error: targets.default.requests: 0 is out of range; allowed: 1 to 4096, which is `limits.in_flight`",
+    ),
+    (
+        "targets: { default: { requests: 4097 } }",
+        "1:33: error: targets.default.requests: 4097 is out of range; allowed: 1 to 4096, which is `limits.in_flight`",
+    ),
+    (
         "targets: { default: { batch: { max: 0 } } }",
         "1:37: error: targets.default.batch.max: 0 is out of range; allowed: 1 and more",
     ),
