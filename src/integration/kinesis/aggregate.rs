@@ -211,10 +211,7 @@ impl<'a> Group<'a> {
             return plain(place, self.first);
         }
         let hash = self.first.explicit_hash_key.as_deref();
-        let hash = hash.map_or_else(
-            || Cow::Owned(hash_text(self.first)),
-            |written| Cow::Borrowed(written),
-        );
+        let hash = hash.map_or_else(|| Cow::Owned(hash_text(self.first)), Cow::Borrowed);
         let several = self.hashes.start() != self.hashes.end();
         let shard = match self.home {
             Home::Shard(place) if several => map.and_then(|map| map.name(place)),

@@ -73,10 +73,13 @@ impl ShardMap {
     }
 }
 
+/// A stream's name, and the region where a call names one.
+type Named = (String, Option<String>);
+
 /// The maps of all streams, and what aggregation came to.
 #[derive(Debug, Default)]
 pub(in crate::integration) struct Aggregation {
-    streams: Mutex<HashMap<(String, Option<String>), Arc<Stream>>>,
+    streams: Mutex<HashMap<Named, Arc<Stream>>>,
     pub(super) counts: Counters,
 }
 
