@@ -70,12 +70,14 @@ impl Exposition {
         let open: Family<ByListener, Level> = Family::default();
         let accepted: Family<ByListener, Count> = Family::default();
         let refused: Family<ByListener, Count> = Family::default();
+        let idle: Family<ByListener, Level> = Family::default();
         let closed: Family<ByReason, Count> = Family::default();
         for (listener, stats) in &self.listeners {
             let by = ByListener {
                 listener: listener.clone(),
             };
             open.get_or_create(&by).set(signed(stats.open()));
+            idle.get_or_create(&by).set(signed(stats.parked()));
             accepted.get_or_create(&by).inc_by(stats.accepted());
             refused.get_or_create(&by).inc_by(stats.refused());
             for (reason, count) in stats.closed() {
@@ -88,6 +90,11 @@ impl Exposition {
         }
         self.listener_metrics(&mut registry);
         registry.register("connections_open", "Connections open now", open);
+        registry.register(
+            "connections_idle",
+            "Connections that have been without a request for a moment",
+            idle,
+        );
         registry.register("connections", "Connections accepted", accepted);
         registry.register(
             "connections_refused",

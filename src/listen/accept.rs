@@ -64,6 +64,7 @@ pub async fn run<S: Serve>(
         let watching = tls.watch(bound.name.clone(), stats.clone());
         AbortOnDropHandle::new(tokio::spawn(watching))
     });
+    let parking = Parking::new(stats.clone());
     let mut listener = Listener {
         name: bound.name,
         terms: Arc::new(terms),
@@ -74,7 +75,7 @@ pub async fn run<S: Serve>(
         streams: TaskTracker::new(),
         connections: JoinSet::new(),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
-        parking: Parking::default(),
+        parking,
         sources: Sources::default(),
         logged: None,
     };

@@ -16,6 +16,7 @@ pub struct ListenStats {
     pub(super) accept_errors: AtomicU64,
     pub(super) http2: AtomicU64,
     pub(super) in_flight: AtomicU64,
+    pub(super) parked: AtomicU64,
     pub(super) barred: AtomicU64,
     pub(super) crowded: AtomicU64,
     pub(super) evicted: AtomicU64,
@@ -43,6 +44,11 @@ impl ListenStats {
     /// Connections closed at once because the listener had no room for them.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
+    }
+
+    /// Connections that have been without a request for a moment.
+    pub fn parked(&self) -> u64 {
+        self.parked.load(Relaxed)
     }
 
     /// Connections closed at once for the address that they came from.

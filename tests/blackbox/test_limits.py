@@ -221,7 +221,8 @@ def test_requests_over_the_limit_in_flight_are_503_until_one_ends(gateway, fake)
     held = Held()
     fake.always("SQS-SendMessage", held)
     routes = {**ROUTES, "POST /sqs": {"integration": {"SQS-SendMessage": {"QueueUrl": QUEUE, "MessageBody": "$request.body"}}}}
-    one = gateway(config(routes, queues={"orders": {}}, limits={"in_flight": 2, "timeout": "60s"}, aws={"region": "us-east-1", "endpoint": fake.url}))
+    one = gateway(config(routes, queues={"orders": {}}, limits={"in_flight": 2, "timeout": "60s"},
+                         targets={"default": {"requests": 2}}, aws={"region": "us-east-1", "endpoint": fake.url}))
     slow = []
     threads = [threading.Thread(target=lambda: slow.append(one.request("POST", "/sqs", b"x").status)) for _ in range(2)]
     for thread in threads:
@@ -237,12 +238,12 @@ def test_requests_over_the_limit_in_flight_are_503_until_one_ends(gateway, fake)
     eventually(lambda: one.request("GET", "/mock").status == 200, what="room again")
 
 
-def test_connections_over_the_limit_are_turned_away_until_one_closes(gateway):
+def test_connections_over_the_limit_are_turned_away_while_all_are_busy(gateway):
     one = limited(gateway, connections=2)
     first, second = one.raw(), one.raw()
     for raw in (first, second):
-        raw.send("GET /mock HTTP/1.1\r\nHost: h\r\n\r\n")
-        assert raw.read_response().status == 200
+        raw.send("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
+    eventually(lambda: one.metrics().value("penstock_requests_in_flight") == 2, what="both polls under way")
     with one.raw() as third:
         third.try_send("GET /mock HTTP/1.1\r\nHost: h\r\n\r\n")
         answer = third.read_response()

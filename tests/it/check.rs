@@ -55,6 +55,27 @@ fn a_good_configuration_is_ok() {
 const FAULTS: &[(&str, &str)] = &[
     ("ruotes: {}\n{R}", "unknown key `ruotes`"),
     ("api: [a]\n{R}", "api"),
+    ("decode: []\n{R}", "decode: the list is empty"),
+    ("decode: [gzip, deflate]\n{R}", "decode[1]"),
+    ("decode: [br, br]\n{R}", "decode[1]: `br` is named twice"),
+    ("decode: true\n{R}", "a list of codings"),
+    ("decode: gzip\n{R}", "a list of codings"),
+    (
+        "limits: { connection_age: 0s }\n{R}",
+        "limits.connection_age: 0 would refuse every request",
+    ),
+    (
+        "limits: { connection_age: true }\n{R}",
+        "a time such as `1h`, or `false`",
+    ),
+    (
+        "limits: { connection_age: soon }\n{R}",
+        "limits.connection_age",
+    ),
+    (
+        "limits: { connections_per_address: 0 }\n{R}",
+        "limits.connections_per_address: 0 would refuse every request",
+    ),
     ("stage: 'my stage'\n{R}", "is not a stage name"),
     (
         "stage_variables: { 'a-b': x }\n{R}",
@@ -76,6 +97,29 @@ const FAULTS: &[(&str, &str)] = &[
         "0 would refuse every request",
     ),
     ("limits: { headers: 10 }\n{R}", "is out of range"),
+    (
+        "limits: { memory: much }\n{R}",
+        "is not an amount of memory",
+    ),
+    (
+        "limits: { memory: 101% }\n{R}",
+        "is not an amount of memory",
+    ),
+    ("limits: { memory: 0 }\n{R}", "0 would refuse every request"),
+    (
+        "limits: { memory: true }\n{R}",
+        "expected an amount such as",
+    ),
+    ("limits: { bodies: 0 }\n{R}", "0 would refuse every request"),
+    (
+        "limits: { bodies: 1KiB }\n{R}",
+        "1KiB is less than one body of",
+    ),
+    (
+        "limits: { cpu_wait: 0s }\n{R}",
+        "0 would refuse every request",
+    ),
+    ("limits: { cpu_wait: 20 }\n{R}", "is not a duration"),
     ("throttle: { rate: -1 }\n{R}", "is not a rate"),
     (
         "throttle: { rate: 1, burst: 0 }\n{R}",

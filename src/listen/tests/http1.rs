@@ -292,8 +292,11 @@ async fn beyond_the_limit_a_connection_is_told_so() {
         ..ConnectionLimits::default()
     });
     let mut first = gateway.connect().await;
-    first.write_all(GET.as_bytes()).await.unwrap();
-    read_until(&mut first, "GET /a 0\n").await;
+    first
+        .write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    eventually(|| gateway.stats.in_flight() == 1).await;
 
     let refused = gateway.exchange(GET).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");

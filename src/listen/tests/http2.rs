@@ -318,8 +318,10 @@ async fn beyond_the_limit_a_connection_is_told_to_go_away() {
         connections: 1,
         ..ConnectionLimits::default()
     });
-    let mut first = client(&gateway).await;
-    first.get("/a").await.unwrap();
+    let first = client(&gateway).await;
+    let mut waiting = first.sender.clone().ready().await.unwrap();
+    let (_slow, _) = waiting.send_request(request("GET", "/wait"), true).unwrap();
+    eventually(|| gateway.stats.in_flight() == 1).await;
     let mut second = client(&gateway).await;
     let error = second.get("/b").await.unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
@@ -327,17 +329,17 @@ async fn beyond_the_limit_a_connection_is_told_to_go_away() {
         gateway.malformed(),
         [(MalformedKind::TooManyConnections, None)]
     );
-    assert_eq!(gateway.requests(), ["GET /a"]);
+    assert_eq!(gateway.requests(), ["GET /wait"]);
 }
 
 /// Preface and SETTINGS.
-fn opening() -> Vec<u8> {
+pub(super) fn opening() -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(frame(4, 0, 0, &[]));
     bytes
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -346,9 +348,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `:method: GET`, `:scheme: http`, `:path: /`, `:authority: a` (RFC 7541).
-const GET_HEADERS: &[u8] = &[0x82, 0x86, 0x84, 0x01, 0x01, b'a'];
+pub(super) const GET_HEADERS: &[u8] = &[0x82, 0x86, 0x84, 0x01, 0x01, b'a'];
 
 /// The same for `/wait`.
-const WAIT_HEADERS: &[u8] = &[
+pub(super) const WAIT_HEADERS: &[u8] = &[
     0x82, 0x86, 0x04, 0x05, b'/', b'w', b'a', b'i', b't', 0x01, 0x01, b'a',
 ];

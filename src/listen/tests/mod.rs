@@ -1,9 +1,11 @@
 //! Raw sockets against a running listener. Times are short, and only outcomes are asserted.
 
 mod drain;
+mod floods;
 mod hostile;
 mod http1;
 mod http2;
+mod idle;
 mod proxy;
 mod tls;
 

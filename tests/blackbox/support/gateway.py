@@ -42,7 +42,11 @@ def environment(**extra):
 
 
 def config(routes, **sections):
-    """A configuration on free loopback ports; `sections` adds to it or replaces what it holds."""
+    """A configuration on free loopback ports; `sections` adds to it or replaces what it holds.
+
+    Unless a test says otherwise nobody is refused for want of a processor: a development build beside other tests is slow.
+    """
+    sections["limits"] = {"cpu_wait": "none", **sections.get("limits", {})}
     return {
         "api": "shop",
         "responses": "native",
@@ -162,6 +166,11 @@ class Gateway:
 
     def request(self, method, path, body=None, headers=None, timeout=PATIENCE):
         return http1.request(self.address, method, path, body, headers, timeout)
+
+    def resident(self):
+        """Bytes of memory that the process holds now."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
     def raw(self, timeout=PATIENCE):
         return http1.Raw(self.address, timeout)
