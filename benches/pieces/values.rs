@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use penstock::aws::Body;
 use penstock::mapping::{Expression, Scope, Side, Source, Sources, select};
 use penstock::model::call::Call;
 use penstock::model::message::md5_of_body;
@@ -69,5 +70,23 @@ pub fn md5() -> Work {
     let body = super::body();
     Box::new(move || {
         black_box(md5_of_body(&body));
+    })
+}
+
+/// The JSON of a call, as the lean client writes it.
+pub fn batch() -> Work {
+    let body = super::body();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let url = "https://sqs.eu-west-1.amazonaws.com/111122223333/orders";
+    Box::new(move || {
+        let mut json = Body::with_capacity(12 << 10);
+        json.raw("{\"QueueUrl\":").text(url).raw(",\"Entries\":[");
+        for entry in 0..10 {
+            json.raw(if entry == 0 { "{" } else { ",{" });
+            json.raw("\"Id\":\"").number(entry).raw("\"");
+            json.member("MessageBody").text(&text).raw("}");
+        }
+        json.raw("]}");
+        black_box(json.finish());
     })
 }

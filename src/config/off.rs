@@ -13,7 +13,7 @@ use super::decode::Decode;
 use super::stage::{AccessLog, Cors};
 use super::target::Batch;
 use super::throttle::{AuthFailures, Throttles};
-use crate::model::value::Span;
+use crate::model::value::{MemoryShare, Span};
 
 /// A part that can be switched off.
 pub(super) trait Switched<'de>: Deserialize<'de> {
@@ -73,35 +73,6 @@ pub(super) fn or_off<'de, T: Switched<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_any(Switch(PhantomData))
 }
 
-/// The same for a span of time.
-pub(super) fn span_or_off<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<Span>>, D::Error> {
-    struct SpanOrOff;
-    impl Visitor<'_> for SpanOrOff {
-        type Value = Option<Option<Span>>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a time such as `1h`, or `false`")
-        }
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
-            if on {
-                return Err(E::invalid_value(de::Unexpected::Bool(on), &self));
-            }
-            Ok(Some(None))
-        }
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            match text {
-                "none" | "false" => Ok(Some(None)),
-                _ => text.parse().map(|span| Some(Some(span))).map_err(E::custom),
-            }
-        }
-    }
-    deserializer.deserialize_any(SpanOrOff)
-}
-
 /// The same for a part that is off when nothing was written.
 pub(super) fn unless_off<'de, T: Switched<'de>, D: Deserializer<'de>>(
     deserializer: D,
@@ -122,8 +93,22 @@ pub(super) fn access_log<'de, D: Deserializer<'de>>(
     }))
 }
 
-/// The same for a value that is written as one text or number.
-pub(super) fn value_or_off<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+/// A value that can be switched off.
+pub(super) trait Valued: FromStr<Err = String> {
+    /// What may be written, for a message.
+    const FORMS: &'static str;
+}
+
+impl Valued for Span {
+    const FORMS: &'static str = "a time such as `1h`, or `false`";
+}
+
+impl Valued for MemoryShare {
+    const FORMS: &'static str = "an amount such as `80%`, `512MiB` or `auto`, or `none`";
+}
+
+/// As `or_off`, for a value.
+pub(super) fn value_or_off<'de, T: Valued, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     deserializer.deserialize_any(ValueSwitch(PhantomData))
@@ -131,34 +116,31 @@ pub(super) fn value_or_off<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
 
 struct ValueSwitch<T>(PhantomData<T>);
 
-impl<T: FromStr<Err = String>> Visitor<'_> for ValueSwitch<T> {
+impl<T: Valued> Visitor<'_> for ValueSwitch<T> {
     type Value = Option<Option<T>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value or `none`")
+        f.write_str(T::FORMS)
     }
     fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
         Ok(None)
     }
     fn visit_bool<E: de::Error>(self, on: bool) -> Result<Self::Value, E> {
-        self.visit_str(if on { "true" } else { "false" })
+        if on {
+            return Err(E::invalid_value(de::Unexpected::Bool(on), &self));
+        }
+        Ok(Some(None))
     }
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
         match text {
             "none" | "false" => Ok(Some(None)),
-            text => text
+            _ => text
                 .parse()
                 .map(|value| Some(Some(value)))
                 .map_err(E::custom),
         }
     }
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
         self.visit_str(&number.to_string())
     }
 }

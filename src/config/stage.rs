@@ -102,7 +102,7 @@ pub struct Limits {
     pub connections_per_address: Option<usize>,
     /// How old a connection may become, give or take a tenth: then its next answer is its last (`Connection: close`, on
     /// HTTP/2 GOAWAY), so that new certificates, revocations and limits reach everybody. `false` for any age. Default: 1h.
-    #[serde(deserialize_with = "off::span_or_off")]
+    #[serde(deserialize_with = "off::value_or_off")]
     #[schemars(with = "Option<OrOff<Span>>")]
     pub connection_age: Option<Option<Span>>,
     /// How long a shutdown waits for what is in flight. Default: 30s.

@@ -175,7 +175,7 @@ async fn follow(
     if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
         x.decide(Phase::Authorize, true, format!("allowed by {by}"));
     }
-    let payload = decode::content(plan, route, &codings, payload).await?;
+    let payload = decode::content(plan, route, call, &codings, payload, None).await?;
     if !codings.is_empty() {
         let names: Vec<&str> = codings.iter().map(|coding| coding.name()).collect();
         let said = format!(

@@ -179,10 +179,10 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         cors: blueprint.cors.clone(),
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
+        admission: shared.admission.clone(),
         decoders: before
             .map(|before| before.decoders.clone())
             .unwrap_or_default(),
-        admission: shared.admission.clone(),
         listeners: listeners(blueprint, &routes, &questions),
         routes,
         targets: shared.targets.clone(),

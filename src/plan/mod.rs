@@ -118,9 +118,9 @@ pub struct Plan {
     /// The largest request line and headers, in bytes.
     pub head_bytes: u64,
     pub header_count: usize,
+    pub admission: Arc<Admission>,
     /// What decodes bodies, so many at once.
     pub decoders: Arc<Decoders>,
-    pub admission: Arc<Admission>,
     pub listeners: Vec<ListenerPlan>,
     pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,

@@ -18,8 +18,11 @@ use crate::support::requests::number_of;
 /// Runs beside the load; it gathers the numbers of the messages it has deleted.
 pub struct Consumer {
     shared: Arc<Shared>,
-    task: JoinHandle<Outcome<HashSet<u64>>>,
+    tasks: Vec<JoinHandle<Outcome<HashSet<u64>>>>,
 }
+
+/// Consumers of one queue, each with a connection of its own.
+const TASKS: usize = 4;
 
 struct Shared {
     over: AtomicBool,
@@ -33,13 +36,14 @@ impl Consumer {
             received: AtomicUsize::new(0),
         });
         let url = format!("http://{address}/000000000000/{queue}");
+        let one = |_| tokio::spawn(consume(address, url.clone(), shared.clone()));
         Consumer {
-            task: tokio::spawn(consume(address, url, shared.clone())),
+            tasks: (0..TASKS).map(one).collect(),
             shared,
         }
     }
 
-    /// Distinct messages so far.
+    /// Messages so far; what two of them have received counts twice.
     pub fn received(&self) -> usize {
         self.shared.received.load(Ordering::Relaxed)
     }
@@ -54,7 +58,11 @@ impl Consumer {
             }
         }
         self.shared.over.store(true, Ordering::Relaxed);
-        self.task.await?
+        let mut all = HashSet::new();
+        for task in self.tasks {
+            all.extend(task.await??);
+        }
+        Ok(all)
     }
 }
 
@@ -78,12 +86,14 @@ async fn consume(address: SocketAddr, url: String, shared: Arc<Shared>) -> Outco
         let bodies = messages
             .iter()
             .filter_map(|message| message["Body"].as_str());
+        let before = numbers.len();
         numbers.extend(bodies.filter_map(|body| number_of(body.as_bytes())));
+        let more = numbers.len() - before;
+        shared.received.fetch_add(more, Ordering::Relaxed);
         if !entries.is_empty() {
             let delete = json!({ "QueueUrl": url, "Entries": entries });
             call(&mut stream, "DeleteMessageBatch", &delete).await?;
         }
-        shared.received.store(numbers.len(), Ordering::Relaxed);
     }
     Ok(numbers)
 }

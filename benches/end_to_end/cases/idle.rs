@@ -126,6 +126,8 @@ async fn opened(load: &Load) -> std::io::Result<Stream> {
         }
         Stream::Tls(stream) => {
             stream.write_all(&request).await?;
+            // Many share a task here, and TLS may have taken the bytes and not written them yet.
+            stream.flush().await?;
             answer(stream.as_mut(), &mut buffer).await?.status
         }
     };

@@ -3,7 +3,7 @@
 //! `taskset` and two cores are there; else they share, and the figures say less.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -92,9 +92,11 @@ async fn one(
     length: Duration,
 ) -> Outcome<()> {
     let load = orders(server);
-    let capacity = capacity(&load, length).await?;
+    let capacity = capacity(&load, length / 2).await?;
     let mut lines = Lines::open(&load, connections).await?;
-    let mut acknowledged = Vec::new();
+    // What thousands of new connections cost at first is no part of what a load costs.
+    let warm_up = lines.offer(capacity * 0.5, length).await?;
+    let mut acknowledged = warm_up.tally.acknowledged;
     let (mut goodput, mut p99) = (Vec::new(), Vec::new());
     for (step, times) in [
         ("half", 0.5),
@@ -136,6 +138,11 @@ async fn one(
         p99.push(at(0.99));
         acknowledged.extend(offer.tally.acknowledged);
     }
+    if goodput[2] > 1.2 * capacity {
+        report.note(format!(
+            "{name}: more was served at 3 times than the capacity that was found: something else ran on this machine, and nothing follows"
+        ));
+    }
     report.note(format!(
         "{name}: capacity, closed loop: {capacity:.0} successes a second"
     ));
@@ -165,16 +172,21 @@ async fn one(
     Ok(())
 }
 
-/// Successes a second of clients that ask again as soon as they are answered.
+/// Successes a second of clients that ask again as soon as they are answered: the best of three stretches, since what
+/// disturbs only takes.
 async fn capacity(load: &Load, length: Duration) -> Outcome<f64> {
     let clients = Clients::start(load, CLOSED);
     tokio::time::sleep(length / 4).await;
-    let done = clients.done();
-    tokio::time::sleep(length).await;
-    let done = clients.done() - done;
+    let mut best = 0.0f64;
+    for _ in 0..3 {
+        let (done, began) = (clients.done(), Instant::now());
+        tokio::time::sleep(length).await;
+        let rate = (clients.done() - done) as f64 / began.elapsed().as_secs_f64();
+        best = best.max(rate);
+    }
     clients.stop().await?;
-    if done == 0 {
+    if best == 0.0 {
         return Err("the gateway serves nothing".into());
     }
-    Ok(done as f64 / length.as_secs_f64())
+    Ok(best)
 }

@@ -185,6 +185,8 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         *next += 1;
         let began = Instant::now();
         stream.write_all(&request).await?;
+        // TLS may have taken the bytes and not written them yet.
+        stream.flush().await?;
         let answer = answer(&mut stream, &mut buffer).await?;
         shared.answered.fetch_add(1, Ordering::Relaxed);
         if is_success(answer.status) {

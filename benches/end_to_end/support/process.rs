@@ -62,6 +62,30 @@ impl Server {
         })
     }
 
+    /// A program that says nothing: it is there once it can be connected to.
+    pub fn silent(name: &str, command: &mut Command, address: SocketAddr) -> Outcome<Server> {
+        let child = command
+            .envs(CREDENTIALS)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut server = Server {
+            name: name.to_owned(),
+            child,
+            address,
+            admin: None,
+            sqs: None,
+        };
+        let began = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            if server.child.try_wait()?.is_some() || began.elapsed() > Duration::from_secs(30) {
+                return Err(format!("{name} does not listen on {address}").into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
     /// The gateway with this file.
     pub fn gateway(name: &str, file: &Path, core: Option<usize>) -> Outcome<Server> {
         let mut command = pinned(Path::new(env!("CARGO_BIN_EXE_penstock")), core);

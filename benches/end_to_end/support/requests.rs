@@ -31,6 +31,15 @@ impl Prototype {
         prototype
     }
 
+    /// `POST path` with this body, in which a number of sixteen noughts stands for the message's.
+    pub fn around(path: &str, headers: &str, body: &str) -> Prototype {
+        let mut prototype = Prototype::plain("POST", path, headers, body);
+        let noughts = [b'0'; DIGITS];
+        let mut windows = prototype.bytes.windows(DIGITS);
+        prototype.number_at = windows.position(|window| window == noughts);
+        prototype
+    }
+
     /// A request that is the same each time. `headers` are lines that end in CR LF.
     pub fn plain(method: &str, path: &str, headers: &str, body: &str) -> Prototype {
         let length = match (method, body.len()) {

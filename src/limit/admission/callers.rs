@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 const SHARDS: usize = 16;
 
 /// A caller may hold as many times the places that are free.
-pub(super) const TIMES_FREE: u64 = 4;
+pub(super) const TIMES_FREE: u64 = 9;
 
 /// Callers are not counted while less than this part of the places is taken: the room that is then left is more than
 /// anybody can take from others.

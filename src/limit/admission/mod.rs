@@ -5,8 +5,8 @@
 //! back all that it took when it is dropped, however the request ends.
 //!
 //! - **Places** ([`Budget`]): requests at once, for the process and for each target.
-//! - **Shares** (`callers`): of places, one caller may have four times as many as are free. The rule of dynamic
-//!   thresholds (Choudhury and Hahne, 1998): a single caller gets four fifths, several split what there is, and a
+//! - **Shares** (`callers`): of places, one caller may have nine times as many as are free. The rule of dynamic
+//!   thresholds (Choudhury and Hahne, 1998): a single caller gets nine tenths, several split what there is, and a
 //!   newcomer always finds room.
 //! - **Bodies**: bytes that were promised (by their declared length) or have come.
 //! - **Memory** (`memory`): what was in use a moment ago, and the bodies that have been let in since.
@@ -43,17 +43,30 @@ use crate::model::value::MemoryShare;
 use callers::Callers;
 use memory::Memory;
 use refusals::Refusals;
-use waiting::{Waiting, Window};
+use waiting::{WINDOW, Waiting, Window};
 
 /// How often the runtime is asked whether it is late.
-const PROBE: Duration = Duration::from_millis(20);
+const PROBE: Duration = Duration::from_millis(WINDOW.as_millis() as u64 / PROBES as u64);
 /// Probes of one judgement.
 const PROBES: u32 = 5;
 /// How long nothing is asked after a judgement before which no request came.
 const IDLE: Duration = Duration::from_millis(400);
-/// How much of a budget may be used before the gateway says that it is not ready, and how little makes it ready again.
-const NEAR: f64 = 0.9;
-const WELL: f64 = 0.8;
+/// How much of a budget may be used before the gateway says that it is not ready, which is before anybody is refused;
+/// and how little makes it ready again.
+const NEAR: f64 = 0.8;
+const WELL: f64 = 0.7;
+
+/// How late the runtime comes to what became due at `due` and waits in line like everything else. A task that is woken
+/// last is run first (Tokio's LIFO slot), which is what happens to timers; so the one that asks is put there and pushed
+/// back to the end of the line by another that does nothing.
+async fn late(due: Instant) -> Duration {
+    let asking = tokio::spawn(async move { Instant::now().saturating_duration_since(due) });
+    let pushing = tokio::spawn(async {});
+    let late = asking.await;
+    // It does nothing that could fail.
+    let _ = pushing.await;
+    late.unwrap_or_default()
+}
 
 /// What is too scarce to let a request in.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -132,7 +145,7 @@ pub struct Level {
     pub used: u64,
     /// 0: there is none.
     pub limit: u64,
-    /// Too full for another client to be sent here: nine tenths, and then until it is down to eight.
+    /// Too full for another client to be sent here: from four fifths on, until it is below seven tenths.
     pub near: bool,
 }
 
@@ -203,6 +216,8 @@ impl Admission {
 
     /// Lets a request in as far as the process is concerned: takes a place. `asked`: the body's declared length.
     pub fn enter(self: &Arc<Self>, asked: u64) -> Result<Admitted, Scarce> {
+        // No route takes a larger one: it will be told so.
+        let asked = asked.min(self.largest_body.load(Relaxed));
         self.memory_for(asked)
             .map_err(|scarce| self.refuse(scarce))?;
         if !self.places.take(1) {
@@ -248,9 +263,8 @@ impl Admission {
             probe.tick().await;
             let mut window = Window::default();
             while window.probes() < PROBES {
-                // The tick says when it was due; what it is late by, everything is.
                 let due = probe.tick().await;
-                window.probed(Instant::now().saturating_duration_since(due));
+                window.probed(late(due).await);
             }
             let admission = self.clone();
             let arrived = move || admission.memory.sample(admission.arrived.load(Relaxed));
@@ -260,7 +274,8 @@ impl Admission {
             }
             self.judge(&window);
             let before = std::mem::replace(&mut received, self.received.get());
-            if before == received {
+            let (_, late) = self.waiting.report();
+            if before == received && !late {
                 tokio::time::sleep(IDLE).await;
             }
         }

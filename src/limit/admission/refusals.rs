@@ -5,15 +5,15 @@
 //! which its connection asks nothing. Whoever waits as `Retry-After` says is never held up by this.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::super::clock::Clock;
 
-/// Refusals a second that are said at once, for each processor: about one hundredth of what it can do.
-const PROMPT: u64 = 500;
+/// The part of the requests that are served for which a refusal is said at once, and how many a second at the least.
+const PROMPT: f64 = 0.02;
+const LEAST_PROMPT: f64 = 100.0;
 /// Those that are said at once after a time without any, in seconds of the rate.
-const BURST: Duration = Duration::from_millis(200);
+const BURST: Duration = Duration::from_millis(500);
 /// The longest that one is held.
 const LONGEST: Duration = Duration::from_secs(1);
 /// How many are held together. Further ones are said at once: memory is dearer than time.
@@ -27,7 +27,10 @@ const LATEST: f64 = 30.0;
 pub(super) struct Refusals {
     clock: Clock,
     /// Nanoseconds between refusals.
-    every: u64,
+    every: AtomicU64,
+    judged_at: AtomicU64,
+    /// Requests a second that were served, of late.
+    served: AtomicU64,
     /// When the next may be said, at the least.
     next: AtomicU64,
     held: AtomicUsize,
@@ -48,10 +51,11 @@ pub struct Pause<'a> {
 
 impl Refusals {
     pub(super) fn new(clock: Clock) -> Refusals {
-        let processors = available_parallelism().map_or(1, |count| count.get() as u64);
         Refusals {
+            every: AtomicU64::new((1e9 / LEAST_PROMPT) as u64),
+            judged_at: AtomicU64::new(clock.now()),
+            served: AtomicU64::new(0),
             clock,
-            every: 1_000_000_000 / (PROMPT * processors),
             next: AtomicU64::new(0),
             held: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
@@ -71,6 +75,13 @@ impl Refusals {
         let refused = self.refused.load(Relaxed);
         let refusals = refused.saturating_sub(self.refused_before.swap(refused, Relaxed));
         let requests = received.saturating_sub(self.received_before.swap(received, Relaxed));
+        let now = self.clock.now();
+        let took = now.saturating_sub(self.judged_at.swap(now, Relaxed)).max(1);
+        let served = requests.saturating_sub(refusals) as f64 * 1e9 / took as f64;
+        let served = self.served.load(Relaxed) as f64 * 0.8 + served * 0.2;
+        self.served.store(served as u64, Relaxed);
+        let prompt = (served * PROMPT).max(LEAST_PROMPT);
+        self.every.store((1e9 / prompt) as u64, Relaxed);
         let part = (refusals as f64 / requests.max(refusals).max(1) as f64).min(1.0);
         let before = self.part.load(Relaxed) as f64 / 1e6;
         // An overload that comes and goes within a second is one.
@@ -83,8 +94,9 @@ impl Refusals {
         let now = self.clock.now();
         let burst = BURST.as_nanos() as u64;
         let longest = LONGEST.as_nanos() as u64;
+        let every = self.every.load(Relaxed);
         let later = |next: u64| {
-            let at = next.max(now.saturating_sub(burst)) + self.every;
+            let at = next.max(now.saturating_sub(burst)) + every;
             Some(at.min(now + longest))
         };
         let at = match self.next.fetch_update(Relaxed, Relaxed, later) {
@@ -153,8 +165,8 @@ mod tests {
         let clock = Clock::standing();
         clock.advance(Duration::from_secs(10));
         let refusals = Refusals::new(clock.clone());
-        let prompt = BURST.as_nanos() as u64 / refusals.every;
-        for _ in 0..prompt {
+        let prompt = BURST.as_secs_f64() * LEAST_PROMPT;
+        for _ in 0..prompt as u32 {
             assert!(refusals.pause().is_none());
         }
         let mut held: Vec<_> = (0..20_000).filter_map(|_| refusals.pause()).collect();
