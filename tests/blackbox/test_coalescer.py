@@ -162,7 +162,7 @@ def test_a_record_whose_time_is_over_while_it_waits_is_never_sent(gateway, targe
     hurried = at_once(one, [b"hurried"], "/hurried")
     [refused] = hurried()
     assert refused.status == 503 and refused.json()["code"] == "overloaded", refused.body
-    assert refused.headers["retry-after"] == "1" and "not sent" in refused.json()["detail"]
+    assert int(refused.headers["retry-after"]) >= 1 and "not sent" in refused.json()["detail"]
     [spooled] = at_once(one, [b"either"], "/either")()
     accepted(spooled, "spooled")
     assert one.metrics().value("penstock_spooled_records_total", why="budget") == 1

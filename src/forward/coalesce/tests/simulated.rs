@@ -62,10 +62,8 @@ impl World {
         assert!(state.starting + state.calling <= bounds.cap.unwrap());
         // the rule that the first prototype broke
         if state.queue.ready().entries > 0 && state.starting == 0 && !state.lingering {
-            assert_eq!(
-                state.calling, ceiling,
-                "nobody is bound to take what is ready"
-            );
+            let bound = state.calling >= ceiling;
+            assert!(bound, "nobody is bound to take what is ready");
         }
         drop(state);
         for _ in 0..work.at_once + work.politely {
