@@ -92,7 +92,7 @@ impl Exposition {
         registry.register("connections_open", "Connections open now", open);
         registry.register(
             "connections_idle",
-            "HTTP/1 connections that have been without a request for a moment",
+            "Connections that have been without a request for a moment",
             idle,
         );
         registry.register("connections", "Connections accepted", accepted);

@@ -22,10 +22,12 @@ pub struct Target {
     /// Default: half of them, or all where every route leads to one target.
     #[schemars(range(min = 1))]
     pub requests: Option<usize>,
-    /// Calls of the spool at once, 1 to 256. Default: 8.
+    /// Calls at once, 1 to 256: of the spool, and as many of requests that share calls. Default: 8 of the spool, and of
+    /// requests as many as they need, up to 256; fewer while the target throttles.
     #[schemars(range(min = 1, max = 256))]
     pub in_flight: Option<usize>,
-    /// Records of one call; `none` for one record a call. Default: as many as the target takes.
+    /// Records of one call, of the spool and of requests that come at the same time; `none` for one record a call.
+    /// Default: as many as the target takes.
     #[serde(deserialize_with = "off::or_off")]
     #[schemars(with = "Option<OrOff<Batch>>")]
     pub batch: Option<Option<Batch>>,
@@ -64,6 +66,7 @@ pub struct Batch {
     /// Records at most; the target's own limit (10 for SQS and EventBridge, 500 for Kinesis) holds too.
     #[schemars(range(min = 1))]
     pub max: Option<usize>,
-    /// How long a batch may wait to fill. Default: 0s.
+    /// How long a batch may wait to fill; of requests, only while other calls to the target are under way. Default: the
+    /// spool's not at all, that of requests for half of what a call takes, at most 2ms.
     pub linger: Option<Span>,
 }

@@ -69,13 +69,15 @@ impl Default for Decoders {
 
 impl Decoders {
     /// Undoes the codings, which are listed in the order in which they were applied. Neither the result nor what is
-    /// between two codings is longer than `limit` bytes. A body without a byte has nothing to undo.
-    pub async fn decode(
+    /// between two codings is longer than `limit` bytes. A body without a byte has nothing to undo. `room` is asked for so
+    /// many bytes more before they are set aside; its refusal ends the decoding.
+    pub async fn decode<E: From<DecodeError>>(
         &self,
         body: Bytes,
         applied: &[Coding],
         limit: u64,
-    ) -> Result<Bytes, DecodeError> {
+        mut room: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<Bytes, E> {
         if applied.is_empty() || body.is_empty() {
             return Ok(body);
         }
@@ -83,14 +85,19 @@ impl Decoders {
         let _place = self.0.acquire().await.ok();
         let mut body = body;
         for coding in applied.iter().rev() {
-            body = undo(*coding, &body, limit).await?.into();
+            body = undo(*coding, &body, limit, &mut room).await?.into();
         }
         Ok(body)
     }
 }
 
-async fn undo(coding: Coding, body: &[u8], limit: u64) -> Result<Vec<u8>, DecodeError> {
-    let corrupt = |reason| DecodeError::Corrupt { coding, reason };
+async fn undo<E: From<DecodeError>>(
+    coding: Coding,
+    body: &[u8],
+    limit: u64,
+    room: &mut impl FnMut(u64) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let corrupt = |reason| E::from(DecodeError::Corrupt { coding, reason });
     let mut decoder = started(coding).map_err(corrupt)?;
     let mut piece = vec![0; STEP];
     let mut made = Vec::new();
@@ -98,7 +105,12 @@ async fn undo(coding: Coding, body: &[u8], limit: u64) -> Result<Vec<u8>, Decode
     loop {
         let step = decoder.step(rest, &mut piece).map_err(corrupt)?;
         rest = rest.get(step.taken..).unwrap_or_default();
-        append(&mut made, piece.get(..step.made).unwrap_or_default(), limit)?;
+        append(
+            &mut made,
+            piece.get(..step.made).unwrap_or_default(),
+            limit,
+            room,
+        )?;
         if rest.is_empty() && step.complete {
             return Ok(made);
         }
@@ -122,15 +134,21 @@ fn started(coding: Coding) -> Result<Box<dyn Decoder + Send>, &'static str> {
 }
 
 /// Adds to what was made; sets no more aside than the limit.
-fn append(made: &mut Vec<u8>, piece: &[u8], limit: u64) -> Result<(), DecodeError> {
+fn append<E: From<DecodeError>>(
+    made: &mut Vec<u8>,
+    piece: &[u8],
+    limit: u64,
+    room: &mut impl FnMut(u64) -> Result<(), E>,
+) -> Result<(), E> {
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let size = made.len() + piece.len();
     if size > most {
-        return Err(DecodeError::TooLarge { limit });
+        return Err(DecodeError::TooLarge { limit }.into());
     }
     if size > made.capacity() {
-        let room = made.capacity().saturating_mul(2).clamp(size, most);
-        made.reserve_exact(room - made.len());
+        let whole = made.capacity().saturating_mul(2).clamp(size, most);
+        room((whole - made.capacity()) as u64)?;
+        made.reserve_exact(whole - made.len());
     }
     made.extend_from_slice(piece);
     Ok(())

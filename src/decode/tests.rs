@@ -15,7 +15,8 @@ fn decode(body: &[u8], applied: &[Coding], limit: u64) -> Result<Bytes, DecodeEr
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    runtime.block_on(Decoders::default().decode(Bytes::copy_from_slice(body), applied, limit))
+    let body = Bytes::copy_from_slice(body);
+    runtime.block_on(Decoders::default().decode(body, applied, limit, |_| Ok(())))
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
@@ -157,11 +158,21 @@ fn a_body_of_exactly_the_limit_is_taken_and_one_byte_more_is_not() {
 #[test]
 fn no_more_is_set_aside_than_the_limit() {
     let mut made = Vec::new();
+    let mut asked = 0;
+    let mut room = |more| {
+        asked += more;
+        Ok::<(), DecodeError>(())
+    };
     for _ in 0..100 {
-        append(&mut made, &[0; 1000], 100_000).unwrap();
+        append(&mut made, &[0; 1000], 100_000, &mut room).unwrap();
         assert!(made.capacity() <= 100_000);
     }
-    assert!(append(&mut made, &[0], 100_000).is_err());
+    assert!(append(&mut made, &[0], 100_000, &mut room).is_err());
+    assert_eq!(asked, 100_000);
+
+    let mut none = |_| Err(DecodeError::TooLarge { limit: 7 });
+    let refused = append(&mut Vec::new(), b"x", 100_000, &mut none);
+    assert_eq!(refused, Err(DecodeError::TooLarge { limit: 7 }));
 }
 
 #[test]

@@ -6,8 +6,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::drain::Drain;
 use super::leaving::Leaving;
 use super::limits::ConnectionLimits;
+use super::parking::Place;
 use super::stats::ListenStats;
 
 /// The bytes that open an HTTP/2 connection (RFC 9113, 3.4).
@@ -37,12 +38,14 @@ fn jittered(span: Duration) -> Duration {
 pub(super) enum Silence {
     /// A head was begun and not ended; on HTTP/2 the preface came and no more.
     Head,
-    /// Nothing has been asked for a moment: what serves a connection can be put away.
+    /// Nothing has been asked for a moment: the connection may make room for others, and what serves it can be put away.
     Quiet,
     /// Nothing is asked.
     Idle,
     /// The connection is as old as it may become.
     Aged,
+    /// Others need the room of a connection that is quiet.
+    Evicted,
     /// The client takes no byte of its answer.
     Stalled,
     /// The client closed its sending half, and its time for that is over.
@@ -88,6 +91,9 @@ pub(super) struct Activity {
     half_closed: Clock,
     half_close_over: AtomicBool,
     leaving: Leaving,
+    /// On HTTP/2: whether it has a place among the silent connections, and the place.
+    parked: AtomicBool,
+    place: Mutex<Option<Place>>,
 }
 
 impl Activity {
@@ -107,6 +113,8 @@ impl Activity {
             half_closed: Clock::default(),
             half_close_over: AtomicBool::new(false),
             leaving: Leaving::default(),
+            parked: AtomicBool::new(false),
+            place: Mutex::default(),
         }
     }
 
@@ -205,9 +213,26 @@ impl Activity {
         self.at(&self.head)
     }
 
+    /// Keeps a place among the silent connections, until the next request begins.
+    pub(super) fn park(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        self.parked.store(true, Relaxed);
+    }
+
+    fn unpark(&self) {
+        self.parked.store(false, Relaxed);
+        self.place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
     /// A request begins; it ends with the returned value.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.head.stop();
+        if self.parked.load(Relaxed) {
+            self.unpark();
+        }
         self.in_flight.fetch_add(1, Relaxed);
         self.stats.in_flight.fetch_add(1, Relaxed);
         InFlight {
@@ -255,7 +280,10 @@ impl Activity {
             return Some((self.born + limits.header_timeout, Silence::Head));
         }
         let since = self.at(&self.quiet).unwrap_or(self.born);
-        Some((since + limits.idle_timeout, Silence::Idle))
+        if self.parked.load(Relaxed) || limits.idle_timeout <= QUIET {
+            return Some((since + limits.idle_timeout, Silence::Idle));
+        }
+        Some((since + QUIET, Silence::Quiet))
     }
 
     /// When the client will have held up its answers for too long: its socket takes nothing, or (HTTP/2) its windows

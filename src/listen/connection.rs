@@ -87,7 +87,7 @@ impl<S: Serve> Connection<S> {
 
     /// Reads until the bytes are the HTTP/2 preface or cannot become it, for at most the time of a head.
     async fn opening<T: AsyncRead + Unpin>(&mut self, io: &mut T, seen: &mut Vec<u8>) -> Opening {
-        let mut place = self.parking.park();
+        let (_place, mut summons) = self.parking.park();
         loop {
             if !PREFACE.starts_with(&seen[..seen.len().min(PREFACE.len())]) {
                 return Opening::Http1;
@@ -101,7 +101,7 @@ impl<S: Serve> Connection<S> {
             let read = tokio::select! {
                 read = rest.read_buf(seen) => read,
                 () = last_word(&mut self.drain), if seen.is_empty() => return Opening::Nothing,
-                () = &mut place, if seen.is_empty() => {
+                () = summons.heard(), if seen.is_empty() => {
                     self.stats.evicted.fetch_add(1, Relaxed);
                     return Opening::Nothing;
                 }

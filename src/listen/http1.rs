@@ -51,7 +51,7 @@ impl<S: Serve> Connection<S> {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let over = self.activity.quiet_since() + self.limits.idle_timeout;
-        let place = self.parking.park();
+        let (_place, mut summons) = self.parking.park();
         let mut first = [0; FIRST];
         let counter = tokio::select! {
             biased;
@@ -70,7 +70,7 @@ impl<S: Serve> Connection<S> {
                 Box::pin(answer::linger(wire.into_inner(), self.limits.linger)).await;
                 return None;
             }
-            () = place => &self.stats.evicted,
+            () = summons.heard() => &self.stats.evicted,
             () = tokio::time::sleep_until(over) => &self.stats.idle_closed,
         };
         counter.fetch_add(1, Relaxed);

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -21,6 +22,7 @@ use super::Serve;
 use super::activity::{Event, Silence, Watchdog};
 use super::connection::Connection;
 use super::malformed::{Malformed, MalformedKind};
+use super::parking::Summons;
 use super::wire::Wire;
 
 /// Streams that may be reset before we looked at them, and streams that may be reset by us for their errors, before
@@ -39,6 +41,23 @@ where
     fn execute(&self, stream: F) {
         self.0.spawn(stream);
     }
+}
+
+/// Waits for the word to make room, where it can come.
+async fn called(summons: &mut Option<Summons>) {
+    match summons {
+        Some(summons) => summons.heard().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets a connection write what it has to say, as far as its client takes it now.
+async fn last_poll<C: Future + Unpin>(connection: &mut C) {
+    std::future::poll_fn(|cx| {
+        let _ = Pin::new(&mut *connection).poll(cx);
+        Poll::Ready(())
+    })
+    .await;
 }
 
 impl<S: Serve> Connection<S> {
@@ -62,16 +81,22 @@ impl<S: Serve> Connection<S> {
 
         // Set once GOAWAY is on its way: from then on a client without requests has so long to answer it.
         let mut closing: Option<Instant> = None;
+        let mut summons: Option<Summons> = None;
         loop {
             let deadline = || match (closing, activity.http2_deadline(limits)) {
-                (Some(at), Some((_, Silence::Idle))) => Some((at, Silence::Idle)),
+                (Some(at), Some((_, Silence::Idle | Silence::Quiet))) => Some((at, Silence::Idle)),
                 (Some(_), deadline) => deadline,
                 (None, deadline) => {
                     let aged = activity.retires().map(|at| (at, Silence::Aged));
                     deadline.into_iter().chain(aged).min_by_key(|(at, _)| *at)
                 }
             };
-            match watchdog.next(&mut connection, deadline, || true).await {
+            let event = tokio::select! {
+                biased;
+                event = watchdog.next(&mut connection, deadline, || true) => event,
+                () = called(&mut summons) => Event::Silent(Silence::Evicted),
+            };
+            match event {
                 Event::Ended(Ok(())) => return,
                 Event::Ended(Err(error)) => return self.broken(&error),
                 Event::Drain => {
@@ -82,6 +107,19 @@ impl<S: Serve> Connection<S> {
                     self.stats.idle_closed.fetch_add(1, Relaxed);
                     Pin::new(&mut connection).graceful_shutdown();
                     closing = Some(Instant::now() + limits.linger);
+                }
+                Event::Silent(Silence::Quiet) => {
+                    let (place, called) = self.parking.park();
+                    activity.park(place);
+                    summons = Some(called);
+                }
+                Event::Silent(Silence::Evicted) => {
+                    summons = None;
+                    if !activity.is_busy() {
+                        self.stats.evicted.fetch_add(1, Relaxed);
+                        Pin::new(&mut connection).graceful_shutdown();
+                        return last_poll(&mut connection).await;
+                    }
                 }
                 Event::Silent(Silence::Aged) => {
                     activity.retire();

@@ -2,11 +2,8 @@
 //! is full. Strangers who hold connections open and ask nothing so keep nobody out.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
@@ -25,13 +22,16 @@ struct Parked {
     connections: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// A connection's place among the silent ones; dropped when it is silent no longer. Ends when the connection has to go.
+/// A connection's place among the silent ones, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     parking: Parking,
     number: u64,
-    called: oneshot::Receiver<()>,
 }
+
+/// Tells a connection that has a place to go. Where it has left its place before, nothing is told any more.
+#[derive(Debug)]
+pub(super) struct Summons(oneshot::Receiver<()>);
 
 impl Parking {
     pub(super) fn new(stats: Arc<ListenStats>) -> Parking {
@@ -46,18 +46,18 @@ impl Parking {
     }
 
     /// Takes a place behind all others.
-    pub(super) fn park(&self) -> Place {
+    pub(super) fn park(&self) -> (Place, Summons) {
         let (call, called) = oneshot::channel();
         let mut parked = self.lock();
         let number = parked.next;
         parked.next += 1;
         parked.connections.insert(number, call);
         self.stats.parked.fetch_add(1, Relaxed);
-        Place {
+        let place = Place {
             parking: self.clone(),
             number,
-            called,
-        }
+        };
+        (place, Summons(called))
     }
 
     /// Tells the connection that has been silent for longest to go; says whether there was one.
@@ -72,11 +72,12 @@ impl Parking {
     }
 }
 
-impl Future for Place {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.called).poll(cx).map(drop)
+impl Summons {
+    /// Waits for the word to go; for ever, if none can come.
+    pub(super) async fn heard(&mut self) {
+        if (&mut self.0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -94,12 +95,14 @@ mod tests {
     #[tokio::test]
     async fn the_one_that_was_silent_for_longest_goes_first() {
         let parking = Parking::new(Arc::default());
-        let (first, gone, last) = (parking.park(), parking.park(), parking.park());
+        let (_first, mut to_first) = parking.park();
+        let (gone, _) = parking.park();
+        let (_last, mut to_last) = parking.park();
         drop(gone);
         assert!(parking.make_room());
-        first.await;
+        to_first.heard().await;
         assert!(parking.make_room());
-        last.await;
+        to_last.heard().await;
         assert!(!parking.make_room());
         assert!(parking.lock().connections.is_empty());
     }

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::deadline::Deadline;
 use super::rejection::Rejection;
 use super::route::RouteError;
 use super::verify::Outcome;
@@ -124,7 +123,6 @@ async fn follow(
         x.decide(Phase::Throttle, true, limit);
     }
     let presented = found.presented(plan, call);
-    let deadline = Deadline::of(route, call);
     let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {
         _ if route.authenticators.is_empty() => "anyone may come in".to_owned(),
@@ -177,7 +175,7 @@ async fn follow(
     if was_pending && let Some(by) = authorize::allowing(route, &presented, &caller)? {
         x.decide(Phase::Authorize, true, format!("allowed by {by}"));
     }
-    let payload = decode::content(plan, route, &codings, payload, deadline).await?;
+    let payload = decode::content(plan, route, call, &codings, payload, None).await?;
     if !codings.is_empty() {
         let names: Vec<&str> = codings.iter().map(|coding| coding.name()).collect();
         let said = format!(

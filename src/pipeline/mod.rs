@@ -204,8 +204,8 @@ async fn life(
         x.passed(Phase::Verify);
         usage::charge(plan, route, &caller)?;
     }
-    let payload = decode::content(plan, route, &codings, payload, deadline).await?;
-    receive::content(plan, call, &payload, &mut admitted)?;
+    let decoded = decode::content(plan, route, call, &codings, payload, Some(&mut admitted));
+    let payload = deadline.within(Phase::Verify, decoded).await?;
     let throttled = throttle::after_verify(&found, call, &payload, passage, x);
     deadline.within(Phase::Throttle, throttled).await?;
     let entry = once::entry(plan, &found, call, &payload, caller.identity(), x);

@@ -13,7 +13,6 @@ use http_body_util::BodyExt as _;
 
 use super::admit;
 use super::rejection::Rejection;
-use super::verify::Payload;
 use crate::limit::admission::{Admitted, Scarce};
 use crate::model::call::Call;
 use crate::model::phase::Phase;
@@ -75,17 +74,6 @@ impl From<BodyError> for Broken {
     fn from(error: BodyError) -> Broken {
         Broken::Body(error)
     }
-}
-
-/// Makes room for what a body has become: more than it was, where its coding was undone.
-pub(super) fn content(
-    plan: &Plan,
-    call: &Call,
-    payload: &Payload,
-    admitted: &mut Admitted,
-) -> Result<(), Rejection> {
-    let reserved = admitted.reserve(payload.bytes().len() as u64);
-    reserved.map_err(|scarce| admit::overload(plan, call, Phase::Verify, scarce))
 }
 
 /// Whether a body of so many bytes is taken.

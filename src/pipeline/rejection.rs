@@ -1,28 +1,25 @@
 //! A refusal to a response: the only place where statuses, codes and public words are chosen. What was wrong in full
 //! goes to the log.
 
+mod verdict;
+
 use std::any::Any;
-use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
-use http_body_util::Full;
+use http::header::{ACCEPT_ENCODING, ALLOW, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::Answer;
 use super::admit::AdmitError;
 use super::authorize::Forbidden;
 use super::deadline::Late;
-use super::decode::ContentError;
+use super::decode;
 use super::once::KeyError;
 use super::receive::BodyError;
 use super::route::RouteError;
 use super::throttle::{RATE_LIMIT, RATE_LIMIT_POLICY, ThrottleError};
 use crate::authn::{AuthnError, Kind};
-use crate::config::Dialect;
-use crate::integration::{MapError, Rendered, TargetError};
+use crate::decode::DecodeError;
+use crate::integration::{MapError, TargetError};
 use crate::limit::admission::Scarce;
 use crate::limit::usage::{OverLimit, What};
 use crate::model::call::Call;
@@ -31,6 +28,9 @@ use crate::model::code::Code;
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
 use crate::telemetry::exchange::Refusal;
+
+use verdict::AwsBody;
+pub use verdict::Verdict;
 
 /// Why a request is not served: one variant for each room that refuses.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub enum Rejection {
     #[error(transparent)]
     Body(BodyError),
     #[error(transparent)]
-    Content(#[from] ContentError),
+    Content(#[from] DecodeError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -82,30 +82,6 @@ pub struct Overload {
     pub scarce: Scarce,
     /// Seconds, by chance.
     pub retry_after: u64,
-}
-
-/// What a refusal says, to whom.
-#[derive(Debug)]
-pub struct Verdict {
-    phase: Phase,
-    code: Code,
-    status: StatusCode,
-    /// For the caller.
-    detail: String,
-    /// For the log.
-    cause: String,
-    retry_after: Option<u64>,
-    headers: HeaderMap,
-    aws: AwsBody,
-}
-
-/// What stands in a refusal of the `aws` dialect.
-#[derive(Debug)]
-enum AwsBody {
-    /// `{"message":"…"}` and this status.
-    Message(StatusCode, &'static str),
-    /// The service's own answer.
-    Service(Rendered),
 }
 
 impl From<TargetError> for Rejection {
@@ -217,7 +193,7 @@ impl Rejection {
                 put(&mut headers, ALLOW, &allow.join(", "));
             }
             // RFC 9110, 15.5.16
-            Rejection::Content(error) if let Some(codings) = error.accepted() => {
+            Rejection::Content(error) if let Some(codings) = decode::accepted(error) => {
                 put(&mut headers, ACCEPT_ENCODING, &codings.to_string());
             }
             _ => {}
@@ -393,7 +369,7 @@ impl Rejection {
                 bad_request(),
             ),
             Rejection::Content(error) => {
-                let (code, status, message) = error.place();
+                let (code, status, message) = decode::place(error);
                 (Phase::Verify, code, status, Message(status, message))
             }
             Rejection::Key(error) => {
@@ -537,82 +513,4 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
-}
-
-impl Verdict {
-    /// How the refusal is written down, whatever the dialect.
-    pub(super) fn refusal(&self) -> Refusal {
-        Refusal {
-            phase: self.phase,
-            code: self.code,
-            status: self.status.as_u16(),
-            cause: self.cause.clone(),
-        }
-    }
-
-    /// The response.
-    pub(super) fn into_response(self, dialect: Dialect, call: &Call) -> Answer {
-        let mut response = match dialect {
-            Dialect::Native => self.problem(call),
-            Dialect::Aws => self.vendor(),
-        };
-        if let Some(after) = self.retry_after.filter(|_| {
-            dialect == Dialect::Native
-                || response.status().is_server_error()
-                || response.status() == StatusCode::CONFLICT
-        }) {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(after));
-        }
-        // What is malformed may end elsewhere than it says: nothing behind it is read as a request.
-        if self.code == Code::Malformed && call.version < Version::HTTP_2 {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        let native_only = [RATE_LIMIT, RATE_LIMIT_POLICY, ALLOW];
-        for (name, value) in &self.headers {
-            if dialect == Dialect::Native || !native_only.contains(name) {
-                response.headers_mut().insert(name, value.clone());
-            }
-        }
-        response
-    }
-
-    /// RFC 9457.
-    fn problem(&self, call: &Call) -> Answer {
-        let title = self.status.canonical_reason().unwrap_or("Error");
-        let mut body = String::with_capacity(256);
-        // Writing to a String cannot fail.
-        let _ = write!(
-            body,
-            r#"{{"type":"about:blank","title":"{title}","status":{},"detail":{},"requestId":"{}","code":"{}"}}"#,
-            self.status.as_u16(),
-            serde_json::Value::from(self.detail.as_str()),
-            call.id,
-            self.code
-        );
-        response(self.status, "application/problem+json", body.into())
-    }
-
-    fn vendor(&self) -> Answer {
-        match &self.aws {
-            AwsBody::Message(status, message) => response(
-                *status,
-                "application/json",
-                format!(r#"{{"message":"{message}"}}"#).into(),
-            ),
-            AwsBody::Service(rendered) => super::respond::rendered(rendered),
-        }
-    }
-}
-
-fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

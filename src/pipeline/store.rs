@@ -413,7 +413,7 @@ impl Making {
                 answer,
                 durability,
                 spooled: waits,
-                ..
+                ride,
             }) => {
                 let failed = waits.as_ref().and_then(|waits| waits.error.as_ref());
                 let failure = answer.failure();
@@ -425,6 +425,7 @@ impl Making {
                     error: failure.or(failed).map(TargetError::to_string),
                     why: waits.as_ref().map(|waits| waits.why),
                     message_id: answer.message_id().map(str::to_owned),
+                    shared: ride.map(|ride| (ride.records, ride.waited)),
                     durability: Some(if self.stores && failure.is_none() {
                         durability.name()
                     } else {
@@ -448,6 +449,7 @@ impl Making {
                     message_id: None,
                     durability: Some("none"),
                     why: None,
+                    shared: None,
                 };
                 Err(Box::new(Failed { error, facts }))
             }

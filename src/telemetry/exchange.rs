@@ -51,6 +51,8 @@ pub struct TargetFacts {
     pub durability: Option<&'static str>,
     /// Why it is spooled: as `penstock_spooled_records_total` has it. `error` then says how the target's own call failed.
     pub why: Option<&'static str>,
+    /// Records of the call that the request shared with others, and how long it waited for that call.
+    pub shared: Option<(usize, Duration)>,
 }
 
 /// How a refusal is written down. The caller's public text is not part of it.

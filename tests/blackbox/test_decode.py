@@ -1,5 +1,6 @@
 """Bodies that came in encoded, with encoders nobody here wrote: Python's gzip, node's brotli, the zstd program, curl."""
 
+import base64
 import gzip
 import hashlib
 import hmac
@@ -21,7 +22,7 @@ ROUTES = {
     "POST /field": {
         "decode": ["gzip"],
         "integration": {"SQS-SendMessage": {
-            "QueueUrl": "queue:orders", "MessageBody": "$request.body.order ${request.header.content-encoding}"}}},
+            "QueueUrl": "queue:orders", "MessageBody": "${request.body.order} ${request.header.content-encoding}"}}},
     "POST /signed": {
         "authorizer": "hooks", "decode": ["gzip"], "integration": SEND, "idempotency": False},
     "POST /once": {
@@ -90,7 +91,6 @@ def test_without_decode_the_bytes_are_stored_as_they_came(server):
     assert answer.status == 202
     message = server.request("GET", "/next").json()["Messages"][0]
     assert message["BodyEncoding"] == "base64"
-    import base64
     assert base64.b64decode(message["Body"]) == body
     assert server.request("POST", "/plain", TEXT, {"content-encoding": "whatever"}).status == 202
     assert stored(server) == [TEXT]
@@ -141,11 +141,8 @@ def test_what_cannot_be_decoded_is_400_and_the_connection_goes_on(server, name, 
 
 
 def test_a_mapping_sees_what_was_decoded_and_the_header_that_came(server):
-    assert server.request("POST", "/field", gzip.compress(TEXT), {"content-encoding": "gzip"}).status in (202, 400)
-    stored(server)
-    ran = server.request("POST", "/all", b"", {"content-encoding": "gzip"})
-    assert ran.status in (202, 400), "an empty body has nothing to undo"
-    stored(server)
+    assert server.request("POST", "/field", gzip.compress(TEXT), {"content-encoding": "gzip"}).status == 202
+    assert stored(server) == [b"7 gzip"]
 
 
 def test_a_signature_is_over_the_bytes_that_came(server):

@@ -302,26 +302,26 @@ def test_a_body_in_chunks_of_one_byte_is_one_body(server):
     assert server.resident() - memory < 32 * KIB * KIB
 
 
-@pytest.mark.parametrize("name, body, path, statuses", [
-    ("a million brackets", b"[" * 1_000_000, "/field", {400}),
-    ("a million brackets, closed", b"[" * 500_000 + b"]" * 500_000, "/deep", {202, 400}),
-    ("a million braces", b'{"x":' * 170_000, "/field", {400}),
-    ("129 deep", b'{"x":' + b"[" * 129 + b"]" * 129 + b"}", "/field", {202, 400}),
-    ("a field behind a deep one", b'{"y":' + b"[" * 2000 + b"]" * 2000 + b',"x":"found"}', "/field", {202, 400}),
-    ("a hundred thousand names", ("{" + ",".join(f'"k{n}":{n}' for n in range(70_000)) + ',"x":"found"}').encode(), "/field", {202}),
-    ("a hundred thousand times the same name", ("{" + ",".join('"x":"found"' for _ in range(80_000)) + "}").encode(), "/field", {202, 400}),
-    ("a number without end", b'{"x":' + b"9" * 900_000 + b"}", "/field", {202, 400}),
-    ("a number beyond all bounds", b'{"x":1e999999999}', "/field", {202, 400}),
-    ("half a surrogate", b'{"x":"\\ud800"}', "/field", {202, 400}),
-    ("bytes that are no text", b'{"x":"\xff\xfe"}', "/field", {202, 400}),
-    ("no JSON", b"\0" * 1000, "/field", {400}),
+@pytest.mark.parametrize("name, body, path, status", [
+    ("a million brackets", b"[" * 1_000_000, "/field", 400),
+    ("a million brackets, closed", b"[" * 500_000 + b"]" * 500_000, "/deep", 202),
+    ("a million braces", b'{"x":' * 170_000, "/field", 400),
+    ("129 deep", b'{"x":' + b"[" * 129 + b"]" * 129 + b"}", "/field", 202),
+    ("a field behind a deep one", b'{"y":' + b"[" * 2000 + b"]" * 2000 + b',"x":"found"}', "/field", 202),
+    ("a hundred thousand names", ("{" + ",".join(f'"k{n}":{n}' for n in range(70_000)) + ',"x":"found"}').encode(), "/field", 202),
+    ("a hundred thousand times the same name", ("{" + ",".join('"x":"found"' for _ in range(80_000)) + "}").encode(), "/field", 202),
+    ("a number without end", b'{"x":' + b"9" * 900_000 + b"}", "/field", 202),
+    ("a number beyond all bounds", b'{"x":1e999999999}', "/field", 202),
+    ("half a surrogate", b'{"x":"\\ud800"}', "/field", 400),
+    ("bytes that are no text", b'{"x":"\xff\xfe"}', "/field", 400),
+    ("no JSON", b"\0" * 1000, "/field", 400),
 ])
-def test_json_without_measure_is_a_clear_answer(server, name, body, path, statuses):
+def test_json_without_measure_is_a_clear_answer(server, name, body, path, status):
     begun = time.monotonic()
     answer = server.request("POST", path, body)
-    assert answer.status in statuses, (name, answer)
-    if answer.status == 400:
-        assert answer.code in ("mapping_unresolved", "target_charset"), (name, answer)
+    assert answer.status == status, (name, answer)
+    if status == 400:
+        assert answer.code == "mapping_unresolved", (name, answer)
     assert time.monotonic() - begun < 30, name
     stored(server)
     assert server.request("GET", "/mock").status == 200
@@ -374,8 +374,6 @@ def test_a_target_of_64_kib_is_refused(server):
 def test_http2_without_a_path_is_refused(server):
     with Http2(server.address, careful=False) as two:
         stream = two.begin("GET", "/", pseudo=[(":method", "GET"), (":scheme", "http"), (":authority", "h")])
-        try:
-            assert 400 <= two.response(stream).status < 500
-        except (AssertionError, OSError):
-            pass  # reset
+        answer = two.response(stream)
+        assert answer is None or 400 <= answer.status < 500, "reset, or refused"
     assert server.request("GET", "/mock").status == 200

@@ -159,7 +159,7 @@ def test_without_any_keys_the_gateway_starts_and_answers_503(provider, gateway):
     one = gateway(shop(idp.issuer))
     assert one.admin("/livez").status == 200
     refused = send(one, token)
-    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert refused.status == 503 and 1 <= int(refused.headers["retry-after"]) <= 3
     assert "www-authenticate" not in refused.headers
     line = one.log_line(refused.headers["x-request-id"])
     assert "discovery document" in json.dumps(line)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 
 from support.ack import accepted, setup
 from support.deaggregate import user_records
@@ -142,6 +143,32 @@ def test_a_stream_that_is_split_behind_our_back_loses_nothing(gateway, ministack
     found, _ = as_consumers_see_it(contents(ministack, name))
     assert {record["data"] for record in found} >= {f"after {key}".encode() for key in keys}
     assert one.metrics().value("penstock_aggregates_misplaced_records_total") > 0
+
+
+def test_each_caller_is_told_where_its_own_record_is(gateway, ministack):
+    """Callers who wait for the target share calls while others are under way."""
+    name = stream_of(ministack, 2)
+    table = route(name)
+    table["POST /r"]["ack"] = "target"
+    one = gateway(config(table, aws={"region": REGION, "endpoint": ministack.url}))
+
+    def send(number):
+        body = f"{number}".encode()
+        answer = one.request("POST", "/r", body, {"key": f"k{number % 16}"})
+        accepted(answer, "target")
+        return body, answer.json()
+    with ThreadPoolExecutor(48) as callers:
+        answers = list(callers.map(send, range(400)))
+    assert len({answer["messageId"] for _, answer in answers}) == len(answers)
+    told = {(answer["sequenceNumber"], answer.get("subSequenceNumber")): body for body, answer in answers}
+    shards = contents(ministack, name)
+    found = {
+        (record["sequence"], None if record["place"] is None else str(record["place"])): record["data"]
+        for _, _, records in shards for record in user_records(records)
+    }
+    assert found == told
+    assert as_consumers_see_it(shards)[1] == 0
+    assert any(place is not None for _, place in told), "nobody shared a record"
 
 
 def test_of_a_batch_that_fails_in_part_only_what_failed_is_sent_again(gateway, target):

@@ -314,6 +314,17 @@ class Unix(http1.Raw):
         self.buffer = b""
 
 
+def test_whom_a_route_bars_is_not_told_of_its_trailing_slash(gateway):
+    one = gateway(config({
+        "GET /open": {"integration": MOCK},
+        "GET /barred": {"integration": MOCK, "allow": ["10.0.0.0/8"]},
+    }, trailing_slash="redirect"))
+    assert one.request("GET", "/open/").status == 308
+    answer = one.request("GET", "/barred/")
+    assert answer.status == 403 and answer.code == "forbidden" and "location" not in answer.headers
+    assert one.request("GET", "/barred").status == 403
+
+
 def test_a_unix_socket_serves_and_is_removed_at_the_end(gateway, tmp_path):
     path = tmp_path / "s"
     document = config(

@@ -326,7 +326,7 @@ def keys_of(keys):
 
 def authorized(gateway, fake, authorizer, timeout):
     return overloaded(gateway, fake, {"POST /slow": {**SLOW, "authorizer": "asks"}}, limits={"timeout": timeout}, authorizers={
-        "asks": {"lambda": {"url": authorizer.url, "identity_sources": ["$request.header.authorization"], "ttl": "0s", "timeout": "20s"}}})
+        "asks": {"lambda": {"url": authorizer.url, "identity_sources": ["$request.header.authorization"], "ttl": "0s", "timeout": "10s"}}})
 
 
 def test_an_authorizer_that_takes_the_request_s_time_is_the_end_of_it(gateway, fake):

@@ -172,7 +172,7 @@ def test_requests_at_once_are_counted_per_route_and_per_caller(gateway):
     second, _ = polling(one, "/wait", {"x-tenant": "bob"})
     eventually(lambda: one.metrics().value("penstock_slots_used") == 2, 10, "two polls under way")
     busy = one.request("GET", "/wait", headers={"x-tenant": "cat"})
-    assert busy.status == 503 and busy.code == "overloaded" and busy.headers["retry-after"] == "1"
+    assert busy.status == 503 and busy.code == "overloaded" and 1 <= int(busy.headers["retry-after"]) <= 3
     first.join(), second.join()
     third, _ = polling(one, "/wait", {"x-tenant": "ann"})
     eventually(lambda: one.metrics().value("penstock_slots_used") == 1, 10, "a poll under way")

@@ -171,7 +171,7 @@ def test_a_gateway_starts_without_its_redis_and_finds_it_later(gateway, redis):
     redis.kill()
     one = gateway(shared(redis, 0.01, 1, when_shared_fails="closed"))
     answer = one.request("GET", "/")
-    assert answer.status == 503 and answer.headers["retry-after"] == "1"
+    assert answer.status == 503 and 1 <= int(answer.headers["retry-after"]) <= 3
     redis.start()
     eventually(lambda: connected(one), 20, "Redis is connected")
     assert [one.request("GET", "/").status for _ in range(2)] == [200, 429]

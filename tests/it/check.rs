@@ -97,6 +97,29 @@ const FAULTS: &[(&str, &str)] = &[
         "0 would refuse every request",
     ),
     ("limits: { headers: 10 }\n{R}", "is out of range"),
+    (
+        "limits: { memory: much }\n{R}",
+        "is not an amount of memory",
+    ),
+    (
+        "limits: { memory: 101% }\n{R}",
+        "is not an amount of memory",
+    ),
+    ("limits: { memory: 0 }\n{R}", "0 would refuse every request"),
+    (
+        "limits: { memory: true }\n{R}",
+        "expected an amount such as",
+    ),
+    ("limits: { bodies: 0 }\n{R}", "0 would refuse every request"),
+    (
+        "limits: { bodies: 1KiB }\n{R}",
+        "1KiB is less than one body of",
+    ),
+    (
+        "limits: { cpu_wait: 0s }\n{R}",
+        "0 would refuse every request",
+    ),
+    ("limits: { cpu_wait: 20 }\n{R}", "is not a duration"),
     ("throttle: { rate: -1 }\n{R}", "is not a rate"),
     (
         "throttle: { rate: 1, burst: 0 }\n{R}",

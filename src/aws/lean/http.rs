@@ -17,7 +17,7 @@ use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 use http_body_util::Full;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
@@ -25,37 +25,53 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tower_service::Service;
 
 use crate::aws::CONNECT_TIMEOUT;
 
 /// The client and its pool.
-pub(super) type Pool = legacy::Client<InTime<HttpsConnector<Dial>>, Full<Bytes>>;
+pub(super) type Pool = legacy::Client<InTime<OverTls<Dial>>, Full<Bytes>>;
 
 /// The client, and the proxies that it goes through.
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     pub(super) pool: Pool,
     proxies: Arc<Matcher>,
+    tls: Tls,
 }
 
 impl Http {
-    /// A client with the proxies of the environment as it is now. Reads the system's authorities, which takes a while.
-    pub(super) fn new(proxies: Matcher) -> Result<Http, String> {
+    /// A client with the proxies of the environment as it is now. Opens nothing.
+    pub(super) fn new(proxies: Matcher) -> Http {
         let proxies = Arc::new(proxies);
-        let tls = crate::outbound::tls(None)?;
+        let tls = Tls::default();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         let dial = Dial {
             proxies: proxies.clone(),
-            to_proxy: over_tls(tls.clone(), tcp.clone()),
+            to_proxy: OverTls {
+                connector: tcp.clone(),
+                tls: tls.clone(),
+            },
             tcp,
         };
+        let connector = InTime(OverTls {
+            connector: dial,
+            tls: tls.clone(),
+        });
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .build(InTime(over_tls(tls, dial)));
-        Ok(Http { pool, proxies })
+            .build(connector);
+        Http { pool, proxies, tls }
+    }
+
+    /// Reads the system's authorities, which takes a while; else the first connection over TLS does.
+    pub(super) async fn warm(&self) {
+        if let Err(reason) = self.tls.config().await {
+            tracing::warn!(error = %reason, "TLS to AWS cannot be set up");
+        }
     }
 
     /// What a proxy wants to see that is asked in clear; one that is asked for a tunnel sees it there.
@@ -67,12 +83,56 @@ impl Http {
     }
 }
 
-fn over_tls<C>(tls: ClientConfig, connector: C) -> HttpsConnector<C> {
-    HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(connector)
+/// Trust in the system's authorities, read when first needed.
+#[derive(Clone, Debug, Default)]
+struct Tls(Arc<OnceCell<Arc<ClientConfig>>>);
+
+impl Tls {
+    async fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        let read = self.0.get_or_try_init(|| async {
+            let read = tokio::task::spawn_blocking(|| crate::outbound::tls(None)).await;
+            read.map_err(|error| error.to_string())?.map(Arc::new)
+        });
+        read.await.cloned()
+    }
+}
+
+/// A connector that speaks TLS where the URL says so.
+#[derive(Clone, Debug)]
+pub(super) struct OverTls<C> {
+    connector: C,
+    tls: Tls,
+}
+
+impl<C> Service<Uri> for OverTls<C>
+where
+    C: Service<Uri> + Clone + Send + 'static,
+    C::Response: Connection + Read + Write + Send + Unpin + 'static,
+    C::Future: Send + 'static,
+    C::Error: Into<Fault>,
+{
+    type Response = MaybeHttpsStream<C::Response>;
+    type Error = Fault;
+    type Future = Dialing<Self::Response>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        self.connector.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        if uri.scheme() == Some(&Scheme::HTTP) {
+            let connecting = self.connector.call(uri);
+            return Box::pin(async move {
+                let connected = connecting.await.map_err(Into::into)?;
+                Ok(MaybeHttpsStream::Http(connected))
+            });
+        }
+        let OverTls { connector, tls } = self.clone();
+        Box::pin(async move {
+            let mut connector = HttpsConnector::from((connector, tls.config().await?));
+            connector.call(uri).await
+        })
+    }
 }
 
 type Fault = Box<dyn Error + Send + Sync>;
@@ -115,7 +175,7 @@ where
 pub(super) struct Dial {
     proxies: Arc<Matcher>,
     tcp: HttpConnector,
-    to_proxy: HttpsConnector<HttpConnector>,
+    to_proxy: OverTls<HttpConnector>,
 }
 
 /// A connection, and whether a proxy that reads requests is at its other end.

@@ -23,7 +23,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::proxy::matcher::Matcher;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 pub use self::answer::Reply;
@@ -91,9 +90,9 @@ impl Operation {
 type Slot = Arc<ArcSwapOption<Signing>>;
 
 /// What the calls share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lean {
-    http: Arc<OnceCell<Http>>,
+    http: Http,
     pub(super) clock: Clock,
     sqs: ByRegion<Slot>,
     kinesis: ByRegion<Slot>,
@@ -115,7 +114,7 @@ impl Clients {
     ) -> Result<Reply, CallError> {
         let ready = self.ready(deadline).await?;
         let region = region_for(region, &ready.config)?;
-        let http = self.http().await?;
+        let http = &self.0.lean.http;
         let mut first = true;
         loop {
             let credentials = ready.credentials()?;
@@ -146,12 +145,6 @@ impl Clients {
         let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
         let clock = &self.0.lean.clock;
         clock.learns(code, date, signed, sent, SystemTime::now())
-    }
-
-    /// The connections; made when first needed.
-    async fn http(&self) -> Result<&Http, CallError> {
-        let made = connect(&self.0.lean.http).await;
-        made.map_err(|reason| setup("TlsSetup", reason))
     }
 
     /// What calls to the service are signed with: kept for as long as it serves.
@@ -231,24 +224,24 @@ impl Clients {
     }
 }
 
-impl Lean {
-    /// Makes the connections' client ahead of the first call: reading the system's authorities takes a while.
-    pub(super) fn warm(&self) -> impl Future<Output = ()> + Send + use<> {
-        let http = self.http.clone();
-        async move {
-            if let Err(reason) = connect(&http).await {
-                tracing::warn!(error = %reason, "The client for AWS could not be made");
-            }
+impl Default for Lean {
+    fn default() -> Self {
+        Lean {
+            http: Http::new(Matcher::from_env()),
+            clock: Clock::default(),
+            sqs: ByRegion::default(),
+            kinesis: ByRegion::default(),
+            eventbridge: ByRegion::default(),
         }
     }
 }
 
-async fn connect(http: &OnceCell<Http>) -> Result<&Http, String> {
-    let made = http.get_or_try_init(|| async {
-        let made = tokio::task::spawn_blocking(|| Http::new(Matcher::from_env())).await;
-        made.unwrap_or_else(|error| Err(error.to_string()))
-    });
-    made.await
+impl Lean {
+    /// Does ahead of the first call what takes a while.
+    pub(super) fn warm(&self) -> impl Future<Output = ()> + Send + use<> {
+        let http = self.http.clone();
+        async move { http.warm().await }
+    }
 }
 
 fn signed(

@@ -150,7 +150,7 @@ async fn place(of: Of, region: &str, settings: impl FnOnce(Builder) -> Builder) 
     let clients = clients(temporary(), |config| {
         settings(config.region(Region::new("eu-west-1")))
     });
-    let http = Http::new(Matcher::builder().build()).unwrap();
+    let http = Http::new(Matcher::builder().build());
     let destination = clients.destination(of, region, &http).await.unwrap();
     destination.uri.to_string()
 }
@@ -185,7 +185,7 @@ async fn calls_go_where_the_sdk_s_rules_send_them() {
 #[tokio::test]
 async fn what_is_signed_with_is_kept_until_the_day_or_the_credentials_change() {
     let clients = clients(temporary(), |config| config);
-    let http = Http::new(Matcher::builder().build()).unwrap();
+    let http = Http::new(Matcher::builder().build());
     let day = Stamp::of(SystemTime::UNIX_EPOCH);
     let next = Stamp::of(SystemTime::UNIX_EPOCH + Duration::from_secs(86_400));
     let (one, other) = (Arc::new(temporary()), Arc::new(temporary()));

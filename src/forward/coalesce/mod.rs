@@ -4,7 +4,7 @@
 //! **When a call goes.** A batch that is full goes at once, as long as fewer calls are under way than may be ([`Flow`]).
 //! One that is not full goes at once while fewer than [`SOFT`] calls are under way, so nobody waits at an idle target;
 //! then it waits for a call that ends, whose task takes what there is, or for the linger's end. *Whoever leaves the lock
-//! while something is ready and nobody is bound to take it must see to it that somebody is* ([`State::next`]): the first
+//! while something is ready and nobody is bound to take it must see to it that somebody is* ([`State::work`]): the first
 //! prototype did not, and records waited for seconds.
 //!
 //! There is no task for a target that is idle, and none for a record: one for each call that is under way, which goes
@@ -33,7 +33,7 @@ mod meters;
 mod queue;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -144,14 +144,14 @@ struct State {
     shown: Levels,
 }
 
-/// What has to be done before the lock is left.
-enum Next {
-    Nothing,
-    /// Start a task for a call: after the tasks that are about to run, or at once.
-    Call {
-        at_once: bool,
-    },
-    Linger(Duration),
+/// Tasks that have to be started when the lock is left.
+#[derive(Debug, Default)]
+struct Work {
+    /// For full batches.
+    at_once: usize,
+    /// That let those who are about to come in first.
+    politely: usize,
+    linger: Option<Duration>,
 }
 
 /// How much a target takes now.
@@ -308,26 +308,18 @@ impl Coalescer {
     }
 
     /// Every way out of the lock: sees to it that whatever is ready has somebody who takes it.
-    fn leave(self: &Arc<Self>, mut state: std::sync::MutexGuard<'_, State>, bounds: &Bounds) {
-        let (mut at_once, mut after, mut linger) = (0, 0, None);
-        loop {
-            match state.next(bounds) {
-                Next::Nothing => break,
-                Next::Call { at_once: true } => at_once += 1,
-                Next::Call { at_once: false } => after += 1,
-                Next::Linger(span) => linger = Some(span),
-            }
-        }
+    fn leave(self: &Arc<Self>, mut state: MutexGuard<'_, State>, bounds: &Bounds) {
+        let work = state.work(bounds);
         let (waiting, calling) = (state.queue.waiting().entries, state.calling);
         self.meters.show(&mut state.shown, waiting, calling);
         drop(state);
-        for _ in 0..at_once {
+        for _ in 0..work.at_once {
             self.tasks.spawn(self.clone().drive(false));
         }
-        for _ in 0..after {
+        for _ in 0..work.politely {
             self.tasks.spawn(self.clone().drive(true));
         }
-        if let Some(span) = linger {
+        if let Some(span) = work.linger {
             self.tasks.spawn(self.clone().wait_and_drive(span));
         }
     }
@@ -494,33 +486,31 @@ impl State {
     }
 
     /// Who has to be set to work so that nothing that is ready is left without somebody.
-    fn next(&mut self, bounds: &Bounds) -> Next {
+    fn work(&mut self, bounds: &Bounds) -> Work {
+        let mut work = Work::default();
         let ready = self.queue.ready();
-        let under_way = self.starting + self.calling;
-        if ready.entries == 0 || under_way >= self.flow.ceiling(bounds.cap) {
-            return Next::Nothing; // or a call that ends sees to it
+        // at the ceiling a call that ends sees to it
+        while ready.entries > 0 && self.starting + self.calling < self.flow.ceiling(bounds.cap) {
+            let full = (ready.entries / bounds.records).max(ready.bytes / bounds.bytes);
+            let promised = self.starting * bounds.records >= ready.entries
+                && self.starting * bounds.bytes >= ready.bytes;
+            if full > self.starting {
+                self.starting += 1;
+                work.at_once += 1;
+            } else if promised {
+                break;
+            } else if self.starting + self.calling < SOFT {
+                self.starting += 1;
+                work.politely += 1;
+            } else {
+                if !std::mem::replace(&mut self.lingering, true) {
+                    let own = || self.flow.linger(LINGER);
+                    work.linger = Some(bounds.linger.unwrap_or_else(own));
+                }
+                break;
+            }
         }
-        let full = (ready.entries / bounds.records).max(ready.bytes / bounds.bytes);
-        if full > self.starting {
-            self.starting += 1;
-            return Next::Call { at_once: true };
-        }
-        let promised = self.starting * bounds.records >= ready.entries
-            && self.starting * bounds.bytes >= ready.bytes;
-        if promised {
-            return Next::Nothing;
-        }
-        if under_way < SOFT {
-            self.starting += 1;
-            return Next::Call { at_once: false };
-        }
-        if std::mem::replace(&mut self.lingering, true) {
-            return Next::Nothing;
-        }
-        Next::Linger(match bounds.linger {
-            Some(linger) => linger,
-            None => self.flow.linger(LINGER),
-        })
+        work
     }
 }
 

@@ -21,6 +21,7 @@ use md5::{Digest as _, Md5};
 use super::Request;
 use super::shards::ShardMap;
 use super::wire;
+use crate::integration::target::Billing;
 
 /// What an aggregated record begins with.
 const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
@@ -30,12 +31,12 @@ const MD5_BYTES: usize = 16;
 /// Library, and two payload units. Larger ones save nothing and make each throttled entry dearer to send again.
 pub(super) const MAX_BYTES: usize = 2 * UNIT_BYTES;
 
-/// A PUT payload unit: what Kinesis bills a record by (pricing page: 25 KB).
+/// A PUT payload unit: what Kinesis bills a record by.
 const UNIT_BYTES: usize = 25 * 1024;
 
 /// The PUT payload units that Kinesis bills for a record of so many bytes.
 pub(super) fn payload_units(bytes: usize) -> u64 {
-    bytes.div_ceil(UNIT_BYTES).max(1) as u64
+    Billing::Record(UNIT_BYTES).units(&[bytes])
 }
 
 /// A record as the stream gets it: one of a caller as it is, or an aggregate of several.
@@ -210,10 +211,7 @@ impl<'a> Group<'a> {
             return plain(place, self.first);
         }
         let hash = self.first.explicit_hash_key.as_deref();
-        let hash = hash.map_or_else(
-            || Cow::Owned(hash_text(self.first)),
-            |written| Cow::Borrowed(written),
-        );
+        let hash = hash.map_or_else(|| Cow::Owned(hash_text(self.first)), Cow::Borrowed);
         let several = self.hashes.start() != self.hashes.end();
         let shard = match self.home {
             Home::Shard(place) if several => map.and_then(|map| map.name(place)),

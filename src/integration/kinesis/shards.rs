@@ -73,10 +73,13 @@ impl ShardMap {
     }
 }
 
+/// A stream's name, and the region where a call names one.
+type Named = (String, Option<String>);
+
 /// The maps of all streams, and what aggregation came to.
 #[derive(Debug, Default)]
 pub(in crate::integration) struct Aggregation {
-    streams: Mutex<HashMap<(String, Option<String>), Arc<Stream>>>,
+    streams: Mutex<HashMap<Named, Arc<Stream>>>,
     pub(super) counts: Counters,
 }
 
@@ -168,7 +171,7 @@ impl Targets {
                 }
                 Err(error) => {
                     if state.pause.is_none() {
-                        tracing::warn!(stream, error = %error, "The shards of the stream cannot be listed: only records with one hash are aggregated");
+                        tracing::warn!(stream, error = %error, "The shards of the stream cannot be listed: records are aggregated by what was known last, else by their hashes alone");
                     }
                     state.pause = Some(Instant::now() + PAUSE);
                 }

@@ -216,6 +216,8 @@ impl Admission {
 
     /// Lets a request in as far as the process is concerned: takes a place. `asked`: the body's declared length.
     pub fn enter(self: &Arc<Self>, asked: u64) -> Result<Admitted, Scarce> {
+        // No route takes a larger one: it will be told so.
+        let asked = asked.min(self.largest_body.load(Relaxed));
         self.memory_for(asked)
             .map_err(|scarce| self.refuse(scarce))?;
         if !self.places.take(1) {
@@ -272,7 +274,8 @@ impl Admission {
             }
             self.judge(&window);
             let before = std::mem::replace(&mut received, self.received.get());
-            if before == received {
+            let (_, late) = self.waiting.report();
+            if before == received && !late {
                 tokio::time::sleep(IDLE).await;
             }
         }

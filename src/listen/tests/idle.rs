@@ -108,6 +108,33 @@ async fn when_the_listener_is_full_the_connection_goes_that_was_silent_for_longe
 }
 
 #[tokio::test]
+async fn a_silent_http2_connection_makes_room_and_a_busy_one_does_not() {
+    let gateway = Gateway::start(ConnectionLimits {
+        connections: 1,
+        ..ConnectionLimits::default()
+    });
+    let (sender, connection) = h2::client::handshake(gateway.connect().await)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut sender = sender.ready().await.unwrap();
+    parked(&gateway, 1).await;
+    let request = Request::get("http://a/wait").body(()).unwrap();
+    let (slow, _) = sender.send_request(request, true).unwrap();
+    eventually(|| gateway.stats.in_flight() == 1).await;
+    assert_eq!(gateway.stats.parked(), 0);
+    let refused = gateway.exchange(GET).await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+
+    gateway.echo.gate.add_permits(1);
+    assert_eq!(slow.await.unwrap().status(), 200);
+    parked(&gateway, 1).await;
+    gateway.assert_well().await;
+    assert_eq!(gateway.stats.evicted(), 1);
+    let _ = tokio::time::timeout(PATIENCE, connection).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_crowd_of_silent_connections_keeps_nobody_out() {
     let gateway = Gateway::start(ConnectionLimits {
         connections: 50,

@@ -155,6 +155,10 @@ impl Ending<'_> {
             if let Some(why) = target.why {
                 json.text("why", why);
             }
+            if let Some((records, waited)) = target.shared {
+                json.number("batch", records as u64);
+                json.millis("waited", waited);
+            }
             json.end();
         }
         json.object("phases");

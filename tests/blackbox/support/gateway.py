@@ -42,7 +42,11 @@ def environment(**extra):
 
 
 def config(routes, **sections):
-    """A configuration on free loopback ports; `sections` adds to it or replaces what it holds."""
+    """A configuration on free loopback ports; `sections` adds to it or replaces what it holds.
+
+    Unless a test says otherwise nobody is refused for want of a processor: a development build beside other tests is slow.
+    """
+    sections["limits"] = {"cpu_wait": "none", **sections.get("limits", {})}
     return {
         "api": "shop",
         "responses": "native",

@@ -1,9 +1,6 @@
 //! The fuzz targets: one function each, which takes bytes that anybody could send and panics where a property does not
 //! hold. cargo-fuzz runs them for hours (`tests/fuzz/run`), `tests/it/fuzz.rs` for a moment with every test run.
 
-// A target says that a property does not hold by a panic; nothing here serves anyone.
-#![allow(clippy::unwrap_used)]
-
 pub mod config_loader;
 pub mod forwarded;
 pub mod jwt;

@@ -209,12 +209,15 @@ fn signed(request: &Request, location: SignatureLocation) {
     }
 }
 
-/// Whether signers agree on how the request is spelled.
+/// Whether signers agree on how the request is spelled. (The SDK's takes bytes of a query that are no text for U+FFFD.)
 fn plain(request: &Request) -> bool {
     let target = request.uri.path();
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~./".contains(&byte);
     let query = request.uri.query().unwrap_or_default();
-    target.bytes().all(unreserved)
+    let text = percent_encoding::percent_decode_str(query)
+        .decode_utf8()
+        .is_ok();
+    text && target.bytes().all(unreserved)
         && !target.contains("//")
         && !target
             .split('/')

@@ -41,9 +41,9 @@ const ROUTES: &[(&str, &str, &str)] = &[
         r#"4:128: error: routes."POST /a".integration.Kinesis-PutRecord.SequenceNumberForOrdering: a record with it cannot be aggregated with others; leave it out, or `aggregate`"#,
     ),
     (
-        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k }, aggregate: zip }",
+        "integration: { Kinesis-PutRecord: { StreamName: s, Data: x, PartitionKey: k, Region: eu-west-1 }, aggregate: zip }",
         "ack: target",
-        r#"4:95: error: routes."POST /a".integration.aggregate: unknown variant `zip`, expected `kpl`"#,
+        r#"4:114: error: routes."POST /a".integration.aggregate: "zip" is not known here; allowed: `kpl`"#,
     ),
     (
         "integration: { {SEND} }",
@@ -155,6 +155,14 @@ const SECTIONS: &[(&str, &str)] = &[
     (
         "targets: { default: { in_flight: 257 } }",
         "1:34: error: targets.default.in_flight: 257 is out of range; allowed: 1 to 256",
+    ),
+    (
+        "targets: { default: { requests: 0 } }",
+        "1:33: error: targets.default.requests: 0 is out of range; allowed: 1 to 4096, which is `limits.in_flight`",
+    ),
+    (
+        "targets: { default: { requests: 4097 } }",
+        "1:33: error: targets.default.requests: 4097 is out of range; allowed: 1 to 4096, which is `limits.in_flight`",
     ),
     (
         "targets: { default: { batch: { max: 0 } } }",

@@ -43,7 +43,7 @@ async fn post(http: &Http, uri: &str) -> Result<u16, legacy::Error> {
 async fn what_goes_in_clear_is_read_by_the_proxy_which_is_shown_its_credentials() {
     let (proxy, mut heard) = server(OK).await;
     let proxies = Matcher::builder().http(format!("http://user:word@{proxy}"));
-    let http = Http::new(proxies.no("127.0.0.1").build()).unwrap();
+    let http = Http::new(proxies.no("127.0.0.1").build());
     assert_eq!(
         post(&http, "http://sqs.example:4566/base").await.unwrap(),
         200
@@ -73,7 +73,7 @@ async fn what_goes_in_clear_is_read_by_the_proxy_which_is_shown_its_credentials(
 async fn what_goes_over_tls_goes_through_a_tunnel_and_a_proxy_that_refuses_it_was_sent_nothing() {
     let (proxy, mut heard) = server("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await;
     let proxies = Matcher::builder().https(format!("http://user:word@{proxy}"));
-    let http = Http::new(proxies.build()).unwrap();
+    let http = Http::new(proxies.build());
     let refused = post(&http, "https://sqs.eu-west-1.amazonaws.com/").await;
     assert!(refused.unwrap_err().is_connect());
     let asked = heard.recv().await.unwrap();
@@ -90,7 +90,7 @@ async fn what_goes_over_tls_goes_through_a_tunnel_and_a_proxy_that_refuses_it_wa
 async fn a_host_that_does_not_take_the_connection_was_sent_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let http = Http::new(Matcher::builder().build()).unwrap();
+    let http = Http::new(Matcher::builder().build());
     // takes the connection and never says a word of TLS
     let silent = post(&http, &format!("https://{address}/"))
         .await
