@@ -33,7 +33,7 @@ struct Made {
     to: Option<Instant>,
 }
 
-/// What the target says to the bodies of a call, which is the so-manieth.
+/// What the target says to the bodies of a call.
 type Tells = Box<dyn Fn(&[String], usize) -> Told + Send + Sync>;
 
 struct Fake {
