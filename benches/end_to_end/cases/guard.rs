@@ -184,7 +184,8 @@ fn of_requests(folder: &Path) -> Outcome<Vec<(String, f64)>> {
             let patient = setup
                 .clone()
                 .section("limits: { cpu_wait: none, timeout: 60s }");
-            let file = patient.write(folder, name)?;
+            // A store of its own for each: making one costs more than opening one.
+            let file = patient.write(folder, &format!("{name} {times}"))?;
             let out = folder.join("callgrind.out");
             let mut command = callgrind(&out, Path::new(env!("CARGO_BIN_EXE_penstock")));
             command.arg("serve").arg(&file);
