@@ -180,7 +180,12 @@ fn of_requests(folder: &Path) -> Outcome<Vec<(String, f64)>> {
     ] {
         let mut counts = Vec::new();
         for times in REQUESTS {
-            let file = setup.write(folder, name)?;
+            // Slowed down fifty times, a gateway would think itself overloaded.
+            let patient = setup
+                .clone()
+                .section("limits: { cpu_wait: none, timeout: 60s }");
+            // A store of its own for each: making one costs more than opening one.
+            let file = patient.write(folder, &format!("{name} {times}"))?;
             let out = folder.join("callgrind.out");
             let mut command = callgrind(&out, Path::new(env!("CARGO_BIN_EXE_penstock")));
             command.arg("serve").arg(&file);

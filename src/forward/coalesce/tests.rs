@@ -33,12 +33,15 @@ struct Made {
     to: Option<Instant>,
 }
 
+/// What the target says to the bodies of a call.
+type Tells = Box<dyn Fn(&[String], usize) -> Told + Send + Sync>;
+
 struct Fake {
     calls: Mutex<Vec<Made>>,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
     gate: Option<Semaphore>,
-    tells: Box<dyn Fn(&[String], usize) -> Told + Send + Sync>,
+    tells: Tells,
 }
 
 fn body_of(request: &Request) -> String {
