@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import struct
 import threading
 
 import pytest
@@ -211,7 +212,11 @@ def test_a_client_that_leaves_takes_nothing_back(gateway, target):
     leaver = socket.create_connection(one.address)
     leaver.sendall(b"POST /r HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\nleaver")
     waiting(one, 1)
+    open_now = lambda: one.metrics().value("penstock_connections_open")
+    before = open_now()
+    leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset: it has gone for sure
     leaver.close()
+    eventually(lambda: open_now() == before - 1, what="a connection that is gone")
     target.up()
     first()
     target.wait_for(2)
