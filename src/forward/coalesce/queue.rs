@@ -285,14 +285,16 @@ impl<T> Queue<T> {
         Some((place, self.entries.get(place)?.bytes))
     }
 
+    /// An entry's tenant and key.
+    fn whose(&self, place: u32) -> Option<(u32, Option<u32>)> {
+        let entry = self.entries.get(place)?;
+        Some((entry.tenant, entry.key))
+    }
+
     /// The entry leaves its tenant's line for a call; the next of its key comes up, and its tenant's next turn comes
     /// after everybody else's.
     fn leave_line(&mut self, place: u32) {
-        let Some((tenant, key)) = self
-            .entries
-            .get(place)
-            .map(|entry| (entry.tenant, entry.key))
-        else {
+        let Some((tenant, key)) = self.whose(place) else {
             return;
         };
         self.unready(place);
@@ -309,11 +311,7 @@ impl<T> Queue<T> {
 
     /// The entry is the next to go again.
     fn put_back(&mut self, place: u32) {
-        let Some((tenant, key)) = self
-            .entries
-            .get(place)
-            .map(|entry| (entry.tenant, entry.key))
-        else {
+        let Some((tenant, key)) = self.whose(place) else {
             return;
         };
         if let Some(key) = key {
@@ -404,11 +402,7 @@ impl<T> Queue<T> {
     }
 
     fn make_ready(&mut self, place: u32) {
-        let Some((tenant, key)) = self
-            .entries
-            .get(place)
-            .map(|entry| (entry.tenant, entry.key))
-        else {
+        let Some((tenant, key)) = self.whose(place) else {
             return;
         };
         if let Some(key) = key.and_then(|key| self.keys.get_mut(key)) {
@@ -426,11 +420,7 @@ impl<T> Queue<T> {
 
     /// The entry leaves its tenant's line.
     fn unready(&mut self, place: u32) {
-        let Some((tenant, key)) = self
-            .entries
-            .get(place)
-            .map(|entry| (entry.tenant, entry.key))
-        else {
+        let Some((tenant, key)) = self.whose(place) else {
             return;
         };
         if let Some(key) = key.and_then(|key| self.keys.get_mut(key)) {

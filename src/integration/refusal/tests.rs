@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::StoreError;
 
 fn refused(service: Service, status: u16, code: &str, message: &str) -> TargetError {
     TargetError::from_call(
