@@ -235,6 +235,7 @@ def test_the_end_of_the_process_sends_what_waits(gateway, target):
     target.up()
     for answer in sent() + rest():
         accepted(answer, "target")
+    assert one.wait() == 0
     assert target.count() == 13 and target.duplicates() == 0
 
 
