@@ -222,7 +222,7 @@ def test_requests_over_the_limit_in_flight_are_503_until_one_ends(gateway, fake)
     fake.always("SQS-SendMessage", held)
     routes = {**ROUTES, "POST /sqs": {"integration": {"SQS-SendMessage": {"QueueUrl": QUEUE, "MessageBody": "$request.body"}}}}
     one = gateway(config(routes, queues={"orders": {}}, limits={"in_flight": 2, "timeout": "60s"},
-                         targets={"default": {"requests": 2}}, aws={"region": "us-east-1", "endpoint": fake.url}))
+                         targets={"default": {"requests": 2, "batch": "none"}}, aws={"region": "us-east-1", "endpoint": fake.url}))
     slow = []
     threads = [threading.Thread(target=lambda: slow.append(one.request("POST", "/sqs", b"x").status)) for _ in range(2)]
     for thread in threads:
