@@ -21,6 +21,7 @@ use crate::model::value::{ByteSize, QueueName, Span};
 use super::blueprint::{ListenerBlueprint, RouteBlueprint, RouteLimits};
 use super::matcher::Matcher;
 use super::response::{ResponsePlan, WebhookAck};
+use super::validation::Validation;
 use super::{delivery, listeners, throttle};
 
 /// Every route that can be compiled; problems for the others.
@@ -33,7 +34,7 @@ pub(super) fn compile(
 ) -> Vec<RouteBlueprint> {
     let root = ConfigPath::root();
     let at = root.key("routes");
-    if config.routes.is_empty() {
+    if config.routes.is_empty() && config.versions.is_none() {
         problems
             .error(
                 &at,
@@ -216,6 +217,7 @@ impl Compiler<'_> {
             Some(own) => codings(own.as_ref(), &at.key("decode"), problems),
             None => self.decode.clone(),
         };
+        let validation = Validation::compile(route, at, problems);
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
         let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
@@ -245,6 +247,7 @@ impl Compiler<'_> {
             concurrency,
             limits,
             decode,
+            validation,
             integration,
             copies,
             ack,
