@@ -2,6 +2,7 @@
 
 mod delivery;
 mod door;
+mod edge;
 mod jwt;
 mod keys;
 mod listeners;
