@@ -158,7 +158,14 @@ pub async fn serve(
         metrics.received.clone(),
         limit::Clock::monotonic(),
     );
-    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch()));
+    let behind = {
+        let targets = targets.clone();
+        move || match targets.store_state() {
+            StoreState::Open(store) => store.longest_group(),
+            StoreState::Absent | StoreState::Unavailable(_) => Duration::ZERO,
+        }
+    };
+    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(behind)));
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),

@@ -22,6 +22,10 @@ use crate::plan::Blueprint;
 use crate::plan::blueprint::RouteBlueprint;
 use crate::store::Notice;
 
+/// Sockets that the runtime hears of at once. What it has not heard of waits where overload control does not see it, so
+/// that is as many as there may be connections.
+const READY_AT_ONCE: usize = 16_384;
+
 /// How lines of the process log look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
@@ -70,6 +74,7 @@ impl Serve {
         }
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
+            .max_io_events_per_tick(READY_AT_ONCE)
             .build()
         {
             Ok(runtime) => runtime,
