@@ -126,8 +126,7 @@ pub async fn serve(
 
     let clients = Clients::new(blueprint.aws.clone());
     if blueprint
-        .routes
-        .iter()
+        .routes()
         .flat_map(|route| route.targets())
         .any(|target| target.touches_aws())
     {
