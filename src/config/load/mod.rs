@@ -21,7 +21,7 @@ mod parse;
 mod read;
 mod sources;
 mod substitute;
-mod tree;
+pub(in crate::config) mod tree;
 
 pub use files::{files, no_such_file};
 pub use sources::{SourceFile, Sources};
