@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use self::parse::Tags;
+use self::tree::Node;
 use super::vendor;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -21,6 +22,7 @@ mod fault;
 mod files;
 pub(in crate::config) mod json;
 pub(in crate::config) mod parse;
+pub(in crate::config) mod quotes;
 mod read;
 mod sources;
 mod substitute;
@@ -53,6 +55,18 @@ pub fn load<T: DeserializeOwned>(paths: &[PathBuf], environment: &dyn Environmen
         }
     }
     from_texts(texts, environment, problems)
+}
+
+/// Reads one file as it is; what is wrong with it as a file is in the error.
+pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
+    let mut problems = Problems::default();
+    match files::text(path, &mut problems) {
+        Some(text) => Ok(SourceFile {
+            path: path.to_owned(),
+            text,
+        }),
+        None => Err(problems),
+    }
 }
 
 /// Loads a configuration from texts that were read before, such as a deployment's. Relative paths in them begin at
@@ -102,6 +116,31 @@ fn from_texts<T: DeserializeOwned>(
         value,
         problems,
         sources,
+    }
+}
+
+/// The tree of one file's text, whatever kind of file it is.
+fn tree(text: &str, path: &Arc<Path>, problems: &mut Problems) -> Option<Node> {
+    match vendor::recognise(text) {
+        None => parse::parse(text, path, Tags::Refused, problems),
+        Some(document) => vendor::configuration(document, text, path, problems),
+    }
+}
+
+/// A configuration as it is written, in one tree, nothing substituted; and the name that an api has that does not name
+/// itself.
+pub(in crate::config) fn written(paths: &[PathBuf]) -> Result<(Node, String), Problems> {
+    let mut problems = Problems::default();
+    let (mut trees, mut name) = (Vec::new(), None);
+    for path in files(paths, &mut problems) {
+        let text = files::text(&path, &mut problems).unwrap_or_default();
+        let shared: Arc<Path> = Arc::from(path.as_path());
+        trees.extend(tree(&text, &shared, &mut problems));
+        name = name.or_else(|| Some(path.file_stem()?.to_string_lossy().into_owned()));
+    }
+    match files::merge(trees, &mut problems) {
+        (Some(root), true) if !problems.has_errors() => Ok((root, name.unwrap_or_default())),
+        _ => Err(problems),
     }
 }
 

@@ -4,16 +4,19 @@
 
 mod build;
 mod emit;
+mod export;
 pub mod findings;
 mod import;
+mod json_text;
 pub mod model;
 mod openapi;
 mod value;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::load;
 use super::load::json;
 use super::load::parse::{self, Tags};
 use super::load::tree::Node;
@@ -112,6 +115,24 @@ fn read(
         .note(Verdict::Missing, &mark, &ConfigPath::root(), reason)
         .help(help);
     Some((None, findings))
+}
+
+/// How a document is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    Yaml,
+}
+
+/// The OpenAPI document of a configuration, and what the vendor would make something else of.
+pub fn exported(paths: &[PathBuf], form: Form) -> Result<(String, Findings), Problems> {
+    let (tree, name) = load::written(paths)?;
+    let exported = export::export(&tree, &name);
+    let text = match form {
+        Form::Json => json_text::write(&exported.tree),
+        Form::Yaml => yaml::write(&exported.tree, &build::Comments::default()),
+    };
+    Ok((text, exported.findings))
 }
 
 /// The tree of a document as it is written; tags are template functions.

@@ -8,7 +8,7 @@ use crate::config::vendor::model::{Integration, Route};
 use crate::config::vendor::value::{Named, Value};
 
 /// The vendor's service integrations (reference, 2.2).
-const SUBTYPES: [&str; 10] = [
+pub const SUBTYPES: [&str; 10] = [
     "SQS-SendMessage",
     "SQS-ReceiveMessage",
     "SQS-DeleteMessage",

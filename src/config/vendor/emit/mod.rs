@@ -25,6 +25,8 @@ pub struct Emitted {
     pub comments: Comments,
 }
 
+pub use integration::SUBTYPES;
+
 /// The key of our own parts in a vendor's document.
 pub const OWN: &str = "x-penstock";
 
