@@ -19,6 +19,7 @@ mod target;
 mod throttle;
 mod usage_plans;
 pub mod users;
+pub mod vendor;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
