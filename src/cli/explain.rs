@@ -201,6 +201,7 @@ impl Explain {
                     metrics.received.clone(),
                     Clock::monotonic(),
                 ),
+                leaving: &[],
                 rehearses: true,
                 aws: clients,
             },

@@ -41,6 +41,9 @@ pub struct Shared<'a> {
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
     pub admission: Arc<Admission>,
+    /// Listeners that the blueprint does not have and whose connections still finish: their requests go on as in the plan
+    /// before.
+    pub leaving: &'a [Arc<str>],
     /// Whether the plan only tells what would become of requests.
     pub rehearses: bool,
 }
@@ -183,7 +186,10 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         decoders: before
             .map(|before| before.decoders.clone())
             .unwrap_or_default(),
-        listeners: listeners(blueprint, &routes, &questions),
+        listeners: listeners(blueprint, &routes, &questions)
+            .into_iter()
+            .chain(left(shared.leaving, before))
+            .collect(),
         routes,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
@@ -215,6 +221,12 @@ fn plan_buckets(blueprint: &Blueprint, route: &RouteBlueprint) -> Box<[Option<u1
         u16::try_from(at).ok()
     };
     blueprint.usage_plans.iter().map(bucket_of).collect()
+}
+
+/// What requests meet on listeners that are no longer configured.
+fn left(leaving: &[Arc<str>], before: Option<&Plan>) -> Vec<ListenerPlan> {
+    let of = |name: &Arc<str>| before?.listener(name).cloned();
+    leaving.iter().filter_map(of).collect()
 }
 
 type Routes = Matcher<Arc<Route>>;
