@@ -207,6 +207,7 @@ impl Explain {
                     metrics.received.clone(),
                     Clock::monotonic(),
                 ),
+                leaving: &[],
                 rehearses: true,
                 aws: clients,
             },

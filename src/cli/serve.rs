@@ -13,7 +13,7 @@ use super::Exit;
 use super::load::{blueprint_or_problems, fetched};
 use super::overrides::Overrides;
 use super::routes::{plan_json, routes_table};
-use crate::app::{self, Ended, Listening, Source, Started};
+use crate::app::{self, Ended, Listening, Place, Source, Started};
 use crate::authn::api_key::DEMO_KEY;
 use crate::config::secrets::Vault;
 use crate::listen::BoundAddress;
@@ -22,6 +22,10 @@ use crate::plan::blueprint::RouteBlueprint;
 use crate::plan::{Blueprint, Host};
 use crate::store::Notice;
 
+/// Sockets that the runtime hears of at once. What it has not heard of waits where overload control does not see it, so
+/// that is as many as there may be connections.
+const READY_AT_ONCE: usize = 16_384;
+
 /// How lines of the process log look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
@@ -29,12 +33,15 @@ enum LogFormat {
     Json,
 }
 
-/// Run the gateway until SIGTERM, SIGINT or SIGHUP; what is in flight is finished first
+/// Run the gateway until SIGTERM or SIGINT; what is in flight is finished first. SIGHUP has the route files read anew
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// Do not follow the route files, nor what they name; SIGHUP and `POST /v1/reload` still have them read anew
+    #[arg(long)]
+    no_watch: bool,
     /// What the process log says, on standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,penstock::store=debug`
     #[arg(long, env = "PENSTOCK_LOG", default_value = "info,aws_config=error")]
@@ -70,6 +77,7 @@ impl Serve {
         }
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
+            .max_io_events_per_tick(READY_AT_ONCE)
             .build()
         {
             Ok(runtime) => runtime,
@@ -93,6 +101,8 @@ impl Serve {
         self.overrides.apply(&mut blueprint);
         let overrides = self.overrides.clone();
         let source = Source {
+            place: Place::Files(self.files.clone()),
+            watch: !self.no_watch,
             texts,
             vault,
             amend: Box::new(move |blueprint| overrides.apply(blueprint)),

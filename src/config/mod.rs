@@ -21,6 +21,7 @@ mod throttle;
 mod usage_plans;
 pub mod users;
 pub mod validation;
+pub mod vendor;
 mod versions;
 
 use indexmap::IndexMap;

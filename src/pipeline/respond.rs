@@ -69,7 +69,10 @@ fn answered_as(
     }
     let plan = &route.response;
     let mapping = plan.mappings.get(&answer.service_status());
-    let plain = plan.status.is_none() && plan.headers.is_empty() && plan.webhook_ack.is_none();
+    let plain = plan.status.is_none()
+        && plan.headers.is_empty()
+        && plan.body.is_none()
+        && plan.webhook_ack.is_none();
     if plain && mapping.is_none() {
         return Ok(response);
     }
@@ -101,6 +104,12 @@ fn answered_as(
         }
         if let Some(status) = plan.status {
             *response.status_mut() = status;
+        }
+        if let Some(body) = &plan.body {
+            *response.body_mut() = Full::new(Bytes::from(body.render(&sources)));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         for (name, value) in &plan.headers {
             if let Some(value) = header_value(name, value, &sources) {

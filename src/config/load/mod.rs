@@ -1,7 +1,8 @@
 //! `load`: files → tree → substitution → value. Reads files and the environment, never the network; says every problem
 //! at once, each with its file, line, column and path.
 //!
-//! `files` finds and merges, `division` tells the files of several APIs apart, `parse` makes the located `tree`, `substitute` fills in `${env:…}` and `${file:…}`, `de`
+//! `files` finds and merges, `division` tells the files of several APIs apart, `parse` makes the located `tree` (of a
+//! vendor's document `vendor` does, by way of `json` too), `substitute` fills in `${env:…}` and `${file:…}`, `de`
 //! reads types from the tree, `read` does so again and again until every `fault` is known, `sources` remembers where
 //! everything was written.
 
@@ -10,6 +11,9 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use self::parse::Tags;
+use self::tree::Node;
+use super::vendor;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 
@@ -18,11 +22,13 @@ mod de;
 mod division;
 mod fault;
 mod files;
-mod parse;
+pub(in crate::config) mod json;
+pub(in crate::config) mod parse;
+pub(in crate::config) mod quotes;
 mod read;
 mod sources;
 mod substitute;
-mod tree;
+pub(in crate::config) mod tree;
 
 pub use division::Division;
 pub use files::{files, no_such_file};
@@ -108,6 +114,18 @@ fn read_texts(paths: &[PathBuf], environment: &dyn Environment) -> (Vec<SourceFi
     (texts, problems)
 }
 
+/// Reads one file as it is; what is wrong with it as a file is in the error.
+pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
+    let mut problems = Problems::default();
+    match files::text(path, &mut problems) {
+        Some(text) => Ok(SourceFile {
+            path: path.to_owned(),
+            text,
+        }),
+        None => Err(problems),
+    }
+}
+
 fn one<T>(mut loaded: LoadedApis<T>) -> Loaded<T> {
     let problems = loaded.problems;
     match loaded.apis.pop() {
@@ -139,7 +157,7 @@ fn from_texts<T: DeserializeOwned>(
     let mut trees = Vec::new();
     for file in &texts {
         let path: Arc<Path> = Arc::from(file.path.as_path());
-        match parse::parse(&file.text, &path, &mut problems) {
+        match tree(&file.text, &path, &mut problems) {
             Some(mut tree) => {
                 substitute::substitute(&mut tree, environment, &mut problems);
                 trees.push(tree);
@@ -165,6 +183,32 @@ fn from_texts<T: DeserializeOwned>(
         apis,
         problems,
         texts,
+    }
+}
+
+/// The tree of one file's text, whatever kind of file it is.
+fn tree(text: &str, path: &Arc<Path>, problems: &mut Problems) -> Option<Node> {
+    match vendor::recognise(text) {
+        None => parse::parse(text, path, Tags::Refused, problems),
+        Some(document) => vendor::configuration(document, text, path, problems),
+    }
+}
+
+/// A configuration as it is written, in one tree, nothing substituted; and the name that an api has that does not name
+/// itself.
+pub(in crate::config) fn written(paths: &[PathBuf]) -> Result<(Node, String), Problems> {
+    let mut problems = Problems::default();
+    let (mut trees, mut name) = (Vec::new(), None);
+    for path in files(paths, &mut problems) {
+        let text = files::text(&path, &mut problems).unwrap_or_default();
+        let shared: Arc<Path> = Arc::from(path.as_path());
+        trees.extend(tree(&text, &shared, &mut problems));
+        name = name.or_else(|| Some(path.file_stem()?.to_string_lossy().into_owned()));
+    }
+    let (mut roots, whole) = division::divide(trees, None, &mut problems);
+    match roots.pop() {
+        Some(root) if whole && !problems.has_errors() => Ok((root, name.unwrap_or_default())),
+        _ => Err(problems),
     }
 }
 
