@@ -31,9 +31,15 @@ impl Export {
             return Exit::Problems;
         }
         let form = if self.json { Form::Json } else { Form::Yaml };
-        let Ok((document, findings)) = vendor::exported(&self.files, form) else {
-            eprintln!("error: the files have changed while they were read");
-            return Exit::Problems;
+        let (document, findings) = match vendor::exported(&self.files, form) {
+            Ok(exported) => exported,
+            Err(problems) => {
+                for problem in &problems.0 {
+                    eprintln!("{}", shown(problem));
+                }
+                eprintln!("{}; a document describes one API", summary(&problems));
+                return Exit::Problems;
+            }
         };
         print(&document);
         for finding in &findings.list {

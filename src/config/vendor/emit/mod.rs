@@ -53,7 +53,7 @@ pub fn emit(api: &HttpApi, findings: &mut Findings) -> Emitted {
 }
 
 /// Whether `on_unsupported: skip` is written here.
-fn skips(own: &Value) -> bool {
+pub fn skips(own: &Value) -> bool {
     own.get(ON_UNSUPPORTED)
         .is_some_and(|value| value.word() == "skip")
 }
@@ -81,6 +81,18 @@ impl Emitter<'_> {
             {
                 root.put("api", &name.mark, text(slug, &name.mark));
             }
+        }
+        if let Some(first) = api.hosts.first() {
+            let hosts = api
+                .hosts
+                .iter()
+                .filter_map(|host| self.leaf(host))
+                .collect();
+            root.put("hosts", &first.mark, list(hosts, &first.mark));
+        }
+        if let Some(base) = &api.base_path {
+            let leaf = self.leaf(base);
+            root.put_some("base_path", &base.mark, leaf);
         }
         self.stage(&mut root);
         root.put("responses", at, text("aws", at));

@@ -11,7 +11,6 @@ use super::emit::OWN;
 use super::findings::{Findings, Verdict};
 use super::model::{Cors, GatewayResponse, HttpApi, Product};
 use super::value::{Named, Value};
-use crate::model::path::ConfigPath;
 
 /// Every extension begins so.
 pub const VENDOR: &str = "x-amazon-apigateway-";
@@ -50,7 +49,6 @@ pub fn read(root: Value, findings: &mut Findings) -> HttpApi {
         root: root.clone(),
         findings,
         validators: HashMap::new(),
-        schemes: Vec::new(),
     };
     reader.document(root)
 }
@@ -60,8 +58,6 @@ struct Reader<'a> {
     findings: &'a mut Findings,
     /// What request validators look at, by name: bodies, parameters.
     validators: HashMap<String, (bool, bool)>,
-    /// The names of the security schemes.
-    schemes: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -379,9 +375,4 @@ fn gateway_response(response: Named<Value>) -> Named<GatewayResponse> {
         mark: response.mark,
         value,
     }
-}
-
-/// The path in the document of something at its root.
-fn at_root(key: &str) -> ConfigPath {
-    ConfigPath::root().key(key)
 }
