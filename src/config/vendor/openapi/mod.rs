@@ -318,12 +318,14 @@ fn server_path(server: &Value, url: &str) -> Option<String> {
         let default = default.as_ref().and_then(Value::text).unwrap_or_default();
         url = url.replace(&format!("{{{}}}", variable.name), &default);
     }
-    let after = match url.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map(|(_, path)| path)?,
-        None => url.trim_start_matches('/'),
-    };
-    let path = after.trim_matches('/');
-    (!path.is_empty()).then(|| format!("/{path}"))
+    // some exports leave the scheme out
+    let after = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let (_, path) = after.split_once('/')?;
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    (!segments.is_empty()).then(|| format!("/{}", segments.join("/")))
 }
 
 fn read_cors(cors: &Value) -> Cors {
