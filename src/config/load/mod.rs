@@ -1,7 +1,7 @@
 //! `load`: files → tree → substitution → value. Reads files and the environment, never the network; says every problem
 //! at once, each with its file, line, column and path.
 //!
-//! `files` finds and merges, `parse` makes the located `tree`, `substitute` fills in `${env:…}` and `${file:…}`, `de`
+//! `files` finds and merges, `parse` makes the located `tree` (of a vendor's document `vendor` does, by way of `json` too), `substitute` fills in `${env:…}` and `${file:…}`, `de`
 //! reads types from the tree, `read` does so again and again until every `fault` is known, `sources` remembers where
 //! everything was written.
 
@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use self::parse::Tags;
+use super::vendor;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 
@@ -17,7 +19,8 @@ mod access;
 mod de;
 mod fault;
 mod files;
-mod parse;
+pub(in crate::config) mod json;
+pub(in crate::config) mod parse;
 mod read;
 mod sources;
 mod substitute;
@@ -75,7 +78,11 @@ fn from_texts<T: DeserializeOwned>(
     let mut trees = Vec::new();
     for file in &texts {
         let path: Arc<Path> = Arc::from(file.path.as_path());
-        match parse::parse(&file.text, &path, &mut problems) {
+        let tree = match vendor::recognise(&file.text) {
+            None => parse::parse(&file.text, &path, Tags::Refused, &mut problems),
+            Some(document) => vendor::configuration(document, &file.text, &path, &mut problems),
+        };
+        match tree {
             Some(mut tree) => {
                 substitute::substitute(&mut tree, environment, &mut problems);
                 trees.push(tree);

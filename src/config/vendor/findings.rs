@@ -65,15 +65,18 @@ pub struct Finding {
     pub reason: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// The operation of which it is, by its path in the document: where `on_unsupported: skip` is looked for.
-    pub operation: Option<ConfigPath>,
+    /// Whether the document says that its operation may be left out (`on_unsupported: skip`): no error, then.
+    pub excused: bool,
     /// Its reason and help hold in the same words at so many further places, of which this is the first.
     pub more: usize,
 }
 
 impl Finding {
     pub fn level(&self) -> Level {
-        self.verdict.level()
+        match self.verdict.level() {
+            Level::Error if self.excused => Level::Warning,
+            level => level,
+        }
     }
 
     /// Says what to do about it.
@@ -124,19 +127,19 @@ pub struct Mapped {
 pub struct Findings {
     pub list: Vec<Finding>,
     pub mapped: Vec<Mapped>,
-    /// The operation that is being read.
-    operation: Option<ConfigPath>,
+    /// Whether the operation that is being read may be left out.
+    excused: bool,
 }
 
 impl Findings {
-    /// From here on findings are of this operation.
-    pub fn enter(&mut self, operation: &ConfigPath) {
-        self.operation = Some(operation.clone());
+    /// From here on findings are of one operation. `excused`: it may be left out.
+    pub fn enter(&mut self, excused: bool) {
+        self.excused = excused;
     }
 
     /// From here on findings are of the document.
     pub fn leave(&mut self) {
-        self.operation = None;
+        self.excused = false;
     }
 
     /// Notes a finding; the returned one can be given help. A warning or a note in words that were said before, of
@@ -166,7 +169,7 @@ impl Findings {
                     path: path.clone(),
                     reason,
                     help: None,
-                    operation: self.operation.clone(),
+                    excused: self.excused,
                     more: 0,
                 });
                 self.list.len() - 1
@@ -182,6 +185,18 @@ impl Findings {
             path: path.clone(),
             ours: ours.into(),
         });
+    }
+
+    /// The number of findings that say that something is missing or differs, excused ones among them.
+    pub fn errors(&self) -> usize {
+        let matters = |finding: &&Finding| finding.verdict.level() == Level::Error;
+        self.list.iter().filter(matters).count()
+    }
+
+    /// Of those, the ones that say that something is missing.
+    pub fn missing(&self) -> usize {
+        let missing = |finding: &&Finding| finding.verdict == Verdict::Missing;
+        self.list.iter().filter(missing).count()
     }
 
     /// Whether something would behave differently.

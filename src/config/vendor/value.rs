@@ -59,6 +59,32 @@ impl Value {
         })
     }
 
+    /// What stands under `key` in any case of its letters: `Issuer` for `issuer`.
+    pub fn get_in_any_case(&self, key: &str) -> Option<Value> {
+        self.get(key).or_else(|| {
+            let entries = self.entries();
+            let found = entries
+                .iter()
+                .find(|entry| entry.name.eq_ignore_ascii_case(key))?;
+            self.get(&found.name)
+        })
+    }
+
+    /// The entries of a mapping but for those named.
+    pub fn others(&self, known: &[&str]) -> Vec<Named<Value>> {
+        let mut entries = self.entries();
+        entries.retain(|entry| !known.contains(&entry.name.as_str()));
+        entries
+    }
+
+    /// The items of a list, or the one text that stands in its place.
+    pub fn one_or_many(&self) -> Vec<Value> {
+        match self.text() {
+            Some(_) => vec![self.clone()],
+            None => self.items(),
+        }
+    }
+
     /// The entries of a mapping, in the order of writing; none of anything else.
     pub fn entries(&self) -> Vec<Named<Value>> {
         let Kind::Mapping(entries) = &self.node.kind else {

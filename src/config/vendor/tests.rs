@@ -1,0 +1,1 @@
+//! Documents → configuration, and what is said of them.
