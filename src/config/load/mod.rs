@@ -26,6 +26,7 @@ mod sources;
 mod substitute;
 pub(in crate::config) mod tree;
 
+pub(in crate::config) use files::text as read_text;
 pub use files::{files, no_such_file};
 pub use sources::{SourceFile, Sources};
 pub use substitute::{Environment, ProcessEnvironment, SecretKeeper, SecretName};

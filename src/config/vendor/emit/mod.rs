@@ -259,7 +259,7 @@ fn hashed(key: &str) -> String {
 }
 
 /// A title as a name: `My Orders API` is `my-orders-api`.
-fn slug(title: &str) -> String {
+pub fn slug(title: &str) -> String {
     let mut slug = String::new();
     for c in title.trim().chars() {
         match c {

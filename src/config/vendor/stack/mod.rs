@@ -30,6 +30,8 @@ struct Part {
     id: String,
     /// Its type in templates, whatever the document calls it: `AWS::ApiGatewayV2::Api`.
     kind: String,
+    /// Its type as the document calls it.
+    written_as: String,
     /// The declaration.
     at: Value,
     /// Its properties, resolved.
@@ -98,7 +100,7 @@ impl Stack<'_> {
         };
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for part in others {
-            *counts.entry(part.kind.as_str()).or_default() += 1;
+            *counts.entry(part.written_as.as_str()).or_default() += 1;
         }
         let kinds: Vec<String> = counts
             .into_iter()

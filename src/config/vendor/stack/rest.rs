@@ -23,13 +23,13 @@ impl Stack<'_> {
                         Verdict::Missing,
                         &resource.at.mark,
                         &resource.at.path,
-                        format!("`{}` is a REST API ({}): HTTP APIs are imported from templates", resource.id, resource.kind),
+                        format!("`{}` is a REST API ({}): HTTP APIs are imported", resource.id, resource.written_as),
                     )
                     .help("export it (`aws apigateway get-export --export-type oas30 --parameters extensions=integrations`) and import that document");
                 continue;
             }
             first.get_or_insert_with(|| resource.clone());
-            *counts.entry(resource.kind.clone()).or_default() += 1;
+            *counts.entry(resource.written_as.clone()).or_default() += 1;
         }
         self.implicit_rest_api(&resources);
         if let Some(first) = first {
@@ -59,7 +59,7 @@ impl Stack<'_> {
                         Verdict::Missing,
                         &event.mark,
                         &event.value.path,
-                        format!("the event `{}` of `{}` is a route of a REST API: HTTP APIs are imported from templates", event.name, resource.id),
+                        format!("the event `{}` of `{}` is a route of a REST API: HTTP APIs are imported", event.name, resource.id),
                     );
                 }
             }

@@ -99,6 +99,7 @@ fn part(resource: &Resource, properties: Value, linked: Value) -> Part {
     Part {
         id: resource.id.clone(),
         kind: resource.kind.clone(),
+        written_as: resource.kind.clone(),
         at: resource.at.clone(),
         properties,
         linked,

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 
 use functions::Run;
 
-use crate::config::load::tree::{Kind, Node};
+use crate::config::load::tree::{Kind, Node, Scalar};
 use crate::config::vendor::value::{Named, Value};
 
 /// A document whose values may be functions: a template with its sections, or an OpenAPI document without them.
@@ -90,6 +90,18 @@ impl<'a> Template<'a> {
             path: condition.path.clone(),
         };
         Run::new(*self, unresolved, false).condition(&name, &place)
+    }
+
+    /// What the service gives for a resource whose name is known.
+    pub fn given(
+        &self,
+        known: &Known,
+        attribute: Attribute,
+        name: Scalar,
+        at: &Place,
+        unresolved: &mut Unresolved,
+    ) -> Scalar {
+        Run::new(*self, unresolved, false).given(known, attribute, name, at)
     }
 
     /// Every resource, in the order of writing.

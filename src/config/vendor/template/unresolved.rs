@@ -104,15 +104,15 @@ impl Unresolved {
     }
 
     /// The names that still stand in what was made of the document, or that decided about it.
-    pub fn in_use<'a>(&'a self, made: &Node) -> Vec<&'a Unknown> {
+    pub fn in_use<'a>(&'a self, made: &[&Node]) -> Vec<&'a Unknown> {
         self.names
             .iter()
-            .filter(|known| known.decides || holds(made, &known.shown))
+            .filter(|known| known.decides || made.iter().any(|made| holds(made, &known.shown)))
             .collect()
     }
 
     /// Reports every fault, and every name in use in what was made of the document.
-    pub fn report(&self, made: &Node, findings: &mut Findings) {
+    pub fn report(&self, made: &[&Node], findings: &mut Findings) {
         for fault in &self.faults {
             let finding = findings.note(
                 Verdict::Missing,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::load::parse::{self, Tags};
-use crate::config::load::tree::{Entry, Kind, Node};
+use crate::config::load::tree::{Entry, Key, Kind, Node};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 
@@ -55,6 +55,17 @@ impl Vars {
             .iter()
             .find(|entry| entry.key.text == name)
             .map(|entry| &entry.value)
+    }
+
+    /// Gives a name a value unless it has one.
+    pub fn add_default(&mut self, name: &str, value: Node) {
+        if self.get(name).is_none() {
+            let key = Key {
+                text: name.to_owned(),
+                mark: value.mark.clone(),
+            };
+            self.entries.push(Entry { key, value });
+        }
     }
 
     /// Warns of the values that nothing asked for: all but `used`. `missed` are the names that had no value.
