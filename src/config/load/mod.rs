@@ -26,7 +26,6 @@ mod sources;
 mod substitute;
 pub(in crate::config) mod tree;
 
-pub(in crate::config) use files::text as read_text;
 pub use files::{files, no_such_file};
 pub use sources::{SourceFile, Sources};
 pub use substitute::{Environment, ProcessEnvironment, SecretKeeper, SecretName};
@@ -54,6 +53,18 @@ pub fn load<T: DeserializeOwned>(paths: &[PathBuf], environment: &dyn Environmen
         }
     }
     from_texts(texts, environment, problems)
+}
+
+/// Reads one file as it is; what is wrong with it as a file is in the error.
+pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
+    let mut problems = Problems::default();
+    match files::text(path, &mut problems) {
+        Some(text) => Ok(SourceFile {
+            path: path.to_owned(),
+            text,
+        }),
+        None => Err(problems),
+    }
 }
 
 /// Loads a configuration from texts that were read before, such as a deployment's. Relative paths in them begin at

@@ -67,10 +67,18 @@ pub fn import(document: &SourceFile, told: Told<'_>) -> Imported {
     }
     let trees: Vec<&Node> = emitted.iter().map(|(_, made)| &made.tree).collect();
     unresolved.report(&trees, &mut imported.findings);
-    let missed: Vec<&str> = unresolved.names.iter().map(|name| name.name.as_str()).collect();
+    let missed: Vec<&str> = unresolved
+        .names
+        .iter()
+        .map(|name| name.name.as_str())
+        .collect();
     told.vars
         .warn_of_unused(&unresolved.given, &missed, &mut imported.problems);
-    let title = document.path.file_name().unwrap_or_default().to_string_lossy();
+    let title = document
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
     for (name, mut made) in emitted {
         head(&mut made, &title, &imported.findings);
         let yaml = yaml::write(&made.tree, &made.comments);
@@ -120,11 +128,15 @@ fn wanted(apis: Vec<HttpApi>, asked: Option<&str>, imported: &mut Imported) -> V
         .enumerate()
         .map(|(index, api)| name_of(api, index))
         .collect();
-    let kept: Vec<HttpApi> = apis.into_iter().filter(|api| is_called(api, asked)).collect();
+    let kept: Vec<HttpApi> = apis
+        .into_iter()
+        .filter(|api| is_called(api, asked))
+        .collect();
     if kept.is_empty() {
-        let problem = imported
-            .problems
-            .error(&ConfigPath::root(), format!("the document describes no API called `{asked}`"));
+        let problem = imported.problems.error(
+            &ConfigPath::root(),
+            format!("the document describes no API called `{asked}`"),
+        );
         match nearest(asked, known.iter().map(String::as_str)) {
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => problem.help(format!("it describes {}", known.join(", "))),
@@ -149,10 +161,15 @@ fn name_of(api: &HttpApi, index: usize) -> String {
     if !title.is_empty() {
         return title;
     }
-    let keys = api.document.path.0.iter().filter_map(|segment| match segment {
-        Segment::Key(key) if key != "Properties" => Some(slug(key)),
-        _ => None,
-    });
+    let keys = api
+        .document
+        .path
+        .0
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Key(key) if key != "Properties" => Some(slug(key)),
+            _ => None,
+        });
     keys.last().unwrap_or_else(|| format!("api-{}", index + 1))
 }
 
@@ -163,7 +180,10 @@ fn head(made: &mut Emitted, title: &str, findings: &Findings) {
         &root,
         format!("Imported from {title} by `penstock import`. `penstock check` says what is wrong with it."),
     );
-    let errors = findings.list.iter().filter(|finding| finding.level() == Level::Error);
+    let errors = findings
+        .list
+        .iter()
+        .filter(|finding| finding.level() == Level::Error);
     let lines: Vec<String> = errors
         .map(|finding| {
             let what = match finding.verdict {

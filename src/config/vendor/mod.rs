@@ -110,7 +110,9 @@ fn read(
 
 /// Says that a document is of the version before.
 fn no_openapi_2(root: &Value, findings: &mut Findings) {
-    let mark = root.get("swagger").map_or(root.mark.clone(), |value| value.mark);
+    let mark = root
+        .get("swagger")
+        .map_or(root.mark.clone(), |value| value.mark);
     findings
         .note(
             Verdict::Missing,

@@ -97,7 +97,9 @@ impl Stack<'_> {
                     &mutual.path,
                     "mutual TLS of a domain is not carried over",
                 )
-                .help("write `tls: { cert, key, client_ca, client_auth: required }` on the listener");
+                .help(
+                    "write `tls: { cert, key, client_ca, client_auth: required }` on the listener",
+                );
         }
         let certificate = ["CertificateArn", "DomainNameConfigurations"]
             .into_iter()

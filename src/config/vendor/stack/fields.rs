@@ -21,7 +21,10 @@ const IN_PLANS: [(&str, &str); 7] = [
     ("IdentitySource", "identity_sources"),
     ("CorsConfiguration", "cors_configuration"),
     ("DomainNameConfigurations", "domain_name_configuration"),
-    ("AuthorizerResultTtlInSeconds", "authorizer_result_ttl_in_seconds"),
+    (
+        "AuthorizerResultTtlInSeconds",
+        "authorizer_result_ttl_in_seconds",
+    ),
     ("BodyS3Location", "body_s3_location"),
 ];
 
@@ -62,7 +65,11 @@ impl Naming {
         }
         // a block that stands once at most
         match value.items().as_slice() {
-            [block] if block.is_mapping() && name != "RouteSettings" && name != "ResponseParameters" => {
+            [block]
+                if block.is_mapping()
+                    && name != "RouteSettings"
+                    && name != "ResponseParameters" =>
+            {
                 Some(block.clone())
             }
             _ => Some(value),

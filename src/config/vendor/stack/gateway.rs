@@ -183,8 +183,18 @@ impl Stack<'_> {
         let mut taken = |name| fields.take(name);
         let disabled = taken("DisableExecuteApiEndpoint");
         let base_path = taken("BasePath");
-        let harmless = ["Description", "Tags", "Version", "FailOnWarnings", "ProtocolType", "RouteSelectionExpression",
-            "ApiKeySelectionExpression", "DisableSchemaValidation", "IpAddressType", "PropagateTags"];
+        let harmless = [
+            "Description",
+            "Tags",
+            "Version",
+            "FailOnWarnings",
+            "ProtocolType",
+            "RouteSelectionExpression",
+            "ApiKeySelectionExpression",
+            "DisableSchemaValidation",
+            "IpAddressType",
+            "PropagateTags",
+        ];
         for name in harmless {
             taken(name);
         }
@@ -279,7 +289,11 @@ impl Stack<'_> {
         let mut fields = self.fields(&properties);
         fields.take("ApiId");
         let key = fields.take("RouteKey");
-        let key = key.as_ref().and_then(Value::text).unwrap_or_default().into_owned();
+        let key = key
+            .as_ref()
+            .and_then(Value::text)
+            .unwrap_or_default()
+            .into_owned();
         let access = self.gateway_access(resource, &mut fields);
         fields.take("Target");
         fields.take("OperationName");
@@ -439,7 +453,9 @@ impl Read {
     pub(super) fn finished(self, fields: Option<Fields>) -> Stage {
         let mut stage = self.stage;
         stage.others = self.others;
-        stage.others.extend(fields.into_iter().flat_map(Fields::others));
+        stage
+            .others
+            .extend(fields.into_iter().flat_map(Fields::others));
         stage
     }
 }
@@ -511,7 +527,10 @@ fn plan_response_parameters(at: &Value) -> Vec<Named<Vec<Named<Value>>>> {
         Some(Named {
             name: status.text()?.into_owned(),
             mark: status.mark.clone(),
-            value: block.get("mappings").map(|all| all.entries()).unwrap_or_default(),
+            value: block
+                .get("mappings")
+                .map(|all| all.entries())
+                .unwrap_or_default(),
         })
     };
     at.items().into_iter().filter_map(block).collect()

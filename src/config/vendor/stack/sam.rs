@@ -1,8 +1,8 @@
 //! `AWS::Serverless::HttpApi`: a definition, in the template or in a file of its own, or the `HttpApi` events of
 //! functions; with `Globals`, as SAM merges them.
 
-use super::gateway::{route, stage};
 use super::fields::{cors, made, throttle};
+use super::gateway::{route, stage};
 use super::{Part, Stack};
 use crate::config::load::tree::{Entry, Kind, Node};
 use crate::config::vendor::findings::Verdict;
@@ -198,11 +198,13 @@ impl Stack<'_> {
             Verdict::Noted,
             &entry.mark,
             &entry.value.path,
-            format!("`{}` is taken as `{name}`; the vendor's importer knows the lower case only", entry.name),
+            format!(
+                "`{}` is taken as `{name}`; the vendor's importer knows the lower case only",
+                entry.name
+            ),
         );
         Some(entry.value)
     }
-
 
     /// The routes that functions ask for.
     fn events(&mut self) -> Vec<Event> {
@@ -322,7 +324,9 @@ fn apply_defaults(auth: &Value, api: &mut HttpApi) {
             && !access.open
             && !preflight
         {
-            access.required.push(requirement(default, &name, Vec::new()));
+            access
+                .required
+                .push(requirement(default, &name, Vec::new()));
         }
         for required in &mut access.required {
             if let Required::Authorizer { name, scopes } = &mut required.kind
@@ -343,7 +347,9 @@ fn merged(global: &Node, own: &Node) -> Node {
         (Kind::Mapping(global), Kind::Mapping(own)) => {
             let mut entries: Vec<Entry> = own.clone();
             for entry in global {
-                let known = entries.iter_mut().find(|known| known.key.text == entry.key.text);
+                let known = entries
+                    .iter_mut()
+                    .find(|known| known.key.text == entry.key.text);
                 match known {
                     Some(known) => known.value = merged(&entry.value, &known.value),
                     None => entries.push(entry.clone()),

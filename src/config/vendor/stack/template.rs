@@ -59,7 +59,11 @@ fn parts(
         // what a function or a state machine says of APIs are its events
         let events = !of_api && resource.properties().get("Events").is_some();
         if !of_api && !events {
-            others.push(part(&resource, resource.properties(), resource.properties()));
+            others.push(part(
+                &resource,
+                resource.properties(),
+                resource.properties(),
+            ));
             continue;
         }
         let condition = resource.at.get("Condition");

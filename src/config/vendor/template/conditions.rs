@@ -9,7 +9,11 @@ use crate::model::path::ConfigPath;
 impl Run<'_, '_> {
     /// Whether the condition `name` of the template holds; `None` where that is not known.
     pub fn condition(&mut self, name: &str, at: &Place) -> Option<bool> {
-        let Some(entry) = self.template.section("Conditions").and_then(|all| all.entry(name)) else {
+        let Some(entry) = self
+            .template
+            .section("Conditions")
+            .and_then(|all| all.entry(name))
+        else {
             let reason = format!("the condition `{name}` is not declared");
             self.unresolved.fault(at.clone(), reason, None);
             return None;

@@ -129,7 +129,11 @@ static KNOWN: [Known; 13] = [
         arn: arn("dynamodb", "table/"),
     },
     Known {
-        types: &["AWS::Lambda::Function", "AWS::Serverless::Function", "aws_lambda_function"],
+        types: &[
+            "AWS::Lambda::Function",
+            "AWS::Serverless::Function",
+            "aws_lambda_function",
+        ],
         word: "function",
         name: "FunctionName",
         plan_name: "function_name",

@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::Template;
 use super::text::{self, joined, written};
 use super::unresolved::{Place, Unresolved};
-use super::Template;
 use crate::config::load::tree::{Entry, Kind, Mark, Node, Scalar};
 use crate::model::path::ConfigPath;
 use crate::model::problem::nearest;
@@ -112,12 +112,18 @@ impl<'t, 'u> Run<'t, 'u> {
                     let path = at.path.key(name);
                     if name.starts_with("Fn::") {
                         let reason = format!("`{name}` stands beside other keys");
-                        let place = Place { mark: entry.key.mark.clone(), path: path.clone() };
+                        let place = Place {
+                            mark: entry.key.mark.clone(),
+                            path: path.clone(),
+                        };
                         self.unresolved.fault(place, reason, None);
                         continue;
                     }
                     if let Some(value) = self.value(&entry.value, &path) {
-                        kept.push(Entry { key: entry.key.clone(), value });
+                        kept.push(Entry {
+                            key: entry.key.clone(),
+                            value,
+                        });
                     }
                 }
                 Kind::Mapping(kept)
@@ -272,8 +278,13 @@ impl<'t, 'u> Run<'t, 'u> {
     /// A parameter's value: its default, for `--vars` was asked before.
     fn parameter(&mut self, name: &str, at: &Place) -> Option<Node> {
         let declared = &self.template.section("Parameters")?.entry(name)?.value;
-        let kind = declared.entry("Type").map(|entry| leaf(&entry.value)).unwrap_or_default();
-        let description = declared.entry("Description").map(|entry| leaf(&entry.value));
+        let kind = declared
+            .entry("Type")
+            .map(|entry| leaf(&entry.value))
+            .unwrap_or_default();
+        let description = declared
+            .entry("Description")
+            .map(|entry| leaf(&entry.value));
         let default = declared.entry("Default").map(|entry| &entry.value);
         let mut stands_for = match description {
             Some(description) => format!("the parameter {name} ({kind}): {description}"),
@@ -285,7 +296,10 @@ impl<'t, 'u> Run<'t, 'u> {
                 stands_for = format!("what the SSM parameter {} holds ({of})", leaf(default));
             } else {
                 let is_list = kind == "CommaDelimitedList" || kind.starts_with("List<");
-                return Some(text::placed(default_value(default, &kind, is_list), &at.mark));
+                return Some(text::placed(
+                    default_value(default, &kind, is_list),
+                    &at.mark,
+                ));
             }
         }
         let asked = self.unresolved.ask(name, stands_for, at.clone());
@@ -314,7 +328,12 @@ impl<'t, 'u> Run<'t, 'u> {
     }
 
     /// The items of an argument as written; what is wrong with it is noted.
-    fn arguments<'n>(&mut self, node: &'n Node, path: &ConfigPath, wanted: &str) -> Option<&'n [Node]> {
+    fn arguments<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &ConfigPath,
+        wanted: &str,
+    ) -> Option<&'n [Node]> {
         match &node.kind {
             Kind::Sequence(items) => Some(items),
             _ => {
@@ -384,7 +403,9 @@ impl<'t, 'u> Run<'t, 'u> {
     fn in_sub(&mut self, name: &str, own: Option<&Node>, at: &Place, path: &ConfigPath) -> Scalar {
         if let Some(entry) = own.and_then(|own| own.entry(name)) {
             let path = path.index(1).key(name);
-            return self.text_of(&entry.value, &path).unwrap_or_else(|| written(""));
+            return self
+                .text_of(&entry.value, &path)
+                .unwrap_or_else(|| written(""));
         }
         let source = ["request.", "context.", "stageVariables.", "response."];
         if source.iter().any(|source| name.starts_with(source)) {
@@ -416,9 +437,15 @@ impl<'t, 'u> Run<'t, 'u> {
         };
         let delimiter = written(leaf(delimiter));
         let parts = match self.value(parts, &path.index(1)) {
-            Some(Node { kind: Kind::Sequence(parts), .. }) => parts,
+            Some(Node {
+                kind: Kind::Sequence(parts),
+                ..
+            }) => parts,
             // a list that is not known is one name
-            Some(Node { kind: Kind::Scalar(scalar), .. }) if !scalar.origins.is_empty() => {
+            Some(Node {
+                kind: Kind::Scalar(scalar),
+                ..
+            }) if !scalar.origins.is_empty() => {
                 return scalar;
             }
             _ => {
@@ -534,7 +561,9 @@ impl<'t, 'u> Run<'t, 'u> {
             if !self.unresolved.settled(&key) {
                 return Some(text::node(key, &at.mark));
             }
-            found = found.and_then(|map| map.entry(&key.text())).map(|entry| &entry.value);
+            found = found
+                .and_then(|map| map.entry(&key.text()))
+                .map(|entry| &entry.value);
             names.push(key.text().into_owned());
         }
         match (found, default) {
@@ -572,8 +601,15 @@ fn default_value(default: &Node, kind: &str, is_list: bool) -> Node {
     };
     let kind = if is_list {
         let text = scalar.text();
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        Kind::Sequence(items.map(|item| text::node(written(item), &default.mark)).collect())
+        let items = text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty());
+        Kind::Sequence(
+            items
+                .map(|item| text::node(written(item), &default.mark))
+                .collect(),
+        )
     } else {
         Kind::Scalar(dynamic(&Scalar::written(scalar.text(), kind != "Number")))
     };
@@ -590,8 +626,12 @@ fn dynamic(scalar: &Scalar) -> Scalar {
     let mut parts = Vec::new();
     let mut rest = text.as_ref();
     while let Some((before, from)) = rest.split_once(START) {
-        let Some((reference, after)) = from.split_once("}}") else { break };
-        let Some(shown) = our_reference(reference) else { break };
+        let Some((reference, after)) = from.split_once("}}") else {
+            break;
+        };
+        let Some(shown) = our_reference(reference) else {
+            break;
+        };
         parts.push(written(before));
         parts.push(text::looked_up(shown));
         rest = after;

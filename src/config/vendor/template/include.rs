@@ -1,14 +1,14 @@
 //! `Fn::Transform` with `AWS::Include`: another file's content in place of the call. Files beside the template are
 //! read; an object in S3 is named, unless `--vars` names the file that stands for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::unresolved::{Place, Unresolved};
 use super::{Template, Vars};
-use crate::config::load::parse::{self, Tags};
 use crate::config::load::tree::{Entry, Kind, Node};
-use crate::config::load::{SourceFile, read_text};
+use crate::config::load::{SourceFile, read_file};
+use crate::config::vendor::tree as document;
 use crate::config::vendor::value::Value;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -29,20 +29,24 @@ pub struct OnDisk;
 impl Beside for OnDisk {
     fn read(&self, from: &Path, named: &str) -> Result<SourceFile, String> {
         let directory = from.parent().unwrap_or(Path::new(""));
-        let path: PathBuf = directory.join(named);
-        let mut problems = Problems::default();
-        match read_text(&path, &mut problems) {
-            Some(text) => Ok(SourceFile { path, text }),
-            None => Err(problems
-                .0
-                .first()
-                .map_or_else(|| "it cannot be read".to_owned(), |problem| problem.message.clone())),
-        }
+        read_file(&directory.join(named)).map_err(|problems| {
+            let first = problems.0.first();
+            first.map_or_else(
+                || "it cannot be read".to_owned(),
+                |problem| problem.message.clone(),
+            )
+        })
     }
 }
 
 /// Reads a file that the document at `at` names, as a tree. What is wrong is noted.
-pub fn tree_of(named: &str, at: &Place, vars: &Vars, beside: &dyn Beside, unresolved: &mut Unresolved) -> Option<Node> {
+pub fn tree_of(
+    named: &str,
+    at: &Place,
+    vars: &Vars,
+    beside: &dyn Beside,
+    unresolved: &mut Unresolved,
+) -> Option<Node> {
     let stand_in = vars.get(named).map(super::functions::leaf);
     if stand_in.is_some() {
         unresolved.given.insert(named.to_owned());
@@ -63,7 +67,7 @@ pub fn tree_of(named: &str, at: &Place, vars: &Vars, beside: &dyn Beside, unreso
     };
     let path: Arc<Path> = Arc::from(source.path.as_path());
     let mut problems = Problems::default();
-    let tree = parse::parse(&source.text, &path, Tags::Functions, &mut problems);
+    let tree = document(&source.text, &path, &mut problems);
     for problem in problems.0 {
         let reason = format!("in what is included here: {problem}");
         unresolved.fault(at.clone(), reason, None);
@@ -85,7 +89,10 @@ pub fn expand(root: &mut Node, vars: &Vars, beside: &dyn Beside, unresolved: &mu
     if let Some(entry) = root.entry("Transform") {
         let path = ConfigPath::root().key("Transform");
         let entry = entry.clone();
-        if let Some(Kind::Mapping(included)) = reading.include(&entry, &path, unresolved).map(|node| node.kind) {
+        if let Some(Kind::Mapping(included)) = reading
+            .include(&entry, &path, unresolved)
+            .map(|node| node.kind)
+        {
             join(root, included);
         }
     }
@@ -118,7 +125,12 @@ impl Reading<'_> {
         let call = node.entry("Fn::Transform").cloned();
         let call_path = path.key("Fn::Transform");
         let included = call.and_then(|call| self.include(&call, &call_path, unresolved));
-        if let Some(Node { kind: Kind::Mapping(included), mark, .. }) = included {
+        if let Some(Node {
+            kind: Kind::Mapping(included),
+            mark,
+            ..
+        }) = included
+        {
             if let Kind::Mapping(entries) = &mut node.kind {
                 entries.retain(|entry| entry.key.text != "Fn::Transform");
                 if entries.is_empty() {
@@ -146,8 +158,16 @@ impl Reading<'_> {
     }
 
     /// The content that a call names; `None` where it is no `AWS::Include`, or cannot be had.
-    fn include(&self, call: &Entry, path: &ConfigPath, unresolved: &mut Unresolved) -> Option<Node> {
-        let name = call.value.entry("Name").map(|entry| super::functions::leaf(&entry.value));
+    fn include(
+        &self,
+        call: &Entry,
+        path: &ConfigPath,
+        unresolved: &mut Unresolved,
+    ) -> Option<Node> {
+        let name = call
+            .value
+            .entry("Name")
+            .map(|entry| super::functions::leaf(&entry.value));
         if name.as_deref() != Some("AWS::Include") {
             return None;
         }

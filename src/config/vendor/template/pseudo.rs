@@ -29,18 +29,21 @@ impl Run<'_, '_> {
             return Some(written(scalar.text()));
         }
         let region = self.known_region();
-        let of_region = |china: &'static str, government: &'static str, else_: &'static str| {
-            match region.as_deref() {
+        let of_region =
+            |china: &'static str, government: &'static str, else_: &'static str| match region
+                .as_deref()
+            {
                 Some(region) if region.starts_with("cn-") => china,
                 Some(region) if region.starts_with("us-gov-") => government,
                 _ => else_,
-            }
-        };
+            };
         Some(match name {
             "AWS::Partition" => written(of_region("aws-cn", "aws-us-gov", "aws")),
-            "AWS::URLSuffix" => {
-                written(of_region("amazonaws.com.cn", "amazonaws.com", "amazonaws.com"))
-            }
+            "AWS::URLSuffix" => written(of_region(
+                "amazonaws.com.cn",
+                "amazonaws.com",
+                "amazonaws.com",
+            )),
             _ => self.unresolved.ask(name, stands_for, at.clone()),
         })
     }

@@ -49,9 +49,10 @@ fn append(whole: &mut Scalar, part: Scalar) {
                 let at = whole.pieces.len();
                 whole.pieces.push(piece);
                 let origins = part.origins.iter().filter(|origin| origin.piece == index);
-                whole
-                    .origins
-                    .extend(origins.map(|origin| Origin { piece: at, ..origin.clone() }));
+                whole.origins.extend(origins.map(|origin| Origin {
+                    piece: at,
+                    ..origin.clone()
+                }));
             }
         }
     }
@@ -76,7 +77,10 @@ pub fn split(text: &Scalar, delimiter: &str) -> Vec<Scalar> {
                     pieces: vec![piece.clone()],
                     quoted: true,
                     origins: origins
-                        .map(|origin| Origin { piece: 0, ..origin.clone() })
+                        .map(|origin| Origin {
+                            piece: 0,
+                            ..origin.clone()
+                        })
                         .collect(),
                     reading: Reading::First,
                 });
@@ -125,7 +129,10 @@ mod tests {
         assert_eq!(arn.text(), "arn:aws:sqs:${env:AWS_REGION}:1:orders");
         let parts = split(&arn, ":");
         let texts: Vec<_> = parts.iter().map(|part| part.text()).collect();
-        assert_eq!(texts, ["arn", "aws", "sqs", "${env:AWS_REGION}", "1", "orders"]);
+        assert_eq!(
+            texts,
+            ["arn", "aws", "sqs", "${env:AWS_REGION}", "1", "orders"]
+        );
         assert_eq!(parts[3].origins.len(), 1);
         assert!(parts[5].origins.is_empty());
         assert_eq!(joined(parts).origins[0].shown, "${env:AWS_REGION}");

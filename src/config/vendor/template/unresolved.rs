@@ -69,7 +69,10 @@ impl Unresolved {
     /// Whether all of the text is known. What is not is noted to have decided something.
     pub fn settled(&mut self, text: &Scalar) -> bool {
         for origin in &text.origins {
-            let asked = self.names.iter_mut().find(|known| known.shown == origin.shown);
+            let asked = self
+                .names
+                .iter_mut()
+                .find(|known| known.shown == origin.shown);
             if let Some(known) = asked {
                 known.decides = true;
             }
@@ -129,7 +132,10 @@ impl Unresolved {
                 continue;
             };
             let reason = format!("`{}` is not known: {}", unknown.name, unknown.stands_for);
-            let variable = unknown.shown.trim_start_matches("${env:").trim_end_matches('}');
+            let variable = unknown
+                .shown
+                .trim_start_matches("${env:")
+                .trim_end_matches('}');
             let help = format!(
                 "give it with `--vars FILE`, as `{}: VALUE`; without it the route file asks for the environment variable {variable}",
                 quoted(&unknown.name)
@@ -145,7 +151,9 @@ fn quoted(name: &str) -> String {
     let plain = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
-    let pseudo = name.strip_prefix("AWS::").is_some_and(|rest| !rest.contains([':', ' ']));
+    let pseudo = name
+        .strip_prefix("AWS::")
+        .is_some_and(|rest| !rest.contains([':', ' ']));
     if plain || pseudo {
         name.to_owned()
     } else {
@@ -178,8 +186,7 @@ fn screaming(name: &str) -> String {
             && before.is_some_and(|before| {
                 before.is_ascii_lowercase()
                     || before.is_ascii_digit()
-                    || (before.is_ascii_uppercase()
-                        && after.is_some_and(char::is_ascii_lowercase))
+                    || (before.is_ascii_uppercase() && after.is_some_and(char::is_ascii_lowercase))
             });
         if begins && !word.ends_with('_') {
             word.push('_');

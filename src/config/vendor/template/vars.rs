@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::load::json;
 use crate::config::load::parse::{self, Tags};
 use crate::config::load::tree::{Entry, Key, Kind, Node};
 use crate::model::path::ConfigPath;
@@ -15,10 +16,19 @@ pub struct Vars {
     entries: Vec<Entry>,
 }
 
+/// The tree of a vars file; tags mean nothing in it.
+fn json_or_yaml(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Option<Node> {
+    if json::looks_like_json(text) {
+        json::parse(text, file, problems)
+    } else {
+        parse::parse(text, file, Tags::Refused, problems)
+    }
+}
+
 impl Vars {
     /// Reads the text of a vars file: names to texts, numbers, or lists of them.
     pub fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Vars {
-        let Some(root) = parse::parse(text, file, Tags::Refused, problems) else {
+        let Some(root) = json_or_yaml(text, file, problems) else {
             return Vars::default();
         };
         let Kind::Mapping(entries) = root.kind else {
@@ -69,7 +79,12 @@ impl Vars {
     }
 
     /// Warns of the values that nothing asked for: all but `used`. `missed` are the names that had no value.
-    pub fn warn_of_unused(&self, used: &BTreeSet<String>, missed: &[&str], problems: &mut Problems) {
+    pub fn warn_of_unused(
+        &self,
+        used: &BTreeSet<String>,
+        missed: &[&str],
+        problems: &mut Problems,
+    ) {
         for entry in &self.entries {
             let name = &entry.key.text;
             if used.contains(name) {

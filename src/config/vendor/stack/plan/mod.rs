@@ -32,7 +32,9 @@ pub fn read(
         collect(&module, root, &mut planned);
     }
     let mut before = Vec::new();
-    let prior = root.get("prior_state").and_then(|state| state.get("values"));
+    let prior = root
+        .get("prior_state")
+        .and_then(|state| state.get("values"));
     if let Some(module) = prior.and_then(|values| values.get("root_module")) {
         collect(&module, root, &mut before);
     }
@@ -78,11 +80,24 @@ pub fn read(
 
 /// The resources of a module and of those below it.
 fn collect(module: &Value, root: &Value, found: &mut Vec<Planned>) {
-    let address = module.get("address").as_ref().and_then(Value::text).unwrap_or_default().into_owned();
-    for resource in module.get("resources").map(|all| all.items()).unwrap_or_default() {
+    let address = module
+        .get("address")
+        .as_ref()
+        .and_then(Value::text)
+        .unwrap_or_default()
+        .into_owned();
+    for resource in module
+        .get("resources")
+        .map(|all| all.items())
+        .unwrap_or_default()
+    {
         let text = |key: &str| {
             let value = resource.get(key);
-            value.as_ref().and_then(Value::text).unwrap_or_default().into_owned()
+            value
+                .as_ref()
+                .and_then(Value::text)
+                .unwrap_or_default()
+                .into_owned()
         };
         let (own, kind, name) = (text("address"), text("type"), text("name"));
         let values = resource
@@ -95,14 +110,22 @@ fn collect(module: &Value, root: &Value, found: &mut Vec<Planned>) {
                 path: path_of(&own),
                 ..values
             },
-            index: resource.get("index").as_ref().and_then(Value::text).map(|index| index.into_owned()),
+            index: resource
+                .get("index")
+                .as_ref()
+                .and_then(Value::text)
+                .map(|index| index.into_owned()),
             module: address.clone(),
             address: own,
             kind,
             name,
         });
     }
-    for child in module.get("child_modules").map(|all| all.items()).unwrap_or_default() {
+    for child in module
+        .get("child_modules")
+        .map(|all| all.items())
+        .unwrap_or_default()
+    {
         collect(&child, root, found);
     }
 }

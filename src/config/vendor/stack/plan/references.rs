@@ -3,9 +3,7 @@
 
 use crate::config::load::tree::{Entry, Key, Kind, Node, Scalar};
 use crate::config::vendor::stack::fields::made;
-use crate::config::vendor::template::{
-    Place, Template, Unresolved, Vars, known_as, placed,
-};
+use crate::config::vendor::template::{Place, Template, Unresolved, Vars, known_as, placed};
 use crate::config::vendor::value::Value;
 
 /// How many modules a reference may lead through.
@@ -53,7 +51,9 @@ pub fn unknown_in(root: &Value, address: &str) -> Option<Node> {
     let Kind::Sequence(changes) = &root.node.entry("resource_changes")?.value.kind else {
         return None;
     };
-    let change = changes.iter().find(|change| leaf(change, "address") == address)?;
+    let change = changes
+        .iter()
+        .find(|change| leaf(change, "address") == address)?;
     let unknown = change.entry("change")?.value.entry("after_unknown")?;
     Some(unknown.value.clone())
 }
@@ -61,13 +61,20 @@ pub fn unknown_in(root: &Value, address: &str) -> Option<Node> {
 /// The variables, with the provider's region and the account where nobody gave them.
 pub fn with_provider(vars: &Vars, root: &Value, before: &[Planned]) -> Vars {
     let mut vars = vars.clone();
-    let config = root.get("configuration").and_then(|all| all.get("provider_config"));
+    let config = root
+        .get("configuration")
+        .and_then(|all| all.get("provider_config"));
     let region = config
         .and_then(|all| all.get("aws")?.get("expressions")?.get("region"))
         .and_then(|region| match region.get("constant_value") {
             Some(constant) => Some(constant.node),
             None => {
-                let name = region.get("references")?.items().first()?.text()?.into_owned();
+                let name = region
+                    .get("references")?
+                    .items()
+                    .first()?
+                    .text()?
+                    .into_owned();
                 let name = name.strip_prefix("var.")?.to_owned();
                 Some(root.get("variables")?.get(&name)?.get("value")?.node)
             }
@@ -95,7 +102,9 @@ fn leaf(node: &Node, key: &str) -> String {
 
 /// The references of an expression, without those that another one begins with.
 fn references(expression: &Node) -> Vec<String> {
-    let Some(Kind::Sequence(items)) = expression.entry("references").map(|entry| &entry.value.kind)
+    let Some(Kind::Sequence(items)) = expression
+        .entry("references")
+        .map(|entry| &entry.value.kind)
     else {
         return Vec::new();
     };
@@ -172,7 +181,13 @@ impl<'a> Reading<'a> {
     }
 
     /// The resource that a reference of `module` names; of several the one with the same index.
-    fn find(&self, kind: &str, name: &str, module: &str, index: Option<&String>) -> Option<&'a Planned> {
+    fn find(
+        &self,
+        kind: &str,
+        name: &str,
+        module: &str,
+        index: Option<&String>,
+    ) -> Option<&'a Planned> {
         let mut found: Option<&'a Planned> = None;
         for resource in self.planned.iter().chain(self.before) {
             if resource.kind != kind || resource.name != name || resource.module != module {
@@ -188,7 +203,10 @@ impl<'a> Reading<'a> {
 
     /// The address of the resource that an attribute ties this one to.
     pub fn linked(&self, resource: &Planned, attribute: &str) -> Option<String> {
-        if let Some(expression) = self.expressions(resource).and_then(|all| all.get(attribute)) {
+        if let Some(expression) = self
+            .expressions(resource)
+            .and_then(|all| all.get(attribute))
+        {
             for reference in references(&expression.node) {
                 let found = self.followed(&reference, &resource.module, resource.index.as_ref(), 0);
                 if let Some(found) = found
@@ -206,13 +224,25 @@ impl<'a> Reading<'a> {
             .find(|other| {
                 other.kind.starts_with("aws_apigatewayv2_")
                     && other.address != resource.address
-                    && other.values.get("id").as_ref().and_then(Value::text).as_deref() == Some(id)
+                    && other
+                        .values
+                        .get("id")
+                        .as_ref()
+                        .and_then(Value::text)
+                        .as_deref()
+                        == Some(id)
             })
             .map(|other| other.address.clone())
     }
 
     /// The resource at the end of a reference, through variables and outputs of modules.
-    fn followed(&self, reference: &str, module: &str, index: Option<&String>, steps: usize) -> Option<&'a Planned> {
+    fn followed(
+        &self,
+        reference: &str,
+        module: &str,
+        index: Option<&String>,
+        steps: usize,
+    ) -> Option<&'a Planned> {
         if steps > MAX_STEPS {
             return None;
         }
@@ -349,10 +379,7 @@ impl Filling<'_, '_> {
     /// The value that an expression refers to, or a name for it.
     fn referred(&mut self, expression: &Node, at: &Place, name: &str) -> Node {
         let scalar = self.of_expression(expression, at, name);
-        placed(
-            Node::new(Kind::Scalar(scalar), at.mark.clone()),
-            &at.mark,
-        )
+        placed(Node::new(Kind::Scalar(scalar), at.mark.clone()), &at.mark)
     }
 
     fn of_expression(&mut self, expression: &Node, at: &Place, name: &str) -> Scalar {
@@ -364,7 +391,9 @@ impl Filling<'_, '_> {
         if let Some((_, kind)) = PARAMETERS.iter().find(|(parameter, _)| *parameter == name) {
             let of_kind = |reference: &String| {
                 let module = &self.resource.module;
-                let found = self.reading.followed(reference, module, self.resource.index.as_ref(), 0);
+                let found =
+                    self.reading
+                        .followed(reference, module, self.resource.index.as_ref(), 0);
                 found.is_some_and(|found| found.kind == *kind)
             };
             let fitting: Vec<String> = all.iter().filter(|one| of_kind(one)).cloned().collect();
@@ -427,7 +456,10 @@ impl Filling<'_, '_> {
                     let template = Template::new(&self.reading.nothing, self.reading.vars);
                     return template.given(known, asked, name, at, self.unresolved);
                 }
-                format!("the {attribute} of {}, known once the plan is applied", found.address)
+                format!(
+                    "the {attribute} of {}, known once the plan is applied",
+                    found.address
+                )
             }
             None => format!("what `{reference}` stands for, which the plan does not keep"),
         };
@@ -435,7 +467,13 @@ impl Filling<'_, '_> {
     }
 
     /// A variable or an output of a module, or a variable of the root.
-    fn through_modules(&mut self, reference: &str, module: &str, at: &Place, steps: usize) -> Option<Scalar> {
+    fn through_modules(
+        &mut self,
+        reference: &str,
+        module: &str,
+        at: &Place,
+        steps: usize,
+    ) -> Option<Scalar> {
         if steps > MAX_STEPS {
             return None;
         }
@@ -462,8 +500,9 @@ impl Filling<'_, '_> {
             }
             _ => return None,
         };
-        if let Some(Kind::Scalar(constant)) =
-            expression.get("constant_value").map(|value| value.node.kind)
+        if let Some(Kind::Scalar(constant)) = expression
+            .get("constant_value")
+            .map(|value| value.node.kind)
         {
             return Some(constant);
         }
