@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod drill;
 mod explain;
+mod export;
 mod headers;
 mod import;
 mod keys;
@@ -66,6 +67,7 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Import(import::Import),
+    Export(export::Export),
     Keys(keys::Keys),
     Queue(queue::Queue),
     Store(store::Store),
@@ -96,6 +98,7 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Import(import) => import.run(),
+        Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),

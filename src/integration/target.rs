@@ -4,7 +4,9 @@
 use std::fmt;
 
 use super::refusal::Service;
-use super::{Call, Compiled, Integration, Request, event_bridge, kinesis, sqs, step_functions};
+use super::{
+    Call, Compiled, Integration, Request, dynamodb, event_bridge, kinesis, sqs, step_functions,
+};
 
 /// A target among all services: service, the name under which routes know it, and the region where a call names one
 /// that the name does not. Its text ([`TargetName::as_str`]) is kept beside spooled records and reads back with
@@ -12,7 +14,7 @@ use super::{Call, Compiled, Integration, Request, event_bridge, kinesis, sqs, st
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TargetName {
     /// `sqs:https://sqs.eu-west-1.amazonaws.com/111122223333/orders`, `kinesis:clicks@eu-west-1`, `events:hooks`,
-    /// `states:arn:aws:states:…`.
+    /// `states:arn:aws:states:…`, `dynamodb:orders`.
     text: String,
     service: Service,
 }
@@ -25,7 +27,7 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
-/// SendMessageBatch (API reference): 10 messages, 1 MiB together.
+/// SendMessageBatch and DeleteMessageBatch (API reference): 10 messages, 1 MiB together.
 const SQS: BatchLimits = BatchLimits {
     records: 10,
     bytes: 1_048_576,
@@ -87,6 +89,15 @@ impl TargetName {
         TargetName { text, service }
     }
 
+    /// Deletes from a queue, beside what is sent to it.
+    pub(super) fn deletes(queue: &str, region: Option<&str>) -> TargetName {
+        let TargetName { text, service } = TargetName::new(Service::Sqs, queue, region);
+        TargetName {
+            text: text.replacen("sqs:", "sqs-delete:", 1),
+            service,
+        }
+    }
+
     /// The target of a text that was kept; `None` if no version of ours wrote it.
     pub fn read(text: &str) -> Option<TargetName> {
         let (scheme, name) = text.split_once(':')?;
@@ -95,6 +106,7 @@ impl TargetName {
             "kinesis" => Service::Kinesis,
             "events" => Service::EventBridge,
             "states" => Service::StepFunctions,
+            "dynamodb" => Service::DynamoDb,
             _ => return None,
         };
         (!name.is_empty()).then(|| TargetName {
@@ -128,7 +140,7 @@ impl TargetName {
             Service::Sqs => SQS,
             Service::EventBridge => EVENT_BRIDGE,
             Service::Kinesis => KINESIS,
-            Service::StepFunctions | Service::AppConfig | Service::Mock => ONE,
+            Service::StepFunctions | Service::DynamoDb | Service::AppConfig | Service::Mock => ONE,
         }
     }
 }
@@ -136,13 +148,14 @@ impl TargetName {
 impl TargetName {
     /// What calls to it cost: SQS bills every API action, each 64 KiB of its payload as one request (SQS pricing page);
     /// EventBridge each 64 KiB of an event as one event (EventBridge pricing page); Kinesis with provisioned shards each
-    /// 25 KiB of a record as one PUT payload unit (Kinesis Data Streams pricing page); Step Functions by what happens
-    /// after the call.
+    /// 25 KiB of a record as one PUT payload unit (Kinesis Data Streams pricing page); DynamoDB each 1 KB of an item as one
+    /// write request unit (DynamoDB pricing page); Step Functions by what happens after the call.
     pub fn billing(&self) -> Billing {
         match self.service {
             Service::Sqs => Billing::Call(65_536),
             Service::EventBridge => Billing::Record(65_536),
             Service::Kinesis => Billing::Record(25_600),
+            Service::DynamoDb => Billing::Record(1_024),
             Service::StepFunctions | Service::AppConfig | Service::Mock => {
                 Billing::Record(usize::MAX)
             }
@@ -163,6 +176,7 @@ fn scheme(service: Service) -> &'static str {
         Service::EventBridge => "events",
         Service::StepFunctions => "states",
         Service::AppConfig => "appconfig",
+        Service::DynamoDb => "dynamodb",
         Service::Mock => "mock",
     }
 }
@@ -177,6 +191,7 @@ impl Integration {
             Compiled::StepFunctionsStartExecution(compiled) => {
                 step_functions::StartRequest::target_of(compiled)
             }
+            Compiled::DynamoDbPutItem(compiled) => dynamodb::PutRequest::target_of(compiled),
             _ => None,
         }
     }
@@ -190,13 +205,28 @@ impl Request {
             Call::KinesisPutRecord(request) => Some(request.target()),
             Call::EventBridgePutEvents(request) => Some(request.target()),
             Call::StepFunctionsStartExecution(request) => Some(request.target()),
+            Call::DynamoDbPutItem(request) => Some(request.target()),
             _ => None,
+        }
+    }
+
+    /// Whom the call may share calls with, and whose breaker hears how it went: the target, or for deletes the queue
+    /// under a name of its own (`sqs-delete:URL`), so that neither waits behind the other. `None` for calls that are made
+    /// one by one.
+    pub fn called_target(&self) -> Option<TargetName> {
+        match &self.call {
+            Call::SqsDeleteMessage(request) => Some(request.target()),
+            _ => self.target(),
         }
     }
 
     /// Whether the target is an embedded queue.
     pub fn is_embedded(&self) -> bool {
-        matches!(&self.call, Call::SqsSendMessage(request) if request.is_embedded())
+        match &self.call {
+            Call::SqsSendMessage(request) => request.is_embedded(),
+            Call::SqsDeleteMessage(request) => request.is_embedded(),
+            _ => false,
+        }
     }
 
     /// What keeps the record in order: the message group of a FIFO queue, the partition key of a stream.
@@ -220,6 +250,8 @@ impl Request {
             Call::KinesisPutRecord(request) => request.size(),
             Call::EventBridgePutEvents(request) => request.size(),
             Call::StepFunctionsStartExecution(request) => request.size(),
+            Call::SqsDeleteMessage(request) => request.size(),
+            Call::DynamoDbPutItem(request) => request.size(),
             _ => 0,
         }
     }

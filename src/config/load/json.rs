@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::parse::{MAX_DEPTH, is_typographic, typographic};
+use super::parse::MAX_DEPTH;
+use super::quotes::{is_typographic, typographic};
 use super::tree::{Entry, Key, Kind, Mark, Node, Scalar};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -147,11 +148,7 @@ impl<'a> Reader<'a> {
                 "JSON has no comments",
                 "remove it, or write the document as YAML",
             ),
-            Some(found) => self.fault(
-                mark,
-                format!("found `{}`, expected {expected}", found.escape_debug()),
-                "",
-            ),
+            Some(found) => self.fault(mark, format!("found `{found}`, expected {expected}"), ""),
         }
     }
 

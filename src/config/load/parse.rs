@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
+use super::quotes;
 use super::tree::{Entry, Key, Kind, Mark, Node, Refusal, Scalar};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -24,28 +25,6 @@ pub enum Tags {
     Refused,
     /// A template function: `!Ref X` is `{ Ref: X }`, `!Sub X` is `{ Fn::Sub: X }`.
     Functions,
-}
-
-/// Quotes that word processors put in place of straight ones.
-const DOUBLE_QUOTES: [char; 5] = ['“', '”', '„', '‟', '″'];
-const SINGLE_QUOTES: [char; 5] = ['‘', '’', '‚', '‛', '′'];
-
-/// Whether a quote is one that word processors put in place of a straight one.
-pub fn is_typographic(quote: char) -> bool {
-    DOUBLE_QUOTES.contains(&quote) || SINGLE_QUOTES.contains(&quote)
-}
-
-/// What to say of such a quote.
-pub fn typographic(quote: char) -> String {
-    let meant = if DOUBLE_QUOTES.contains(&quote) {
-        '"'
-    } else {
-        '\''
-    };
-    format!(
-        "the typographic quote `{quote}` (U+{:04X}) stands where `{meant}` was meant",
-        u32::from(quote)
-    )
 }
 
 /// Reads one file's text. `None` when it cannot be read to its end or holds no mapping; what is wrong is in
@@ -459,47 +438,19 @@ impl Builder<'_> {
     }
 
     fn syntax_error(&mut self, error: &ScanError) -> Option<()> {
-        if let Some((mark, message)) = self.typographic_quote(error.marker().line()) {
+        if let Some((line, column, quote)) = quotes::culprit(self.text, error.marker().line()) {
+            let mark = Mark {
+                file: self.file.clone(),
+                line,
+                column,
+            };
+            let message = quotes::typographic(quote);
             return self.stop(&mark, message, "write a straight quote in its place");
         }
         let mark = self.culprit(error.info(), self.mark(*error.marker()));
         let line = self.text.lines().nth(mark.line.saturating_sub(1));
         let (message, help) = explain(error.info(), line.unwrap_or_default());
         self.stop(&mark, message, help)
-    }
-
-    /// The typographic quote that stands where a straight one was meant: on a line, up to where the parser gave up,
-    /// whose straight quotes do not come in pairs.
-    fn typographic_quote(&self, noticed: usize) -> Option<(Mark, String)> {
-        let unpaired = |line: &str, quote: char| {
-            let escaped = line.replace("\\\\", "").replace("\\\"", "");
-            escaped.matches(quote).count() % 2 == 1
-        };
-        let lines = self.text.lines().zip(1..).take(noticed);
-        let found = lines.filter_map(|(line, number)| {
-            let double = line.find(DOUBLE_QUOTES).filter(|_| unpaired(line, '"'));
-            let single = line.find(SINGLE_QUOTES).filter(|_| unpaired(line, '\''));
-            let at = double.or(single)?;
-            // the one that was to close what a straight quote opened stands behind it
-            let opened = line.find(['"', '\''])?;
-            let at = match line[opened..].rfind(if double.is_some() {
-                &DOUBLE_QUOTES[..]
-            } else {
-                &SINGLE_QUOTES[..]
-            }) {
-                Some(behind) => opened + behind,
-                None => at,
-            };
-            Some((line, number, at))
-        });
-        let (line, number, at) = found.last()?;
-        let quote = line[at..].chars().next()?;
-        let mark = Mark {
-            file: self.file.clone(),
-            line: number,
-            column: line[..at].chars().count() + 1,
-        };
-        Some((mark, typographic(quote)))
     }
 
     /// Where the cause stands, for the errors that the parser notices before or after it.

@@ -57,6 +57,12 @@ impl Mapping {
     pub fn node(self) -> Node {
         Node::new(Kind::Mapping(self.entries), self.mark)
     }
+
+    /// The mapping in the order of its keys' letters.
+    pub fn sorted(mut self) -> Node {
+        self.entries.sort_by(|a, b| a.key.text.cmp(&b.key.text));
+        self.node()
+    }
 }
 
 /// A text, whatever it looks like.

@@ -4,8 +4,10 @@
 
 mod build;
 mod emit;
+mod export;
 pub mod findings;
 mod import;
+mod json_text;
 pub mod model;
 mod openapi;
 mod stack;
@@ -13,9 +15,10 @@ mod template;
 mod value;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::load;
 use super::load::json;
 use super::load::parse::{self, Tags};
 use super::load::tree::Node;
@@ -121,6 +124,24 @@ fn no_openapi_2(root: &Value, findings: &mut Findings) {
             "this is OpenAPI 2.0 (Swagger), which describes REST APIs alone",
         )
         .help("export the API as OAS30, or convert the document to OpenAPI 3.0");
+}
+
+/// How a document is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    Yaml,
+}
+
+/// The OpenAPI document of a configuration, and what the vendor would make something else of.
+pub fn exported(paths: &[PathBuf], form: Form) -> Result<(String, Findings), Problems> {
+    let (tree, name) = load::written(paths)?;
+    let exported = export::export(&tree, &name);
+    let text = match form {
+        Form::Json => json_text::write(&exported.tree),
+        Form::Yaml => yaml::write(&exported.tree, &build::Comments::default()),
+    };
+    Ok((text, exported.findings))
 }
 
 /// The tree of a document as it is written; tags are template functions.

@@ -177,9 +177,7 @@ fn scalar(text: &str, is_text: bool, in_flow: bool) -> String {
 
 /// Whether a plain text could not be taken for something else, by YAML 1.1 or 1.2.
 fn reads_as_text(text: &str) -> bool {
-    const WORDS: [&str; 11] = [
-        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n",
-    ];
+    const WORDS: [&str; 9] = ["", "~", "null", "true", "false", "yes", "no", "on", "off"];
     if WORDS.contains(&text.to_lowercase().as_str()) {
         return false;
     }

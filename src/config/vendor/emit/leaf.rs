@@ -1,7 +1,7 @@
 //! Single values of the model as single values of our configuration, and what to say of those that are none.
 
 use super::Emitter;
-use crate::config::load::parse::{is_typographic, typographic};
+use crate::config::load::quotes::{is_typographic, typographic};
 use crate::config::load::tree::{Kind, Mark, Node};
 use crate::config::vendor::build::{Mapping, plain};
 use crate::config::vendor::findings::Verdict;

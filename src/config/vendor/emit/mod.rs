@@ -25,6 +25,8 @@ pub struct Emitted {
     pub comments: Comments,
 }
 
+pub use integration::SUBTYPES;
+
 /// The key of our own parts in a vendor's document.
 pub const OWN: &str = "x-penstock";
 
@@ -80,6 +82,7 @@ impl Emitter<'_> {
                 root.put("api", &name.mark, text(slug, &name.mark));
             }
         }
+        self.domains(&mut root);
         self.stage(&mut root);
         root.put("responses", at, text("aws", at));
         let mut limits = Mapping::new(at);

@@ -122,7 +122,7 @@ impl Emitter<'_> {
     /// Who may use the route.
     fn access(&mut self, route: &Route, node: &mut Mapping) {
         let at = &route.at.mark;
-        let mut names = Vec::new();
+        let (mut names, mut asked) = (Vec::new(), None);
         for requirement in &route.access.required {
             let mark = &requirement.at.mark;
             match &requirement.kind {
@@ -150,7 +150,7 @@ impl Emitter<'_> {
                     names.push(text(name, mark));
                     let scopes: Vec<Node> = scopes.iter().filter_map(|s| self.leaf(s)).collect();
                     if !scopes.is_empty() {
-                        node.put("scopes", mark, list(scopes, mark));
+                        asked = Some(list(scopes, mark));
                     }
                 }
             }
@@ -161,6 +161,7 @@ impl Emitter<'_> {
             1 => node.put_some("authorizer", at, names.pop()),
             _ => node.put("authorizer", at, list(names, at)),
         }
+        node.put_some("scopes", at, asked);
     }
 
     fn cannot(&mut self, requirement: &Requirement, reason: &str, help: &str) {

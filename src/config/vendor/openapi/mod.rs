@@ -80,8 +80,8 @@ impl Reader<'_> {
             let named = responses.entries().into_iter();
             api.gateway_responses = named.map(gateway_response).collect();
         }
-        self.servers(&root, &mut api);
-        api.routes = self.routes(&root);
+        let base = self.servers(&root, &api);
+        api.routes = self.routes(&root, &base);
         self.rest(&root);
         api
     }
@@ -154,14 +154,14 @@ impl Reader<'_> {
     }
 
     /// The path of `servers[0].url`, where `x-penstock: { basepath: prepend }` asks for it, or all but its first segment
-    /// with `split`. The vendor ignores it by default.
-    fn servers(&mut self, root: &Value, api: &mut HttpApi) {
+    /// with `split`: it goes before every path. The vendor ignores it by default.
+    fn servers(&mut self, root: &Value, api: &HttpApi) -> String {
         let mode = api.own.as_ref().and_then(|own| own.get("basepath"));
         let first = root
             .get("servers")
             .and_then(|s| s.items().into_iter().next());
         let Some(server) = first else {
-            return;
+            return String::new();
         };
         if let Some(endpoint) = self.extension(&server, "endpoint-configuration") {
             for field in endpoint.entries() {
@@ -174,7 +174,7 @@ impl Reader<'_> {
             }
         }
         let Some(url) = server.get("url") else {
-            return;
+            return String::new();
         };
         let path = server_path(&server, &url.text().unwrap_or_default());
         let word = mode.as_ref().map(Value::word);
@@ -203,7 +203,7 @@ impl Reader<'_> {
                 None
             }
         };
-        api.base_path = base.map(|base| url.replaced(base));
+        base.unwrap_or_default()
     }
 
     /// Whatever of the root was not looked at.

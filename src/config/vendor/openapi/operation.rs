@@ -20,7 +20,8 @@ const READ: [&str; 5] = [
 ];
 
 impl Reader<'_> {
-    pub(super) fn routes(&mut self, root: &Value) -> Vec<Route> {
+    /// The routes; `base` goes before every path.
+    pub(super) fn routes(&mut self, root: &Value, base: &str) -> Vec<Route> {
         let Some(paths) = root.get("paths") else {
             self.note(Verdict::Missing, root, "the document has no `paths`");
             return Vec::new();
@@ -67,7 +68,11 @@ impl Reader<'_> {
                     );
                     continue;
                 }
-                let route = self.operation(&path.name, &method, &item, part.value);
+                let path = match path.name.as_str() {
+                    name if is_default(name) => name.to_owned(),
+                    name => format!("{base}{name}"),
+                };
+                let route = self.operation(&path, &method, &item, part.value);
                 routes.push(route);
             }
         }
@@ -75,7 +80,7 @@ impl Reader<'_> {
     }
 
     fn operation(&mut self, path: &str, method: &str, item: &Value, operation: Value) -> Route {
-        let default = path == "/$default" || path == "$default";
+        let default = is_default(path);
         if default && method != "ANY" {
             self.note(
                 Verdict::Missing,
@@ -112,4 +117,9 @@ impl Reader<'_> {
             at: operation,
         }
     }
+}
+
+/// Whether a path stands for the route of what no other route matches.
+fn is_default(path: &str) -> bool {
+    path == "/$default" || path == "$default"
 }

@@ -76,11 +76,7 @@ impl Stack<'_> {
             return;
         }
         if let Some(path) = path {
-            let text = format!("/{}", path.text().unwrap_or_default().trim_matches('/'));
-            api.base_path = Some(match path.node.has_unfetched() {
-                true => path,
-                false => path.replaced(text),
-            });
+            api.base_path = Some(path);
         }
         if api.hosts.iter().all(|known| known.text() != host.text()) {
             api.hosts.push(host);

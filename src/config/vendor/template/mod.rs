@@ -15,7 +15,7 @@ mod vars;
 pub use declared::{Attribute, Known, known_as};
 pub use include::{Beside, OnDisk, expand, tree_of};
 pub use text::placed;
-pub use unresolved::{Place, Unknown, Unresolved};
+pub use unresolved::{Place, Unresolved};
 pub use vars::Vars;
 
 use std::borrow::Cow;
