@@ -10,6 +10,8 @@ mod import;
 mod json_text;
 pub mod model;
 mod openapi;
+mod stack;
+mod template;
 mod value;
 mod yaml;
 
@@ -26,7 +28,8 @@ use emit::Emitted;
 use findings::{Findings, Verdict};
 use value::Value;
 
-pub use import::{Imported, import};
+pub use import::{Imported, RouteFile, Told, import};
+pub use template::{Beside, OnDisk, Vars};
 
 /// The vendor's documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,34 +90,40 @@ fn read(
     let tree = tree(text, file, problems)?;
     let mut findings = Findings::default();
     let root = Value::root(tree);
-    let refusal = match document {
+    let (key, what) = match document {
         Document::OpenApi => {
             let api = openapi::read(root, &mut findings);
             let emitted = emit::emit(&api, &mut findings);
             return Some((Some(emitted), findings));
         }
-        Document::Swagger => (
-            "swagger",
-            "this is OpenAPI 2.0 (Swagger), which describes REST APIs alone",
-            "export the API as OAS30, or convert the document to OpenAPI 3.0",
-        ),
-        Document::Template => (
-            "Resources",
-            "this is a CloudFormation template, not a configuration",
-            "`penstock import` makes a route file of it",
-        ),
-        Document::TerraformPlan => (
-            "planned_values",
-            "this is a Terraform plan, not a configuration",
-            "`penstock import` makes a route file of it",
-        ),
+        Document::Swagger => {
+            no_openapi_2(&root, &mut findings);
+            return Some((None, findings));
+        }
+        Document::Template => ("Resources", "a CloudFormation template"),
+        Document::TerraformPlan => ("planned_values", "a Terraform plan"),
     };
-    let (key, reason, help) = refusal;
     let mark = root.get(key).map_or(root.mark.clone(), |value| value.mark);
+    let reason = format!("this is {what}, not a configuration");
     findings
         .note(Verdict::Missing, &mark, &ConfigPath::root(), reason)
-        .help(help);
+        .help("`penstock import` makes a route file of it");
     Some((None, findings))
+}
+
+/// Says that a document is of the version before.
+fn no_openapi_2(root: &Value, findings: &mut Findings) {
+    let mark = root
+        .get("swagger")
+        .map_or(root.mark.clone(), |value| value.mark);
+    findings
+        .note(
+            Verdict::Missing,
+            &mark,
+            &ConfigPath::root(),
+            "this is OpenAPI 2.0 (Swagger), which describes REST APIs alone",
+        )
+        .help("export the API as OAS30, or convert the document to OpenAPI 3.0");
 }
 
 /// How a document is written.

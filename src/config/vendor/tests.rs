@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Document, import, recognise};
+use super::{Document, OnDisk, Told, Vars, import, recognise};
 use crate::config::Config;
 use crate::config::load::{Loaded, SourceFile, load_texts};
 
@@ -28,9 +28,14 @@ fn problems(text: &str) -> Vec<String> {
 
 /// The YAML without its head, and the findings.
 fn imported(text: &str) -> (String, Vec<String>) {
-    let imported = import(&document(text));
+    let told = Told {
+        vars: &Vars::default(),
+        api: None,
+        beside: &OnDisk,
+    };
+    let imported = import(&document(text), told);
     assert!(imported.problems.0.is_empty(), "{:?}", imported.problems);
-    let yaml = imported.yaml.unwrap_or_default();
+    let yaml: String = imported.apis.into_iter().map(|file| file.yaml).collect();
     let body: Vec<&str> = yaml
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())

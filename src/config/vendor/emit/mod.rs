@@ -82,18 +82,7 @@ impl Emitter<'_> {
                 root.put("api", &name.mark, text(slug, &name.mark));
             }
         }
-        if let Some(first) = api.hosts.first() {
-            let hosts = api
-                .hosts
-                .iter()
-                .filter_map(|host| self.leaf(host))
-                .collect();
-            root.put("hosts", &first.mark, list(hosts, &first.mark));
-        }
-        if let Some(base) = &api.base_path {
-            let leaf = self.leaf(base);
-            root.put_some("base_path", &base.mark, leaf);
-        }
+        self.domains(&mut root);
         self.stage(&mut root);
         root.put("responses", at, text("aws", at));
         let mut limits = Mapping::new(at);
@@ -273,7 +262,7 @@ fn hashed(key: &str) -> String {
 }
 
 /// A title as a name: `My Orders API` is `my-orders-api`.
-fn slug(title: &str) -> String {
+pub fn slug(title: &str) -> String {
     let mut slug = String::new();
     for c in title.trim().chars() {
         match c {
