@@ -32,7 +32,7 @@ deploy)
         status=$(penstock deployments --json | jq -r --arg id "$id" 'first(.deployments[] | select(.id == $id) | .status) // "unknown"')
         case $status in
         running | superseded) echo "$id serves everybody"; exit 0 ;;
-        rolledBack | rolled_back | "rolled back" | refused) penstock deployments --changes; echo "$id was taken back" >&2; exit 1 ;;
+        rolled-back | refused) penstock deployments; echo "$id was taken back" >&2; exit 1 ;;
         esac
         sleep 10
     done

@@ -6,6 +6,7 @@ mod completions;
 mod drill;
 mod explain;
 mod headers;
+mod health;
 mod keys;
 mod load;
 mod overrides;
@@ -64,6 +65,7 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
+    Health(health::Health),
     Keys(keys::Keys),
     Queue(queue::Queue),
     Store(store::Store),
@@ -93,6 +95,7 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Health(health) => health.run(),
         Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),

@@ -78,6 +78,8 @@ pub(super) enum Effect {
     Reads,
     /// It changes something; the answer only says so.
     Acts,
+    /// It passes the request on; what that does, and what the answer says, is the backend's.
+    Passes,
 }
 
 /// What came back.

@@ -1,5 +1,5 @@
-//! Integrations: what a route calls. The vendor's ten subtypes, DynamoDB's items, and `Mock`; the SQS ones on embedded
-//! queues too.
+//! Integrations: what a route calls. The vendor's ten subtypes, DynamoDB's items, HTTP backends, and `Mock`; the SQS
+//! ones on embedded queues too.
 //!
 //! Each goes the same way: [`IntegrationConfig`] (what people write) → `compile` → [`Integration`] (checked, immutable)
 //! → `map` → [`Request`] (the exact call, as `penstock explain` prints it) → [`Targets::call`] → [`Answer`] or
@@ -13,6 +13,7 @@ mod app_config;
 mod batch;
 mod dynamodb;
 mod event_bridge;
+mod http_proxy;
 mod kept;
 mod kind;
 mod kinesis;
@@ -41,7 +42,9 @@ use crate::mapping::{self, Sources};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::request_id::RequestId;
+use crate::model::route_key::PathKey;
 use crate::model::value::QueueName;
+use crate::outbound;
 use crate::store::{NewKey, Once, Store};
 
 pub use self::answer::{Answer, NativeAnswer, Rendered};
@@ -67,6 +70,10 @@ pub struct Scope<'a> {
     pub region: Option<&'a str>,
     /// Whether `aws.endpoint` or `aws.endpoints.sqs` says where SQS is.
     pub sqs_endpoint: bool,
+    /// The path of the route's key; `$default` has none.
+    pub path: Option<&'a PathKey>,
+    /// Whether the route undoes content codings.
+    pub decodes: bool,
 }
 
 /// What a send has to know about an embedded queue.
@@ -176,6 +183,7 @@ impl Integration {
         match self.0.compiled.effect() {
             Effect::Reads => Some("it reads, and a read cannot be answered later"),
             Effect::Acts => Some("it changes what is there and stores no record"),
+            Effect::Passes => Some("its answer is the backend's, which cannot be given later"),
             Effect::Stores if self.target_label().starts_with("queue:") => {
                 Some("an embedded queue is on the same disk as the spool")
             }
@@ -195,7 +203,7 @@ impl Integration {
     /// Whether a call can go to AWS, so that credentials will be needed.
     pub fn touches_aws(&self) -> bool {
         match self.service() {
-            Service::Mock => false,
+            Service::Mock | Service::Http => false,
             Service::Sqs => !self.target_label().starts_with("queue:"),
             _ => true,
         }
@@ -328,6 +336,7 @@ pub struct Targets {
     aws: aws::Clients,
     store: ArcSwap<StoreState>,
     kinesis: kinesis::Aggregation,
+    outbound: outbound::Client,
 }
 
 impl Targets {
@@ -337,7 +346,13 @@ impl Targets {
             aws,
             store: ArcSwap::from_pointee(store),
             kinesis: kinesis::Aggregation::default(),
+            outbound: outbound::Client::default(),
         }
+    }
+
+    /// The same, with this client for HTTP backends in place of one of its own.
+    pub fn with_outbound(self, outbound: outbound::Client) -> Targets {
+        Targets { outbound, ..self }
     }
 
     /// The store as it is now.
@@ -528,6 +543,7 @@ integrations! {
     "AppConfig-GetConfiguration" => AppConfigGetConfiguration(app_config::GetConfiguration),
     "DynamoDB-GetItem" => DynamoDbGetItem(dynamodb::GetItem),
     "DynamoDB-PutItem" => DynamoDbPutItem(dynamodb::PutItem),
+    "HTTP-Proxy" => HttpProxy(http_proxy::HttpProxy),
     "Mock" => Mock(mock::Mock),
 }
 

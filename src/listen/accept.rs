@@ -105,7 +105,7 @@ pub async fn run<S: Serve>(
 /// A socket from which connections are accepted.
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Listening {
