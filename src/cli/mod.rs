@@ -7,6 +7,7 @@ mod drill;
 mod explain;
 mod headers;
 mod health;
+mod iam;
 mod keys;
 mod load;
 mod overrides;
@@ -66,6 +67,7 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Health(health::Health),
+    Iam(iam::Iam),
     Keys(keys::Keys),
     Queue(queue::Queue),
     Store(store::Store),
@@ -96,6 +98,7 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Health(health) => health.run(),
+        Command::Iam(iam) => iam.run(),
         Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),

@@ -19,6 +19,7 @@ mod kind;
 mod kinesis;
 mod mock;
 mod parameter;
+mod reach;
 mod refusal;
 mod shape;
 mod sqs;
@@ -51,6 +52,7 @@ pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{Aggregate, DecodeData, Encode, Payload};
 pub use self::kinesis::AggregationCounts;
 pub use self::parameter::MapError;
+pub use self::reach::{Reached, ReachedKind};
 pub use self::refusal::{Class, Service, TargetError};
 pub use self::target::{BatchLimits, Billing, TargetName};
 pub use self::written::IntegrationConfig;
@@ -228,6 +230,11 @@ impl Integration {
             Compiled::DynamoDbPutItem(compiled) => dynamodb::PutItem::table(compiled),
             _ => None,
         }
+    }
+
+    /// What calls are made to at AWS; `None` where nothing there is called.
+    pub fn reaches(&self) -> Option<Reached> {
+        self.0.compiled.reaches()
     }
 
     /// The call for a request.
@@ -486,6 +493,9 @@ macro_rules! integrations {
             }
             fn label(&self) -> Option<String> {
                 match self { $(Compiled::$variant(compiled) => <$kind as Kind>::label(compiled),)+ }
+            }
+            fn reaches(&self) -> Option<Reached> {
+                match self { $(Compiled::$variant(compiled) => <$kind as Kind>::reaches(compiled),)+ }
             }
             fn touches_store(&self) -> bool {
                 match self { $(Compiled::$variant(compiled) => <$kind as Kind>::touches_store(compiled),)+ }

@@ -13,6 +13,7 @@ mod delivery;
 mod keys;
 mod listeners;
 pub mod matcher;
+pub mod permissions;
 mod response;
 mod routes;
 mod sqs;

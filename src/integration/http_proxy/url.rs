@@ -11,8 +11,9 @@ use crate::model::path::ConfigPath;
 use crate::model::route_key::{PathKey, PathSegment};
 use crate::model::text::Text;
 
-/// All that is not unreserved (RFC 3986, 2.3).
+/// All that is not unreserved (RFC 3986, 2.3), but for the colon, which may stand in a segment and before a port.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b':')
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
