@@ -5,9 +5,11 @@ mod check;
 mod completions;
 mod drill;
 mod explain;
+mod export;
 mod headers;
 mod health;
 mod iam;
+mod import;
 mod keys;
 mod load;
 mod overrides;
@@ -68,6 +70,8 @@ enum Command {
     Explain(explain::Explain),
     Health(health::Health),
     Iam(iam::Iam),
+    Import(import::Import),
+    Export(export::Export),
     Keys(keys::Keys),
     Queue(queue::Queue),
     Store(store::Store),
@@ -99,6 +103,8 @@ pub fn main() -> Exit {
         Command::Explain(explain) => explain.run(),
         Command::Health(health) => health.run(),
         Command::Iam(iam) => iam.run(),
+        Command::Import(import) => import.run(),
+        Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),

@@ -47,6 +47,7 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 pub enum Operation {
     SendMessage,
     SendMessageBatch,
+    DeleteMessageBatch,
     PutRecord,
     PutRecords,
     PutEvents,
@@ -72,7 +73,9 @@ impl Operation {
 
     fn of(self) -> Of {
         match self {
-            Operation::SendMessage | Operation::SendMessageBatch => Of::Sqs,
+            Operation::SendMessage
+            | Operation::SendMessageBatch
+            | Operation::DeleteMessageBatch => Of::Sqs,
             Operation::PutRecord | Operation::PutRecords => Of::Kinesis,
             Operation::PutEvents => Of::EventBridge,
             Operation::GetItem | Operation::PutItem | Operation::DescribeTable => Of::DynamoDb,
@@ -84,6 +87,7 @@ impl Operation {
         match self {
             Operation::SendMessage => "AmazonSQS.SendMessage",
             Operation::SendMessageBatch => "AmazonSQS.SendMessageBatch",
+            Operation::DeleteMessageBatch => "AmazonSQS.DeleteMessageBatch",
             Operation::PutRecord => "Kinesis_20131202.PutRecord",
             Operation::PutRecords => "Kinesis_20131202.PutRecords",
             Operation::PutEvents => "AWSEvents.PutEvents",
