@@ -3,6 +3,7 @@
 mod delivery;
 mod documents;
 mod door;
+mod edge;
 mod jwt;
 mod keys;
 mod listeners;
