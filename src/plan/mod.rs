@@ -17,6 +17,7 @@ mod hosts;
 mod keys;
 mod listeners;
 pub mod matcher;
+pub mod permissions;
 mod response;
 mod routes;
 mod sqs;

@@ -159,6 +159,10 @@ impl Compiler<'_> {
             }),
             integration_fields: None,
         };
+        let decode = match &route.decode {
+            Some(own) => codings(own.as_ref(), &at.key("decode"), problems),
+            None => self.decode.clone(),
+        };
         let scope = Scope {
             mapping: request,
             queues: &self.queues,
@@ -172,6 +176,11 @@ impl Compiler<'_> {
                 .aws
                 .as_ref()
                 .is_some_and(|aws| aws.endpoint.is_some() || aws.endpoints.sqs.is_some()),
+            path: match key {
+                RouteKey::Path { path, .. } => Some(path),
+                RouteKey::Default => None,
+            },
+            decodes: !decode.0.is_empty(),
         };
         let integrations = delivery::integrations(route, at, &scope, problems);
         let fields: Option<Vec<&str>> = integrations
@@ -213,10 +222,6 @@ impl Compiler<'_> {
             problems,
         );
         let limits = self.limits(route, at, problems);
-        let decode = match &route.decode {
-            Some(own) => codings(own.as_ref(), &at.key("decode"), problems),
-            None => self.decode.clone(),
-        };
         let validation = Validation::compile(route, at, problems);
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
