@@ -11,7 +11,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Config;
-use super::load::{Environment, Sources, load};
+use super::load::{Environment, Sources, load_data};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 
@@ -177,7 +177,7 @@ impl Reading<'_> {
             self.problems.error(self.at, said);
             return;
         }
-        let loaded = load::<Value>(&[path.to_owned()], self.environment);
+        let loaded = load_data::<Value>(path, self.environment);
         for mut problem in loaded.problems.0 {
             problem.path = self.at.clone();
             self.problems.0.push(problem);

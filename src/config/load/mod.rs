@@ -128,6 +128,29 @@ pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
     }
 }
 
+/// Loads one file of data as it stands: nothing is substituted in it, and a vendor's document is not translated.
+pub fn load_data<T: DeserializeOwned>(path: &Path, environment: &dyn Environment) -> Loaded<T> {
+    let mut problems = Problems::default();
+    let mut files = Vec::new();
+    let mut root = None;
+    if let Some(text) = files::text(path, &mut problems) {
+        environment.file_read(path, text.as_bytes());
+        root = parse::parse(&text, &Arc::from(path), Tags::Refused, &mut problems);
+        let path = path.to_owned();
+        files.push(SourceFile { path, text });
+    }
+    let value = root
+        .as_mut()
+        .and_then(|root| read::read(root, false, &mut problems));
+    let sources = Sources::new(files.into(), root);
+    sources.locate(&mut problems);
+    Loaded {
+        value,
+        problems,
+        sources,
+    }
+}
+
 fn one<T>(mut loaded: LoadedApis<T>) -> Loaded<T> {
     let problems = loaded.problems;
     match loaded.apis.pop() {
