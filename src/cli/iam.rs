@@ -86,7 +86,10 @@ impl Iam {
         }
         print(&match self.format {
             Format::Json => json(&found),
-            Format::Cloudformation => cloud_formation(&found, &blueprint.api),
+            Format::Cloudformation => {
+                let apis: Vec<&str> = blueprint.apis.iter().map(|api| &*api.name).collect();
+                cloud_formation(&found, &apis.join("-"))
+            }
             Format::Terraform => terraform(&found),
         });
         Exit::Ok
