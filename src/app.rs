@@ -15,7 +15,7 @@ mod storage;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -132,7 +132,14 @@ pub async fn serve(
         metrics.received.clone(),
         limit::Clock::monotonic(),
     );
-    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch()));
+    let backlog = {
+        let targets = targets.clone();
+        move || match targets.store_state() {
+            StoreState::Open(store) => store.longest_group(),
+            StoreState::Absent | StoreState::Unavailable(_) => Duration::ZERO,
+        }
+    };
+    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(backlog)));
     let shared = Shared {
         metrics: &metrics,
         targets: targets.clone(),
@@ -279,6 +286,6 @@ pub async fn serve(
 
 /// Whether some route calls AWS.
 fn touches_aws(blueprint: &Blueprint) -> bool {
-    let mut targets = blueprint.routes.iter().flat_map(|route| route.targets());
+    let mut targets = blueprint.routes().flat_map(|route| route.targets());
     targets.any(Integration::touches_aws)
 }

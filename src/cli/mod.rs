@@ -5,7 +5,9 @@ mod check;
 mod completions;
 mod drill;
 mod explain;
+mod export;
 mod headers;
+mod import;
 mod keys;
 mod load;
 mod overrides;
@@ -64,6 +66,8 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
+    Import(import::Import),
+    Export(export::Export),
     Keys(keys::Keys),
     Queue(queue::Queue),
     Store(store::Store),
@@ -93,6 +97,8 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Import(import) => import.run(),
+        Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),

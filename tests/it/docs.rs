@@ -44,9 +44,11 @@ fn problems(path: &Path, text: String) -> Vec<String> {
         let mut found = Problems::default();
         let api = loaded.sources.default_api();
         let directory = |path: &_| loaded.sources.directory(path);
+        let place = |path: &_| loaded.sources.place(path);
         let origin = Origin {
             api: &api,
             directory: &directory,
+            place: &place,
         };
         compile(config, &origin, &mut found);
         loaded.sources.locate(&mut found);

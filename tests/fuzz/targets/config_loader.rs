@@ -58,6 +58,7 @@ fn problems(text: &str) -> Vec<String> {
             let origin = Origin {
                 api: &api,
                 directory: &|path| loaded.sources.directory(path),
+                place: &|path| loaded.sources.place(path),
             };
             let blueprint = compile(config, &origin, &mut found);
             loaded.sources.locate(&mut found);
