@@ -8,6 +8,7 @@ mod follow;
 mod listeners;
 mod live;
 mod reaper;
+pub mod remote;
 mod source;
 mod stop;
 mod storage;
@@ -177,7 +178,7 @@ pub async fn serve(
         },
         since: SystemTime::now(),
         refused: None,
-        remark: None,
+        remark: source.remark.clone(),
     });
     let (door, behind) = Door::new();
     // Asked while the store is being opened, it says that the gateway is not ready.
