@@ -8,6 +8,7 @@ mod follow;
 mod listeners;
 mod live;
 mod reaper;
+pub mod remote;
 mod source;
 mod stop;
 mod storage;
@@ -15,8 +16,7 @@ mod storage;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -140,14 +140,14 @@ pub async fn serve(
         metrics.received.clone(),
         limit::Clock::monotonic(),
     );
-    let behind = {
+    let backlog = {
         let targets = targets.clone();
         move || match targets.store_state() {
             StoreState::Open(store) => store.longest_group(),
             StoreState::Absent | StoreState::Unavailable(_) => Duration::ZERO,
         }
     };
-    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(behind)));
+    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(backlog)));
     let shared = Shared {
         metrics: &metrics,
         targets: targets.clone(),
@@ -185,7 +185,7 @@ pub async fn serve(
         },
         since: SystemTime::now(),
         refused: None,
-        remark: None,
+        remark: source.remark.clone(),
     });
     let (door, behind) = Door::new();
     // Asked while the store is being opened, it says that the gateway is not ready.

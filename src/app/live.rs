@@ -2,6 +2,7 @@
 //! compiles and opens what it needs, and may fail; `publish` brings it into use. One with errors is refused whole, and
 //! what ran before runs on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,7 @@ use super::StartError;
 use super::follow::Follow;
 use super::listeners::{Changes, Listeners, Services};
 use super::reaper::Reaper;
+use super::remote::Remote;
 use super::source::{Place, Source};
 use super::storage::{Step, Storage};
 use crate::admin::status::Refusal;
@@ -80,7 +82,7 @@ pub(super) struct Prepared {
     pub(super) hash: String,
     origin: Origin,
     warnings: Vec<String>,
-    needs_restart: Vec<&'static str>,
+    needs_restart: Vec<String>,
     listeners: Changes,
     storage: Step,
     /// Where they are to be others than before.
@@ -96,9 +98,13 @@ impl Live {
             (Place::Files(paths), true) => Some(Follow::new(paths.clone()).await),
             (_, _) => None,
         };
+        if follow.is_some() {
+            // They may have changed since they were read and before anybody followed them.
+            self.pending = Some(Candidate::anew(Origin::Watch));
+        }
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut fetched = Instant::now();
+        let mut when = When::now();
         loop {
             tokio::select! {
                 error = self.listeners.failed() => return error.into(),
@@ -112,21 +118,22 @@ impl Live {
                     self.fetch().await;
                     self.try_again(Candidate::anew(Origin::Signal)).await;
                 }
-                () = hint(&mut follow) => self.look(&mut follow, &mut fetched).await,
-                _ = look.tick() => self.look(&mut follow, &mut fetched).await,
+                () = hint(&mut follow) => self.look(&mut follow, &mut when).await,
+                _ = look.tick() => self.look(&mut follow, &mut when).await,
             }
         }
     }
 
     /// Looks whether anything that the configuration is made of has changed.
-    async fn look(&mut self, follow: &mut Option<Follow>, fetched: &mut Instant) {
+    async fn look(&mut self, follow: &mut Option<Follow>, when: &mut When) {
         let mut candidate = self.pending.take();
         if self.source.watch {
             let mut changed = false;
-            if self.source.vault.draws_on_aws() && fetched.elapsed() >= self.running.secrets_refresh
+            if self.source.vault.draws_on_aws()
+                && when.fetched.elapsed() >= self.running.secrets_refresh
             {
                 changed |= self.fetch().await;
-                *fetched = Instant::now();
+                when.fetched = Instant::now();
             }
             let own = self.source.texts.iter().chain(&self.texts);
             let own: Vec<_> = own.map(|file| file.path.clone()).collect();
@@ -141,10 +148,51 @@ impl Live {
             {
                 candidate = Some(Candidate::anew(Origin::Watch));
             }
+            if let Place::Remote(remote) = &self.source.place
+                && when.polled.elapsed() >= remote.poll_interval()
+            {
+                when.polled = Instant::now();
+                candidate = self.poll(remote.clone()).await.or(candidate);
+            }
         }
         if let Some(candidate) = candidate {
             self.try_again(candidate).await;
         }
+    }
+
+    /// Asks the source over the network whether it has another configuration.
+    async fn poll(&self, remote: Arc<Remote>) -> Option<Candidate> {
+        let changed = remote.changed().await;
+        self.metrics.renewal.asked(changed.is_ok());
+        match changed {
+            Ok(changed) => {
+                self.remark(None);
+                let text = changed?;
+                Some(Candidate {
+                    content: Content::Texts(vec![remote.named(text)]),
+                    ..Candidate::anew(Origin::Source)
+                })
+            }
+            Err(error) => {
+                self.remark(Some(format!("{error}; what was fetched before runs on")));
+                None
+            }
+        }
+    }
+
+    /// What an operator should know of the source; the same is not said twice.
+    fn remark(&self, remark: Option<String>) {
+        if self.status.load().remark == remark {
+            return;
+        }
+        match &remark {
+            Some(remark) => tracing::warn!("{remark}"),
+            None => {
+                let source = self.source.place.whence();
+                tracing::info!(%source, "The configuration can be fetched again");
+            }
+        }
+        self.status.change(|status| status.remark = remark);
     }
 
     /// Submits a candidate that nobody waits for; one that cannot run yet is tried again.
@@ -247,7 +295,7 @@ impl Live {
         }
         let mut needs_restart = self.storage.needs_restart(&blueprint.store);
         if blueprint.admin != self.admin {
-            needs_restart.push("admin.bind");
+            needs_restart.push("admin.bind".to_owned());
         }
         let log = self.log(&blueprint, candidate.origin).await?;
         let aws = self.aws(&blueprint).await;
@@ -334,9 +382,20 @@ impl Live {
                 ..status.clone()
             };
         });
+        self.keep(origin, &texts).await;
         self.texts = texts;
         self.running = blueprint;
         Ok(outcome)
+    }
+
+    /// Keeps what came over the network for a start without it.
+    async fn keep(&self, origin: Origin, texts: &[SourceFile]) {
+        let (Place::Remote(remote), [file]) = (&self.source.place, texts) else {
+            return;
+        };
+        if matches!(origin, Origin::Source | Origin::Signal | Origin::Reload) {
+            remote.keep(file.text.clone()).await;
+        }
     }
 
     /// Makes the plan and swaps the one pointer.
@@ -431,7 +490,8 @@ impl Live {
     }
 
     async fn compile(&self, content: &Content) -> Result<Compiled, Refused> {
-        let mut compiled = self.compile_once(content).await?;
+        let from = self.from(content).await?;
+        let mut compiled = self.compile_once(from.clone()).await?;
         if self.source.vault.has_stood_in() && !compiled.problems.has_errors() {
             // It names secrets that nobody has asked for before, perhaps of another account.
             let (aws, egress) = std::mem::take(&mut compiled.reach);
@@ -442,21 +502,27 @@ impl Live {
                     self.fetch_with(&aws, &via).await
                 }
             };
-            compiled = self.compile_once(content).await?;
+            compiled = self.compile_once(from).await?;
         }
         Ok(compiled)
     }
 
-    async fn compile_once(&self, content: &Content) -> Result<Compiled, Refused> {
-        enum From {
-            Texts(Vec<SourceFile>),
-            Files(Vec<std::path::PathBuf>),
-        }
-        let from = match (content, &self.source.place) {
+    async fn from(&self, content: &Content) -> Result<From, Refused> {
+        Ok(match (content, &self.source.place) {
             (Content::Running, _) => From::Texts(self.texts.clone()),
             (Content::Texts(texts), _) => From::Texts(texts.clone()),
             (Content::Anew, Place::Files(paths)) => From::Files(paths.clone()),
-        };
+            (Content::Anew, Place::Remote(remote)) => {
+                let fetched = remote.fetch().await;
+                self.metrics.renewal.asked(fetched.is_ok());
+                let text = fetched.map_err(|error| Refused::Build(error.to_string()))?;
+                self.remark(None);
+                From::Texts(vec![remote.named(text)])
+            }
+        })
+    }
+
+    async fn compile_once(&self, from: From) -> Result<Compiled, Refused> {
         let vault = self.source.vault.clone();
         let compiling = tokio::task::spawn_blocking(move || {
             let before = vault.forget_files();
@@ -486,6 +552,30 @@ impl Live {
         self.succession.hand_over(usage.clone(), next.keys.clone());
         usage
     }
+}
+
+/// When something was last done that is done again and again.
+struct When {
+    /// Secrets were fetched.
+    fetched: Instant,
+    /// The source over the network was asked.
+    polled: Instant,
+}
+
+impl When {
+    fn now() -> When {
+        When {
+            fetched: Instant::now(),
+            polled: Instant::now(),
+        }
+    }
+}
+
+/// What a candidate is compiled from.
+#[derive(Clone)]
+enum From {
+    Texts(Vec<SourceFile>),
+    Files(Vec<PathBuf>),
 }
 
 /// Waits for a sign that files have changed; for ever, where nobody follows them.

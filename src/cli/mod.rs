@@ -14,6 +14,8 @@ mod keys;
 mod load;
 mod overrides;
 mod queue;
+mod reload;
+mod remote;
 mod routes;
 mod schema;
 mod send;
@@ -74,6 +76,7 @@ enum Command {
     Export(export::Export),
     Keys(keys::Keys),
     Queue(queue::Queue),
+    Reload(reload::Reload),
     Store(store::Store),
     Send(send::Send),
     Drill(drill::Drill),
@@ -107,6 +110,7 @@ pub fn main() -> Exit {
         Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Reload(reload) => reload.run(),
         Command::Store(store) => store.run(),
         Command::Send(send) => send.run(),
         Command::Drill(drill) => drill.run(),
