@@ -4,6 +4,7 @@
 mod ack;
 pub mod certificates;
 mod decode;
+mod deployment;
 pub mod key_files;
 mod keys;
 mod listener;
@@ -35,6 +36,7 @@ use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
 pub use decode::Decode;
+pub use deployment::{Deployment, RollbackOn, Sticky, Strategy};
 pub use keys::{ApiKey, KeyFile};
 pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
@@ -123,6 +125,8 @@ pub struct Config {
     pub usage_plans: IndexMap<String, UsagePlan>,
     /// The routes: `METHOD /path`, `ANY /path`, `METHOD /path/{name}`, `METHOD /path/{rest+}`, `$default`.
     pub routes: IndexMap<RouteKey, Route>,
+    /// How this configuration takes over from the one that runs.
+    pub deployment: Deployment,
     /// One line for each request; `false` for none. Default: JSON to standard output.
     #[serde(deserialize_with = "off::access_log")]
     #[schemars(with = "Option<OrOff<AccessLog>>")]

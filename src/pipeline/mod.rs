@@ -91,13 +91,14 @@ pub async fn handle(
 ) -> Answer {
     let (head, body) = request.into_parts();
     let call = Arc::new(Call::new(head, peer.clone()));
-    let plan = gateway.current.load();
+    let (plan, part) = gateway.current.serving(&call);
     let mut exchange = Exchange::open(
         gateway.telemetry.clone(),
         call.clone(),
         plan.api.clone(),
         plan.stage.clone(),
     );
+    exchange.deployed(plan.deployment.clone(), part);
     let mut passage = Passage::default();
     let came = Came { body, leaving };
     let lived = life(gateway, &plan, &call, came, &mut passage, &mut exchange);

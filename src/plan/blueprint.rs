@@ -12,6 +12,7 @@ use crate::authn::policy::Document;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::decode::Codings;
+use crate::deploy::{self, DeploymentId};
 use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::Clock;
@@ -38,6 +39,8 @@ use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
 /// Everything that a plan is built from.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
+    /// Of the texts that it was compiled from.
+    pub id: DeploymentId,
     pub api: Arc<str>,
     pub stage: StageName,
     pub stage_variables: Arc<IndexMap<String, String>>,
@@ -66,6 +69,8 @@ pub struct Blueprint {
     /// How many requests may wait for each of them.
     pub target_places: TargetPlaces,
     pub routes: Vec<RouteBlueprint>,
+    /// How it takes over from the one that runs.
+    pub deployment: deploy::Settings,
     pub log_destination: Destination,
     pub log_format: LogFormat,
 }

@@ -170,6 +170,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         routes.push(live(key, None));
     }
     Plan {
+        deployment: blueprint.id.shared(),
         api: blueprint.api.clone(),
         stage,
         stage_variables: blueprint.stage_variables.clone(),

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use crate::aws;
 use crate::config::{Config, Dialect, Queue};
+use crate::deploy::DeploymentId;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
@@ -21,7 +22,7 @@ use crate::telemetry::log_format::LogFormat;
 use super::blueprint::{Blueprint, GatewayLimits, StoreBlueprint};
 use super::cors::CorsPolicy;
 use super::listeners::check_bind;
-use super::{admission, delivery, keys, listeners, routes, sqs, throttle, usage};
+use super::{admission, delivery, deployment, keys, listeners, routes, sqs, throttle, usage};
 
 /// How long work may wait for the CPU, unless `limits.cpu_wait` says otherwise.
 const CPU_WAIT: Duration = Duration::from_millis(20);
@@ -29,6 +30,7 @@ const CPU_WAIT: Duration = Duration::from_millis(20);
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
     pub api: &'a str,
+    pub id: DeploymentId,
     /// The folder that relative paths under a configuration path are seen from.
     pub directory: &'a dyn Fn(&ConfigPath) -> PathBuf,
 }
@@ -91,11 +93,13 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         &root.key("auth_failures"),
         problems,
     );
+    let deployment = deployment::compile(&config.deployment, &stage_variables, problems);
     if problems.errors() > before {
         return None;
     }
     let at_file = config.api.clone().unwrap_or_else(|| origin.api.to_owned());
     Some(Blueprint {
+        id: origin.id.clone(),
         api: at_file.into(),
         stage: config.stage.clone().unwrap_or_default(),
         stage_variables: Arc::new(stage_variables),
@@ -117,6 +121,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
         targets,
         target_places,
         routes,
+        deployment,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
     })
@@ -165,7 +170,21 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
             ),
         );
     }
-    for (name, value) in &config.stage_variables {
+    check_variables(&config.stage_variables, &at, problems);
+    config
+        .stage_variables
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Names and values of stage variables.
+pub(super) fn check_variables(
+    variables: &IndexMap<String, String>,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    for (name, value) in variables {
         if !(1..=64).contains(&name.len())
             || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
@@ -183,11 +202,6 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
             );
         }
     }
-    config
-        .stage_variables
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }
 
 fn queues(config: &Config, problems: &mut Problems) -> Vec<QueueSpec> {

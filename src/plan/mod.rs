@@ -10,6 +10,7 @@ pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod deployment;
 mod keys;
 mod listeners;
 pub mod matcher;
@@ -42,7 +43,7 @@ pub use blueprint::{Blueprint, RouteLimits};
 pub use build::build;
 pub use compile::compile;
 pub use cors::CorsPolicy;
-pub use current::Current;
+pub use current::{Current, Trial};
 pub use delivery::IdempotencyPlan;
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
@@ -107,6 +108,8 @@ pub struct ListenerPlan {
 
 /// All that a request needs from its head to its answer.
 pub struct Plan {
+    /// The id of the configuration that it was built from.
+    pub deployment: Arc<str>,
     pub api: Arc<str>,
     pub stage: Arc<str>,
     /// `/prod` for a named stage, empty for `$default`.

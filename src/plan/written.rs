@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::aws;
 use crate::config::load::{Environment, Loaded, SourceFile, load, load_texts};
-use crate::config::{Config, certificates, key_files, users};
+use crate::config::{Config, Strategy, certificates, key_files, users};
+use crate::deploy::DeploymentId;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::outbound;
@@ -17,6 +18,8 @@ use super::compile::{Origin, compile};
 pub struct Compiled {
     /// `None` when there are errors, and when it cannot be had without secrets that have not been fetched.
     pub blueprint: Option<Blueprint>,
+    /// The same as a canary, whose stage variables are others; `None` where they are not.
+    pub as_canary: Option<Blueprint>,
     pub problems: Problems,
     /// The route files as they were read, nothing substituted.
     pub texts: Vec<SourceFile>,
@@ -44,6 +47,7 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
             .retain(|problem| !sources.unfetched(&problem.path));
         return Compiled {
             blueprint: None,
+            as_canary: None,
             problems,
             texts,
             reach: Default::default(),
@@ -54,14 +58,15 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
     let directory = |path: &_| sources.directory(path);
     users::read(&mut config, &directory, environment, &mut problems);
     key_files::read(&mut config, &directory, environment, &mut problems);
-    let blueprint = compile(
-        &config,
-        &Origin {
-            api: &api,
-            directory: &directory,
-        },
-        &mut found,
-    );
+    let named = texts.iter();
+    let named = named.map(|file| (file.path.as_path(), file.text.as_str()));
+    let origin = Origin {
+        api: &api,
+        id: DeploymentId::of(named),
+        directory: &directory,
+    };
+    let blueprint = compile(&config, &origin, &mut found);
+    let as_canary = as_canary(&config, &origin, &mut found);
     if let Some(blueprint) = &blueprint {
         check_certificates(&config, blueprint, &mut found);
     }
@@ -78,13 +83,34 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
         .0
         .retain(|problem| !sources.unfetched(&problem.path));
     sources.locate(&mut problems);
-    let blueprint = blueprint.filter(|_| !problems.has_errors() && !environment.has_stood_in());
+    let usable = !problems.has_errors() && !environment.has_stood_in();
     Compiled {
-        blueprint,
+        blueprint: blueprint.filter(|_| usable),
+        as_canary: as_canary.filter(|_| usable),
         problems,
         texts,
         reach: (config.aws.unwrap_or_default(), config.egress),
     }
+}
+
+/// The configuration with its canary's stage variables. Of the problems, those that it would not have without them are
+/// new.
+fn as_canary(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> Option<Blueprint> {
+    let variables = &config.deployment.variables;
+    if config.deployment.strategy != Some(Strategy::Canary) || variables.is_empty() {
+        return None;
+    }
+    let mut overlaid = config.clone();
+    let own = variables.iter();
+    let own = own.map(|(name, value)| (name.clone(), value.clone()));
+    overlaid.stage_variables.extend(own);
+    let mut found = Problems::default();
+    let blueprint = compile(&overlaid, origin, &mut found);
+    let new = found.0.into_iter();
+    let new = new.filter(|problem| !problems.0.contains(problem));
+    let new: Vec<_> = new.collect();
+    problems.0.extend(new);
+    blueprint
 }
 
 /// Reads the files of TLS that listeners name.

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::deployments::Deployments;
 use super::forwarding::Forwarding;
 use super::histogram::Latencies;
 use super::renewal::Renewal;
@@ -209,6 +210,7 @@ pub struct Metrics {
     pub sqs_requests: Family<SqsRequest, Counter>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
+    pub deployments: Deployments,
     pub forwarding: Forwarding,
     pub renewal: Renewal,
     pub tokens: Tokens,
@@ -242,6 +244,7 @@ impl Default for Metrics {
             sqs_requests: Family::default(),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
+            deployments: Deployments::default(),
             forwarding: Forwarding::default(),
             renewal: Renewal::default(),
             tokens: Tokens::default(),
@@ -385,6 +388,7 @@ impl Metrics {
             "Access log lines dropped because the log could not keep up",
             self.log_dropped.clone(),
         );
+        self.deployments.register(registry);
         self.forwarding.register(registry);
         self.renewal.register(registry);
         self.tokens.register(registry);

@@ -45,6 +45,7 @@ fn problems(path: &Path, text: String) -> Vec<String> {
         let api = loaded.sources.default_api();
         let directory = |path: &_| loaded.sources.directory(path);
         let origin = Origin {
+            id: penstock::deploy::DeploymentId::of([]),
             api: &api,
             directory: &directory,
         };
