@@ -143,7 +143,7 @@ impl Forward {
         way: Way<'_>,
         deadline: Instant,
     ) -> Result<Delivered, TargetError> {
-        let Some(target) = request.target().filter(|_| !request.is_embedded()) else {
+        let Some(target) = request.called_target().filter(|_| !request.is_embedded()) else {
             let called = self.call(request, deadline, None).await;
             return called.map(Delivered::to_target);
         };

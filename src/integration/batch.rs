@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::event_bridge::PutEvents;
 use super::kinesis::PutRecord;
 use super::refusal::{Class, TargetError};
-use super::sqs::SendMessage;
+use super::sqs::{DeleteMessage, SendMessage};
 use super::{BatchLimits, Call, Called, Kind, Outcome, Request, Targets};
 
 /// A verdict for each entry, in the order of the call.
@@ -91,6 +91,15 @@ impl Targets {
                 let sends: Vec<_> = sends.collect();
                 let calling = SendMessage::call_batch(&sends, self, deadline);
                 entries(Box::pin(calling).await, Outcome::SqsSendMessage)
+            }
+            Call::SqsDeleteMessage(_) => {
+                let deletes = requests.iter().filter_map(|request| match &request.call {
+                    Call::SqsDeleteMessage(request) => Some(request),
+                    _ => None,
+                });
+                let deletes: Vec<_> = deletes.collect();
+                let calling = DeleteMessage::call_batch(&deletes, self, deadline);
+                entries(Box::pin(calling).await, Outcome::SqsDeleteMessage)
             }
             Call::KinesisPutRecord(_) => {
                 let puts = requests.iter().filter_map(|request| match &request.call {
@@ -194,7 +203,7 @@ impl Request {
             records: 1,
             bytes: usize::MAX,
         };
-        self.target()
+        self.called_target()
             .filter(|_| !self.is_embedded())
             .map_or(alone, |target| target.batch_limits())
     }
@@ -208,6 +217,7 @@ impl Request {
     fn can_share_with(&self, other: &Request) -> bool {
         match (&self.call, &other.call) {
             (Call::SqsSendMessage(a), Call::SqsSendMessage(b)) => shares::<SendMessage>(a, b),
+            (Call::SqsDeleteMessage(a), Call::SqsDeleteMessage(b)) => shares::<DeleteMessage>(a, b),
             (Call::KinesisPutRecord(a), Call::KinesisPutRecord(b)) => shares::<PutRecord>(a, b),
             (Call::EventBridgePutEvents(a), Call::EventBridgePutEvents(b)) => {
                 shares::<PutEvents>(a, b)

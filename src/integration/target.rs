@@ -25,7 +25,7 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
-/// SendMessageBatch (API reference): 10 messages, 1 MiB together.
+/// SendMessageBatch and DeleteMessageBatch (API reference): 10 messages, 1 MiB together.
 const SQS: BatchLimits = BatchLimits {
     records: 10,
     bytes: 1_048_576,
@@ -85,6 +85,15 @@ impl TargetName {
             None => format!("{scheme}:{name}"),
         };
         TargetName { text, service }
+    }
+
+    /// Deletes from a queue, beside what is sent to it.
+    pub(super) fn deletes(queue: &str, region: Option<&str>) -> TargetName {
+        let TargetName { text, service } = TargetName::new(Service::Sqs, queue, region);
+        TargetName {
+            text: text.replacen("sqs:", "sqs-delete:", 1),
+            service,
+        }
     }
 
     /// The target of a text that was kept; `None` if no version of ours wrote it.
@@ -194,9 +203,23 @@ impl Request {
         }
     }
 
+    /// Whom the call may share calls with, and whose breaker hears how it went: the target, or for deletes the queue
+    /// under a name of its own (`sqs-delete:URL`), so that neither waits behind the other. `None` for calls that are made
+    /// one by one.
+    pub fn called_target(&self) -> Option<TargetName> {
+        match &self.call {
+            Call::SqsDeleteMessage(request) => Some(request.target()),
+            _ => self.target(),
+        }
+    }
+
     /// Whether the target is an embedded queue.
     pub fn is_embedded(&self) -> bool {
-        matches!(&self.call, Call::SqsSendMessage(request) if request.is_embedded())
+        match &self.call {
+            Call::SqsSendMessage(request) => request.is_embedded(),
+            Call::SqsDeleteMessage(request) => request.is_embedded(),
+            _ => false,
+        }
     }
 
     /// What keeps the record in order: the message group of a FIFO queue, the partition key of a stream.
@@ -220,6 +243,7 @@ impl Request {
             Call::KinesisPutRecord(request) => request.size(),
             Call::EventBridgePutEvents(request) => request.size(),
             Call::StepFunctionsStartExecution(request) => request.size(),
+            Call::SqsDeleteMessage(request) => request.size(),
             _ => 0,
         }
     }

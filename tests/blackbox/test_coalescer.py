@@ -264,6 +264,42 @@ def test_batch_none_makes_one_call_for_each(gateway, target):
     assert one.metrics().value("penstock_shared_calls_total") == 0
 
 
+DELETE = {"SQS-DeleteMessage": {"QueueUrl": QUEUE, "ReceiptHandle": "$request.body"}}
+
+
+def test_deletes_share_calls_and_a_stale_handle_fails_alone(gateway, target):
+    one = gateway(setup(target, one_route(DELETE), ONE_CALL, limits=PATIENT))
+    target.freeze()
+    first = at_once(one, [b"handle-first"])
+    eventually(lambda: target.calls, what="the first call")
+    handles = [f"handle-{n}".encode() for n in range(11)] + [b"stale-1"]
+    rest = at_once(one, handles)
+    waiting(one, 12)
+    target.up()
+    assert [answer.status for answer in first()] == [200]
+    answers = rest()
+    assert [answer.status for answer in answers] == [200] * 11 + [422], answers[-1].body
+    assert "ReceiptHandleIsInvalid" in answers[-1].json()["detail"]
+    calls = [call for call in target.calls if call.operation == "SQS-DeleteMessageBatch"]
+    deleted = [entry["ReceiptHandle"] for call in calls for entry in call.json["Entries"]]
+    singles = [call.json["ReceiptHandle"] for call in target.calls if call.operation == "SQS-DeleteMessage"]
+    assert sorted(deleted + singles) == sorted(h.decode() for h in [b"handle-first", *handles]), "each once"
+    assert len(target.calls) == 3 and max(len(call.json["Entries"]) for call in calls) == 10
+
+
+def test_deletes_do_not_wait_behind_what_is_sent_to_the_queue(gateway, target):
+    routes = {"POST /r": {"integration": SQS, "ack": "target"}, "POST /done": {"integration": DELETE}}
+    one = gateway(setup(target, routes, ONE_CALL, limits=PATIENT))
+    target.freeze()
+    sends = at_once(one, bodies_of("s", 3))
+    eventually(lambda: target.calls, what="the first send")
+    done = at_once(one, [b"handle"], path="/done")
+    eventually(lambda: any(call.operation.startswith("SQS-Delete") for call in target.calls), what="the delete beside it")
+    target.up()
+    assert [answer.status for answer in done()] == [200]
+    assert [answer.status for answer in sends()] == [202] * 3
+
+
 def test_one_slow_target_does_not_delay_another(gateway, target):
     slow = {"SQS-SendMessage": {**STORING["SQS-SendMessage"], "QueueUrl": QUEUE.replace("orders", "slow")}}
     one = gateway(setup(target, {"POST /r": {"integration": SQS}, "POST /slow": {"integration": slow}}, limits=PATIENT))

@@ -30,9 +30,12 @@ const PACKAGES: [&str; 3] = [
 const WANTED: [(&str, &str); 2] = [
     (
         "Fluent Bit",
-        "in no registry that this bench uses; its http input answers before an output has acknowledged",
+        "not tried: looked for by name on npm and PyPI only",
     ),
-    ("Svix Bridge", "in no registry that this bench uses"),
+    (
+        "Svix Bridge",
+        "not tried: looked for by name on npm and PyPI only",
+    ),
 ];
 
 /// Envoy as a Python wheel.

@@ -46,6 +46,7 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 pub enum Operation {
     SendMessage,
     SendMessageBatch,
+    DeleteMessageBatch,
     PutRecord,
     PutRecords,
     PutEvents,
@@ -62,7 +63,9 @@ enum Of {
 impl Operation {
     fn of(self) -> Of {
         match self {
-            Operation::SendMessage | Operation::SendMessageBatch => Of::Sqs,
+            Operation::SendMessage
+            | Operation::SendMessageBatch
+            | Operation::DeleteMessageBatch => Of::Sqs,
             Operation::PutRecord | Operation::PutRecords => Of::Kinesis,
             Operation::PutEvents => Of::EventBridge,
         }
@@ -73,6 +76,7 @@ impl Operation {
         match self {
             Operation::SendMessage => "AmazonSQS.SendMessage",
             Operation::SendMessageBatch => "AmazonSQS.SendMessageBatch",
+            Operation::DeleteMessageBatch => "AmazonSQS.DeleteMessageBatch",
             Operation::PutRecord => "Kinesis_20131202.PutRecord",
             Operation::PutRecords => "Kinesis_20131202.PutRecords",
             Operation::PutEvents => "AWSEvents.PutEvents",

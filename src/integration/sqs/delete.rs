@@ -10,7 +10,7 @@ use super::{Address, Queue, embedded};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered};
 use crate::integration::parameter::{Compiler, MapError, Param, text};
 use crate::integration::refusal::{Lost, Service, TargetError};
-use crate::integration::{Called, Effect, Kind, OwnKeys, Targets, within, xml};
+use crate::integration::{Called, Effect, Kind, OwnKeys, TargetName, Targets, within, xml};
 use crate::mapping::Sources;
 use crate::model::request_id::RequestId;
 use crate::model::text::Text;
@@ -49,6 +49,42 @@ pub struct Request {
     receipt_handle: String,
     #[serde(rename = "Region", skip_serializing_if = "Option::is_none")]
     region: Option<String>,
+}
+
+impl Request {
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    pub(super) fn receipt_handle(&self) -> &str {
+        &self.receipt_handle
+    }
+
+    pub(super) fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
+    pub(in crate::integration) fn is_embedded(&self) -> bool {
+        matches!(self.queue, Queue::Embedded(_))
+    }
+
+    /// Whom deletes from the queue share calls with.
+    pub(in crate::integration) fn target(&self) -> TargetName {
+        let region = match &self.queue {
+            // the URL says it
+            Queue::Aws {
+                region: Some(_), ..
+            }
+            | Queue::Embedded(_) => None,
+            Queue::Aws { region: None, .. } => self.region(),
+        };
+        TargetName::deletes(self.queue.url(), region)
+    }
+
+    /// Bytes that it takes of a call.
+    pub(in crate::integration) fn size(&self) -> usize {
+        self.receipt_handle.len()
+    }
 }
 
 /// The answer: it is gone.

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod delete;
+mod delete_batch;
 mod embedded;
 mod purge;
 mod receive;
@@ -47,6 +48,14 @@ impl Queue {
         match self {
             Queue::Embedded(name) => &name.0,
             Queue::Aws { url, .. } => url.rsplit('/').next().unwrap_or(url),
+        }
+    }
+
+    /// The URL of one of SQS, or the name of one of ours.
+    fn url(&self) -> &str {
+        match self {
+            Queue::Embedded(name) => &name.0,
+            Queue::Aws { url, .. } => url,
         }
     }
 

@@ -242,6 +242,11 @@ def usual(received, take=lambda record: None):
                     "Id": record.entry["Id"], "Code": refusal.code, "Message": refusal.message, "SenderFault": refusal.status < 500})
             else:
                 body["Successful"].append({"Id": record.entry["Id"], **sent(record.entry)})
+    elif received.operation == "SQS-DeleteMessageBatch":
+        good = [entry["Id"] for entry in call["Entries"] if not entry["ReceiptHandle"].startswith("stale")]
+        body = {"Successful": [{"Id": one} for one in good], "Failed": [
+            {"Id": entry["Id"], "Code": "ReceiptHandleIsInvalid", "Message": "stale", "SenderFault": True}
+            for entry in call["Entries"] if entry["Id"] not in good]}
     elif received.operation == "SQS-ReceiveMessage":
         body = {"Messages": []}
     elif received.operation == "Kinesis-PutRecord":
