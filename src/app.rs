@@ -4,10 +4,14 @@
 //! flight finish, wait for the calls that store, close the store, flush the log. At the deadline what is left is cut
 //! off and counted.
 
+mod deploying;
 mod renewal;
+mod stage;
+mod trial;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::admin::deployments::{Desk, Orders};
 use crate::admin::{Admin, Exposition, Guard};
 use crate::aws::Clients;
 use crate::forward::Forward;
@@ -41,6 +46,7 @@ use crate::telemetry::metrics::Name;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
 
 use renewal::Renewal;
+use stage::Stage;
 
 pub use renewal::Source;
 
@@ -171,6 +177,7 @@ pub async fn serve(
         aws: clients.clone(),
         admission: admission.clone(),
         rehearses: false,
+        beside: false,
     };
     let gateway = Arc::new(Gateway::new(
         Current::new(build(&blueprint, &shared, None)),
@@ -194,6 +201,7 @@ pub async fn serve(
         .collect();
     let guard = Guard::new(blueprint.admin_token.clone(), admin_address.ip());
     let plan_json = Arc::new(ArcSwap::from_pointee((source.shown)(&blueprint)));
+    let (desk, Orders { asked, listing }) = Desk::new();
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
@@ -201,6 +209,7 @@ pub async fn serve(
         plan: plan_json.clone(),
         store_needed,
         guard: guard.clone(),
+        desk,
     }
     .start(admin_bound)?;
 
@@ -246,6 +255,40 @@ pub async fn serve(
         }
     });
 
+    let sqs = blueprint
+        .sqs
+        .as_ref()
+        .map(|sqs| sqs_api(sqs, &targets, &metrics));
+    let folder = source.texts.first().and_then(|file| file.path.parent());
+    let folder = folder.map(Path::to_path_buf).unwrap_or_default();
+    let mut renewal = Renewal {
+        source,
+        running: blueprint.clone(),
+        gateway: gateway.clone(),
+        metrics: metrics.clone(),
+        targets: targets.clone(),
+        forward: forward.clone(),
+        outbound,
+        aws: clients,
+        callers,
+        stores,
+        admission,
+        succession: keeping.succession(),
+        guard,
+        sqs: sqs.clone(),
+        plan_json,
+        said: String::new(),
+        stage: Stage::default(),
+        trial: None,
+        overlaid: false,
+        asked,
+        listing,
+        folder,
+        began: Instant::now(),
+    };
+    // A rollback and a canary outlive the process, so they are back before anybody is served.
+    renewal.resume().await;
+
     let (drain_handle, drain) = DrainHandle::new();
     let (_keep, limits) = watch::channel(connection_limits(&blueprint));
     let mut listeners = JoinSet::new();
@@ -264,32 +307,10 @@ pub async fn serve(
             counted,
         ));
     }
-    let sqs = blueprint
-        .sqs
-        .as_ref()
-        .map(|sqs| sqs_api(sqs, &targets, &metrics));
-    if let (Some(bound), Some(api)) = (sqs_bound, sqs.clone()) {
+    if let (Some(bound), Some(api)) = (sqs_bound, sqs) {
         let (plain, limits) = (Terms::default(), limits.clone());
         listeners.spawn(run(bound, plain, limits, api, drain.clone(), sqs_stats));
     }
-    let renewal = Renewal {
-        source,
-        running: blueprint.clone(),
-        gateway: gateway.clone(),
-        metrics: metrics.clone(),
-        targets: targets.clone(),
-        forward: forward.clone(),
-        outbound,
-        aws: clients,
-        callers,
-        stores,
-        admission,
-        succession: keeping.succession(),
-        guard,
-        sqs,
-        plan_json,
-        said: String::new(),
-    };
     let renewal = AbortOnDropHandle::new(tokio::spawn(renewal.run()));
     announce(&started);
 

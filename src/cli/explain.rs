@@ -202,6 +202,7 @@ impl Explain {
                     Clock::monotonic(),
                 ),
                 rehearses: true,
+                beside: false,
                 aws: clients,
             },
             None,

@@ -121,6 +121,13 @@ pub struct StoreBlueprint {
     pub needed: bool,
 }
 
+impl StoreBlueprint {
+    /// Whether it is the same store; its queues can be others.
+    pub fn same_place(&self, other: &StoreBlueprint) -> bool {
+        (&self.path, self.max_size, self.wait) == (&other.path, other.max_size, other.wait)
+    }
+}
+
 /// A usage plan, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsagePlanBlueprint {

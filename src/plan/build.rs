@@ -43,6 +43,8 @@ pub struct Shared<'a> {
     pub admission: Arc<Admission>,
     /// Whether the plan only tells what would become of requests.
     pub rehearses: bool,
+    /// Whether the plan is tried beside another one, whose limits of the process hold for both.
+    pub beside: bool,
 }
 
 /// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
@@ -56,7 +58,9 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
     } else {
         format!("/{stage}")
     };
-    shared.admission.configure(&admission::settings(blueprint));
+    if !shared.beside {
+        shared.admission.configure(&admission::settings(blueprint));
+    }
     let target_places = TargetBudgets::of(blueprint, &shared.admission);
     let authorizers = authn::Shared {
         keys: &shared.keys,

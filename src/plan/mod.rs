@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod blueprint;
 pub mod build;
+pub mod change;
 pub mod compile;
 pub mod cors;
 pub mod current;
