@@ -3,12 +3,14 @@
 
 mod check;
 mod completions;
+mod deploy;
 mod drill;
 mod explain;
 mod headers;
 mod keys;
 mod load;
 mod overrides;
+mod plan;
 mod queue;
 mod routes;
 mod schema;
@@ -65,6 +67,12 @@ enum Command {
     Routes(routes::Routes),
     Explain(explain::Explain),
     Keys(keys::Keys),
+    Plan(plan::Plan),
+    Deploy(deploy::Deploy),
+    Deployments(deploy::Deployments),
+    Canary(deploy::Canary),
+    Promote(deploy::Promote),
+    Rollback(deploy::Rollback),
     Queue(queue::Queue),
     Store(store::Store),
     Send(send::Send),
@@ -94,6 +102,12 @@ pub fn main() -> Exit {
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Plan(plan) => plan.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Deployments(deployments) => deployments.run(),
+        Command::Canary(canary) => canary.run(),
+        Command::Promote(promote) => promote.run(),
+        Command::Rollback(rollback) => rollback.run(),
         Command::Queue(queue) => queue.run(),
         Command::Store(store) => store.run(),
         Command::Send(send) => send.run(),

@@ -76,7 +76,7 @@ impl fmt::Display for DeploymentId {
 }
 
 /// The folder that holds all files.
-fn common_folder<'p>(mut paths: impl Iterator<Item = &'p Path>) -> PathBuf {
+pub fn common_folder<'p>(mut paths: impl Iterator<Item = &'p Path>) -> PathBuf {
     let folder = |path: &Path| path.parent().map(Path::to_path_buf).unwrap_or_default();
     let Some(first) = paths.next() else {
         return PathBuf::new();

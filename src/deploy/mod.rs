@@ -14,7 +14,7 @@ mod split;
 
 pub use canary::{Blame, Canary, Look, Standing, Waiting};
 pub use evidence::{Block, Tally};
-pub use id::DeploymentId;
+pub use id::{DeploymentId, common_folder};
 pub use meters::{Ended, Meters, Part};
 pub use settings::{RollbackOn, Settings, Strategy};
 pub use split::{Split, Trait};
