@@ -132,8 +132,7 @@ pub async fn serve(
 
     let clients = Clients::new(blueprint.aws.clone());
     if blueprint
-        .routes
-        .iter()
+        .routes()
         .flat_map(|route| route.targets())
         .any(|target| target.touches_aws())
     {
@@ -164,7 +163,14 @@ pub async fn serve(
         metrics.received.clone(),
         limit::Clock::monotonic(),
     );
-    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch()));
+    let behind = {
+        let targets = targets.clone();
+        move || match targets.store_state() {
+            StoreState::Open(store) => store.longest_group(),
+            StoreState::Absent | StoreState::Unavailable(_) => Duration::ZERO,
+        }
+    };
+    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(behind)));
     let shared = crate::plan::build::Shared {
         metrics: &metrics,
         targets: targets.clone(),

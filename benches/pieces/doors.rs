@@ -157,7 +157,7 @@ fn authenticator(sections: &str, name: &str, keys: &Arc<ApiKeys>) -> Authenticat
     let Some(blueprint) = &compiled.blueprint else {
         panic!("{:?}", compiled.problems.0);
     };
-    let (_, spec) = &blueprint.routes[0].authorizers[0];
+    let (_, spec) = &blueprint.apis[0].routes[0].authorizers[0];
     let shared = Shared {
         keys,
         outbound: &outbound::Client::new(blueprint.egress.clone()),

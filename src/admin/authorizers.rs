@@ -44,12 +44,20 @@ pub(super) fn flush(
 /// How many answers there were.
 fn forgotten(gateway: &Gateway, name: &str) -> Result<usize, Refused> {
     let plan = gateway.current.load();
-    match plan.authorizer(name) {
-        Some(Authenticator::Lambda(lambda)) => Ok(lambda.flush()),
-        Some(_) => Err(Refused::asked_wrongly(format!(
+    let mut named = plan.authorizers(name).peekable();
+    let known = named.peek().is_some();
+    let counts: Vec<usize> = named
+        .filter_map(|authorizer| match authorizer {
+            Authenticator::Lambda(lambda) => Some(lambda.flush()),
+            _ => None,
+        })
+        .collect();
+    match (known, counts.as_slice()) {
+        (true, [_, ..]) => Ok(counts.iter().sum()),
+        (true, []) => Err(Refused::asked_wrongly(format!(
             "the authorizer {name:?} asks nobody, so there is nothing to forget"
         ))),
-        None => Err(Refused {
+        (false, _) => Err(Refused {
             status: StatusCode::NOT_FOUND,
             message: format!("no route names an authorizer {name:?}"),
         }),

@@ -28,6 +28,7 @@ pub fn check(settings: &Settings, at: &ConfigPath, problems: &mut Problems) {
         (below.key("eventbridge"), &by_service.eventbridge),
         (below.key("stepfunctions"), &by_service.stepfunctions),
         (below.key("appconfig"), &by_service.appconfig),
+        (below.key("dynamodb"), &by_service.dynamodb),
         (below.key("lambda"), &by_service.lambda),
         (below.key("secretsmanager"), &by_service.secretsmanager),
         (below.key("ssm"), &by_service.ssm),

@@ -66,6 +66,7 @@ pub struct Endpoints {
     pub eventbridge: Option<String>,
     pub stepfunctions: Option<String>,
     pub appconfig: Option<String>,
+    pub dynamodb: Option<String>,
     /// For request authorizers that are Lambda functions.
     pub lambda: Option<String>,
     /// For `${aws-secretsmanager:…}`.

@@ -35,8 +35,11 @@ impl Check {
             }
             match &compiled.blueprint {
                 Some(blueprint) => {
-                    let routes = counted(blueprint.routes.len(), "route");
-                    text += &format!("ok: {routes}, {}\n", summary(&compiled.problems));
+                    let mut counts = counted(blueprint.routes().count(), "route");
+                    if blueprint.apis.len() > 1 {
+                        counts = format!("{} APIs, {counts}", blueprint.apis.len());
+                    }
+                    text += &format!("ok: {counts}, {}\n", summary(&compiled.problems));
                 }
                 None if good => {
                     text += "ok, but for what depends on secrets that AWS keeps: they are fetched at the start\n";

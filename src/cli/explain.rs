@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
+use http::request::Parts;
 use http::{HeaderValue, Method, Uri};
 
 use super::load::{blueprint_or_problems, fetched};
@@ -151,17 +152,22 @@ impl Explain {
     }
 
     /// The connection that the request comes in on.
-    fn peer(&self, blueprint: &Blueprint, plan: &Plan, request: &http::Request<()>) -> Peer {
+    fn peer(&self, blueprint: &Blueprint, plan: &Plan, head: &Parts) -> Peer {
+        let from = SocketAddr::new(self.from, 0);
+        let anywhere = Arc::new(Peer::tcp(from, from, ""));
+        let call = Call::new(head.clone(), anywhere);
+        let chosen = plan.choose(&call);
         let serves = |listener: &&ListenerBlueprint| match &self.listener {
             Some(name) => *listener.name == **name,
             None => plan.listener(&listener.name).is_some_and(|listener| {
-                let path = plan.below_stage(request.uri().path());
-                path.is_some_and(|path| listener.matcher.find(request.method(), path, true).is_ok())
+                let path = chosen.and_then(|chosen| chosen.api.below_stage(chosen.path));
+                let matcher = chosen.and_then(|chosen| listener.routes_of(chosen.api));
+                path.zip(matcher)
+                    .is_some_and(|(path, matcher)| matcher.find(&call.method, path, true).is_ok())
             }),
         };
         let mut listeners = blueprint.listeners.iter();
         let listener = listeners.find(serves).or(blueprint.listeners.first());
-        let from = SocketAddr::new(self.from, 0);
         let name = listener.map_or_else(|| "public".into(), |listener| listener.name.clone());
         Peer {
             secure: listener.is_some_and(|listener| listener.tls.is_some()),
@@ -207,14 +213,14 @@ impl Explain {
             },
             None,
         );
-        let peer = Arc::new(self.peer(blueprint, &plan, &request));
-        let call = Arc::new(Call::new(request.into_parts().0, peer));
-        let exchange = Exchange::open(
-            Telemetry::new(metrics, log),
-            call.clone(),
-            plan.api.clone(),
-            plan.stage.clone(),
-        );
+        let head = request.into_parts().0;
+        let peer = Arc::new(self.peer(blueprint, &plan, &head));
+        let call = Arc::new(Call::new(head, peer));
+        let chosen = plan.choose(&call).map(|chosen| chosen.api);
+        let (api, stage) = chosen.map_or_else(Default::default, |api| {
+            (api.name.clone(), api.stage.clone())
+        });
+        let exchange = Exchange::open(Telemetry::new(metrics, log), call.clone(), api, stage);
         Ok(pipeline::explain(&plan, &call, body, exchange).await)
     }
 }

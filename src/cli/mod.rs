@@ -6,7 +6,9 @@ mod completions;
 mod deploy;
 mod drill;
 mod explain;
+mod export;
 mod headers;
+mod import;
 mod keys;
 mod load;
 mod overrides;
@@ -66,6 +68,8 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
+    Import(import::Import),
+    Export(export::Export),
     Keys(keys::Keys),
     Plan(plan::Plan),
     Deploy(deploy::Deploy),
@@ -101,6 +105,8 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Import(import) => import.run(),
+        Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),
         Command::Plan(plan) => plan.run(),
         Command::Deploy(deploy) => deploy.run(),

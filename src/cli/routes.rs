@@ -11,9 +11,9 @@ use super::{Exit, print};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::value::{ByteSize, Span};
-use crate::plan::Blueprint;
-use crate::plan::blueprint::RouteBlueprint;
+use crate::plan::blueprint::{ApiBlueprint, RouteBlueprint};
 use crate::plan::throttle::{ConcurrencySpec, ThrottleSpec};
+use crate::plan::{Blueprint, Host};
 
 /// Print the routes of a configuration as a table
 #[derive(Debug, Args)]
@@ -40,9 +40,39 @@ impl Routes {
     }
 }
 
-/// The routes for people.
+/// The routes for people: a table for each API, where there are several.
 pub fn routes_table(blueprint: &Blueprint) -> String {
-    let rows: Vec<Vec<String>> = blueprint
+    if let [only] = blueprint.apis.as_slice() {
+        return table_of(only);
+    }
+    let tables = blueprint.apis.iter().map(|api| {
+        let (name, stage) = (&api.name, &api.stage.0);
+        format!(
+            "{name}, stage {stage}: {}\n{}",
+            found_at(api).join(", "),
+            table_of(api)
+        )
+    });
+    tables.collect::<Vec<_>>().join("\n")
+}
+
+/// The hosts and base paths of an API.
+fn found_at(api: &ApiBlueprint) -> Vec<String> {
+    let places = |host: &Host| {
+        let host = match host {
+            Host::Any => "*".to_owned(),
+            named => named.to_string(),
+        };
+        let bases = api.mount.base_paths.iter();
+        bases
+            .map(move |base| format!("{host}{base}/"))
+            .collect::<Vec<_>>()
+    };
+    api.mount.hosts.iter().flat_map(places).collect()
+}
+
+fn table_of(api: &ApiBlueprint) -> String {
+    let rows: Vec<Vec<String>> = api
         .routes
         .iter()
         .map(|route| {
@@ -137,7 +167,15 @@ fn ack_json(route: &RouteBlueprint) -> Value {
 
 /// The plan for programs. Nothing that came from a secret is in it.
 pub fn plan_json(blueprint: &Blueprint) -> Value {
-    let routes: Vec<Value> = blueprint
+    let apis: Vec<Value> = blueprint.apis.iter().map(api_json).collect();
+    match <[Value; 1]>::try_from(apis) {
+        Ok([only]) => only,
+        Err(several) => json!({ "apis": several }),
+    }
+}
+
+fn api_json(api: &ApiBlueprint) -> Value {
+    let routes: Vec<Value> = api
         .routes
         .iter()
         .map(|route| {
@@ -164,5 +202,11 @@ pub fn plan_json(blueprint: &Blueprint) -> Value {
             })
         })
         .collect();
-    json!({ "api": &*blueprint.api, "stage": blueprint.stage.0, "routes": routes })
+    json!({
+        "api": &*api.name,
+        "stage": api.stage.0,
+        "hosts": api.mount.hosts.iter().filter(|host| **host != Host::Any).map(ToString::to_string).collect::<Vec<_>>(),
+        "basePaths": api.mount.base_paths.iter().filter(|base| !base.is_empty()).collect::<Vec<_>>(),
+        "routes": routes,
+    })
 }

@@ -203,7 +203,7 @@ impl Send {
         // What is wrong has been printed.
         let blueprint = blueprint_or_problems(compiled)
             .ok_or_else(|| Refusal(Exit::Problems, String::new()))?;
-        let mut named = blueprint.routes.iter().flat_map(|route| &route.authorizers);
+        let mut named = blueprint.routes().flat_map(|route| &route.authorizers);
         let spec = match named.find(|(known, _)| known == name) {
             Some((_, authn::Spec::Webhook(spec))) => spec,
             Some(_) => return Err(format!("`{name}` is not a webhook authorizer").into()),

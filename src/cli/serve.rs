@@ -18,9 +18,13 @@ use crate::authn::api_key::DEMO_KEY;
 use crate::config::secrets::Vault;
 use crate::listen::BoundAddress;
 use crate::model::route_key::{MethodKey, RouteKey};
-use crate::plan::Blueprint;
 use crate::plan::blueprint::RouteBlueprint;
+use crate::plan::{Blueprint, Host};
 use crate::store::Notice;
+
+/// Sockets that the runtime hears of at once. What it has not heard of waits where overload control does not see it, so
+/// that is as many as there may be connections.
+const READY_AT_ONCE: usize = 16_384;
 
 /// How lines of the process log look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -70,6 +74,7 @@ impl Serve {
         }
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
+            .max_io_events_per_tick(READY_AT_ONCE)
             .build()
         {
             Ok(runtime) => runtime,
@@ -150,11 +155,15 @@ impl Serve {
 }
 
 fn banner(blueprint: &Blueprint, started: &Started) -> String {
+    let apis: Vec<String> = blueprint
+        .apis
+        .iter()
+        .map(|api| format!("api {}, stage {}", api.name, api.stage.0))
+        .collect();
     let mut text = format!(
-        "penstock {}: api {}, stage {}\n",
+        "penstock {}: {}\n",
         env!("CARGO_PKG_VERSION"),
-        blueprint.api,
-        blueprint.stage.0
+        apis.join("; ")
     );
     for listener in &started.listeners {
         text += &format!("listening on {} ({})\n", url(listener), listener.name);
@@ -225,7 +234,10 @@ fn curl(blueprint: &Blueprint, listener: &Listening) -> Option<String> {
             && matches!(&route.key, RouteKey::Path { .. })
             && route.key.variables().is_empty()
     };
-    let route = blueprint.routes.iter().find(simple)?;
+    let (api, route) = blueprint.apis.iter().find_map(|api| {
+        let route = api.routes.iter().find(simple)?;
+        Some((api, route))
+    })?;
     let RouteKey::Path { method, path } = &route.key else {
         return None;
     };
@@ -234,11 +246,12 @@ fn curl(blueprint: &Blueprint, listener: &Listening) -> Option<String> {
         MethodKey::One(method) => format!("-X {method} "),
         MethodKey::Any => String::new(),
     };
-    let stage = if blueprint.stage.is_default() {
-        String::new()
-    } else {
-        format!("/{}", blueprint.stage.0)
+    let named = match api.mount.hosts.first() {
+        Some(Host::Exact(name)) => format!("-H 'host: {name}' "),
+        Some(Host::Below(rest)) => format!("-H 'host: any.{rest}' "),
+        Some(Host::Any) | None => String::new(),
     };
+    let prefix = api.prefix();
     let demo = blueprint.keys.find(DEMO_KEY.as_bytes()).is_ok();
     let key = match (route.authorizers.is_empty(), demo) {
         (true, _) => String::new(),
@@ -246,7 +259,7 @@ fn curl(blueprint: &Blueprint, listener: &Listening) -> Option<String> {
         (false, false) => "-H \"x-api-key: $YOUR_KEY\" ".to_owned(),
     };
     Some(format!(
-        "curl -i {options}{method}{key}-d '{{\"hello\":\"world\"}}' {host}{stage}{path}"
+        "curl -i {options}{method}{named}{key}-d '{{\"hello\":\"world\"}}' {host}{prefix}{path}"
     ))
 }
 

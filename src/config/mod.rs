@@ -20,6 +20,7 @@ mod target;
 mod throttle;
 mod usage_plans;
 pub mod users;
+pub mod vendor;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -32,6 +33,7 @@ use crate::model::value::{QueueName, StageName};
 use crate::outbound;
 use crate::sqs_api;
 
+use load::Division;
 use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
@@ -50,6 +52,29 @@ pub use throttle::{
 };
 pub use usage_plans::{PlanQuota, PlanThrottle, QuotaPeriod, UsagePlan};
 
+/// What belongs to one API, where files hold several: these sections stand in files that name their `api`. All others
+/// are the process's, stand in any file, and hold for every API.
+pub const OF_ONE_API: Division = Division {
+    sections: &[
+        "api",
+        "hosts",
+        "base_path",
+        "strip_base_path",
+        "stage",
+        "stage_variables",
+        "responses",
+        "trailing_slash",
+        "cors",
+        "throttle",
+        "rate_limit_headers",
+        "decode",
+        "authorizers",
+        "policy",
+        "routes",
+    ],
+    keys: &[("limits", &["body", "body_timeout", "timeout"])],
+};
+
 /// A route file: what Penstock listens on, who may come in, and where each request's payload is made durable.
 ///
 /// Values may hold `${env:NAME}`, `${env:NAME:-default}` and `${file:path}`. Durations are written `30s`, sizes
@@ -59,6 +84,15 @@ pub use usage_plans::{PlanQuota, PlanThrottle, QuotaPeriod, UsagePlan};
 pub struct Config {
     /// The name of the API, `$context.apiId`. Default: the name of the file.
     pub api: Option<String>,
+    /// The hosts that the API serves: names, and `*.example.com` for any one name in front. Port and case make no
+    /// difference. Where several APIs are configured, an exact name goes before a wildcard, and an API without hosts serves
+    /// those that no other API names. Default: every host.
+    pub hosts: OneOrMany,
+    /// The paths under which the API is found, such as `orders/v1`: whole segments, the longest first; an API without
+    /// one serves what is left on its hosts. Default: the whole path.
+    pub base_path: OneOrMany,
+    /// Whether the base path is taken off before stage and routes are looked at. Default: true.
+    pub strip_base_path: Option<bool>,
     /// The stage, `$context.stage`. A named stage serves paths under `/NAME/`; `$default` serves the whole path.
     /// Default: `$default`.
     pub stage: Option<StageName>,

@@ -11,6 +11,7 @@ use super::off::{self, OrOff};
 use super::throttle::{Concurrencies, Throttles};
 use crate::authn::policy;
 use crate::integration::IntegrationConfig;
+use crate::mapping::Json;
 use crate::model::cidr::Cidr;
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, Span};
@@ -95,6 +96,10 @@ pub struct Response {
     /// Headers to add; expressions may name `$integration.messageId`, `$context.requestId` and the request.
     #[schemars(with = "std::collections::BTreeMap<String, Text>")]
     pub headers: IndexMap<String, Text>,
+    /// The body, as JSON whose texts may be expressions: `{ year: $response.body.Item.year.S }`. A selector alone keeps the
+    /// type of what it finds; a member or item without a value is left out, unless it has a default
+    /// (`${response.body.x:-}`). Default: the dialect's own.
+    pub body: Option<Json>,
 }
 
 /// One name, or a list of names.

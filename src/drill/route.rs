@@ -8,7 +8,7 @@ use crate::forward::{AckMode, Order};
 use crate::integration::Integration;
 use crate::model::route_key::{MethodKey, PathSegment, RouteKey};
 use crate::plan::Blueprint;
-use crate::plan::blueprint::RouteBlueprint;
+use crate::plan::blueprint::{ApiBlueprint, RouteBlueprint};
 
 /// A route to send to.
 #[derive(Clone, Debug)]
@@ -33,16 +33,14 @@ pub struct DrillRoute {
 
 /// The routes that store, in the order of the file.
 pub fn routes(blueprint: &Blueprint) -> Vec<DrillRoute> {
-    let prefix = if blueprint.stage.is_default() {
-        String::new()
-    } else {
-        format!("/{}", blueprint.stage.0)
+    let of_api = |api: &ApiBlueprint| {
+        let prefix = api.prefix();
+        let routes = api.routes.iter();
+        routes
+            .filter_map(move |route| of(route, &prefix))
+            .collect::<Vec<_>>()
     };
-    blueprint
-        .routes
-        .iter()
-        .filter_map(|route| of(route, &prefix))
-        .collect()
+    blueprint.apis.iter().flat_map(of_api).collect()
 }
 
 fn of(route: &RouteBlueprint, prefix: &str) -> Option<DrillRoute> {

@@ -225,17 +225,38 @@ impl Request {
             _ => false,
         }
     }
+}
 
-    /// The answer, where the target says that it has the record already and this was a resend.
-    pub(super) fn already_there(&self) -> Option<Answer> {
-        match &self.call {
-            Call::StepFunctionsStartExecution(request) if self.resend => Some(Answer {
-                outcome: Outcome::StepFunctionsStartExecution(request.started()),
-                request_id: None,
-                spooled: false,
-            }),
-            _ => None,
+impl Call {
+    /// The same call once more, so that its refusal says what the target has already.
+    pub(super) fn asking(self) -> Call {
+        match self {
+            Call::DynamoDbPutItem(request) => Call::DynamoDbPutItem(request.asking()),
+            call => call,
         }
+    }
+
+    /// The answer to a resend, where its refusal says that the target has the record already.
+    pub(super) fn already_there(&self, refused: &TargetError) -> Option<Answer> {
+        let outcome = match self {
+            Call::StepFunctionsStartExecution(request)
+                if refused.says("ExecutionAlreadyExists") =>
+            {
+                Outcome::StepFunctionsStartExecution(request.started())
+            }
+            Call::DynamoDbPutItem(request)
+                if refused.says("ConditionalCheckFailedException")
+                    && refused.answer().is_some_and(|said| request.is_there(said)) =>
+            {
+                Outcome::DynamoDbPutItem(super::dynamodb::Put::default())
+            }
+            _ => return None,
+        };
+        Some(Answer {
+            outcome,
+            request_id: refused.request_id.clone(),
+            spooled: false,
+        })
     }
 }
 

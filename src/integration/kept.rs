@@ -8,6 +8,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::answer::Answer;
+use super::dynamodb::{Put as ItemPut, PutRequest as PutItemRequest};
 use super::event_bridge::{EventPut, Request as PutEventsRequest};
 use super::kinesis::{Put, Request as PutRecordRequest};
 use super::sqs::{SendRequest, Sent};
@@ -36,6 +37,8 @@ enum KeptCall {
     PutEvents(Box<PutEventsRequest>),
     #[serde(rename = "StepFunctions-StartExecution")]
     StartExecution(Box<StartRequest>),
+    #[serde(rename = "DynamoDB-PutItem")]
+    PutItem(Box<PutItemRequest>),
 }
 
 /// A call that is to be kept.
@@ -82,6 +85,7 @@ impl Request {
             KeptCall::PutRecord(request) => Call::KinesisPutRecord(*request),
             KeptCall::PutEvents(request) => Call::EventBridgePutEvents(*request),
             KeptCall::StartExecution(request) => Call::StepFunctionsStartExecution(*request),
+            KeptCall::PutItem(request) => Call::DynamoDbPutItem(*request),
         };
         Ok(Request {
             call,
@@ -101,6 +105,7 @@ impl Request {
             Call::StepFunctionsStartExecution(request) => {
                 Outcome::StepFunctionsStartExecution(request.started())
             }
+            Call::DynamoDbPutItem(_) => Outcome::DynamoDbPutItem(ItemPut::default()),
             _ => return None,
         };
         Some(Answer {
@@ -131,6 +136,8 @@ enum KeptOutcome {
     EventPut(EventPut),
     #[serde(rename = "StepFunctions-StartExecution")]
     Started(Started),
+    #[serde(rename = "DynamoDB-PutItem")]
+    ItemPut(ItemPut),
 }
 
 impl Answer {
@@ -145,6 +152,7 @@ impl Answer {
             Outcome::KinesisPutRecord(put) => KeptOutcome::Put(put.clone()),
             Outcome::EventBridgePutEvents(put) => KeptOutcome::EventPut(put.clone()),
             Outcome::StepFunctionsStartExecution(started) => KeptOutcome::Started(started.clone()),
+            Outcome::DynamoDbPutItem(put) => KeptOutcome::ItemPut(put.clone()),
             _ => return None,
         };
         let kept = KeptAnswer {
@@ -169,6 +177,7 @@ impl Answer {
             KeptOutcome::Put(put) => Outcome::KinesisPutRecord(put),
             KeptOutcome::EventPut(put) => Outcome::EventBridgePutEvents(put),
             KeptOutcome::Started(started) => Outcome::StepFunctionsStartExecution(started),
+            KeptOutcome::ItemPut(put) => Outcome::DynamoDbPutItem(put),
         };
         Some(Answer {
             outcome,

@@ -276,7 +276,22 @@ where
     }
 }
 
-/// Makes a call that stores, through our own client, until the deadline.
+/// The body of a call: its JSON, without the region, which says where it goes.
+pub(super) fn service_body<T: Serialize>(
+    request: &T,
+    service: Service,
+) -> Result<Bytes, TargetError> {
+    let body = serde_json::to_value(request).and_then(|mut body| {
+        if let Some(members) = body.as_object_mut() {
+            members.remove("Region");
+        }
+        serde_json::to_vec(&body)
+    });
+    body.map(Bytes::from)
+        .map_err(|error| TargetError::misused(service, &error.to_string()))
+}
+
+/// Makes a call through our own client, until the deadline.
 pub(super) async fn called<T: DeserializeOwned>(
     targets: &Targets,
     operation: Operation,
@@ -285,7 +300,10 @@ pub(super) async fn called<T: DeserializeOwned>(
     body: Bytes,
     deadline: Instant,
 ) -> Result<Called<T>, TargetError> {
-    let lost = Lost::MayHaveHappened;
+    let lost = match operation.only_reads() {
+        true => Lost::Harmless,
+        false => Lost::MayHaveHappened,
+    };
     let call = targets.aws.call(operation, region, body, deadline);
     let read = async {
         let reply = call.await?;

@@ -1,4 +1,5 @@
-//! Integrations: what a route calls. The vendor's ten subtypes and `Mock`; the SQS ones on embedded queues too.
+//! Integrations: what a route calls. The vendor's ten subtypes, DynamoDB's items, and `Mock`; the SQS ones on embedded
+//! queues too.
 //!
 //! Each goes the same way: [`IntegrationConfig`] (what people write) → `compile` → [`Integration`] (checked, immutable)
 //! → `map` → [`Request`] (the exact call, as `penstock explain` prints it) → [`Targets::call`] → [`Answer`] or
@@ -10,6 +11,7 @@
 mod answer;
 mod app_config;
 mod batch;
+mod dynamodb;
 mod event_bridge;
 mod kept;
 mod kind;
@@ -51,7 +53,7 @@ pub use self::target::{BatchLimits, Billing, TargetName};
 pub use self::written::IntegrationConfig;
 
 use self::answer::Answered;
-use self::kind::{Called, Effect, Kind, NameList, OwnKeys, called, within};
+use self::kind::{Called, Effect, Kind, NameList, OwnKeys, called, service_body, within};
 use self::parameter::Compiler;
 
 /// What is known while an integration is compiled.
@@ -215,6 +217,7 @@ impl Integration {
             Compiled::StepFunctionsStartExecution(compiled) => {
                 step_functions::StartExecution::machine(compiled)
             }
+            Compiled::DynamoDbPutItem(compiled) => dynamodb::PutItem::table(compiled),
             _ => None,
         }
     }
@@ -365,10 +368,14 @@ impl Targets {
     /// Calls the target, once, and answers by the deadline. Neither the deadline nor dropping the future undoes a call
     /// that is under way: who must know its outcome runs it in a task of its own.
     pub async fn call(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
-        let already_there = request.already_there();
-        match request.call.run(self, deadline).await {
-            Err(error) if error.says_already_there() => already_there.ok_or(error),
-            result => result,
+        if !request.resend {
+            return request.call.run(self, deadline).await;
+        }
+        let call = request.call.asking();
+        let sent = call.clone();
+        match call.run(self, deadline).await {
+            Err(error) => sent.already_there(&error).ok_or(error),
+            answered => answered,
         }
     }
 }
@@ -519,6 +526,8 @@ integrations! {
     "StepFunctions-StartSyncExecution" => StepFunctionsStartSyncExecution(step_functions::StartSyncExecution),
     "StepFunctions-StopExecution" => StepFunctionsStopExecution(step_functions::StopExecution),
     "AppConfig-GetConfiguration" => AppConfigGetConfiguration(app_config::GetConfiguration),
+    "DynamoDB-GetItem" => DynamoDbGetItem(dynamodb::GetItem),
+    "DynamoDB-PutItem" => DynamoDbPutItem(dynamodb::PutItem),
     "Mock" => Mock(mock::Mock),
 }
 

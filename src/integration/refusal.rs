@@ -22,6 +22,7 @@ pub enum Service {
     EventBridge,
     StepFunctions,
     AppConfig,
+    DynamoDb,
     /// No service: the answer is written in the configuration.
     Mock,
 }
@@ -35,6 +36,7 @@ impl Service {
             Service::EventBridge => "EventBridge",
             Service::StepFunctions => "Step Functions",
             Service::AppConfig => "AppConfig",
+            Service::DynamoDb => "DynamoDB",
             Service::Mock => "Mock",
         }
     }
@@ -195,7 +197,12 @@ impl TargetError {
     }
 
     fn refused(service: Service, lost: Lost, refusal: Refusal) -> TargetError {
-        let class = classify(refusal.status, &refusal.code, &refusal.message);
+        let class = match service {
+            Service::DynamoDb if refusal.code == "ValidationException" => {
+                of_validation(&refusal.message)
+            }
+            _ => classify(refusal.status, &refusal.code, &refusal.message),
+        };
         // a proxy on the way answers too, in HTML and without a code: that is not for our callers
         let body = refusal
             .content_type
@@ -237,9 +244,14 @@ impl TargetError {
         }
     }
 
-    /// Whether the target has an execution of that name already.
-    pub(super) fn says_already_there(&self) -> bool {
-        self.code.rsplit(['.', '#']).next() == Some("ExecutionAlreadyExists")
+    /// Whether the service has refused with this code.
+    pub(super) fn says(&self, code: &str) -> bool {
+        self.code.rsplit(['.', '#']).next() == Some(code)
+    }
+
+    /// The service's own answer, where it speaks JSON.
+    pub(super) fn answer(&self) -> Option<&[u8]> {
+        self.body.as_deref().map(|(_, answer)| &answer[..])
     }
 
     /// Of an embedded queue, not of the service that it stands for.
@@ -433,7 +445,10 @@ pub(super) fn classify(status: u16, code: &str, message: &str) -> Class {
         | "KmsThrottled"
         | "ExecutionLimitExceeded"
         | "OverLimit"
-        | "PurgeQueueInProgress" => Class::Throttled,
+        | "PurgeQueueInProgress"
+        // another write to the same item was under way: nothing was written
+        | "TransactionConflictException"
+        | "ReplicatedWriteConflictException" => Class::Throttled,
         "InternalError"
         | "InternalFailure"
         | "InternalFailureException"
@@ -452,6 +467,8 @@ pub(super) fn classify(status: u16, code: &str, message: &str) -> Class {
         | "ReceiptHandleIsInvalid"
         | "ExecutionAlreadyExists"
         | "ExecutionDoesNotExist"
+        | "ConditionalCheckFailedException"
+        | "ItemCollectionSizeLimitExceededException"
         | "RequestEntityTooLarge" => Class::Record,
         _ if status == 413 => Class::Record,
         // under any other code such words may be about a header, a rate, a quota: nothing is thrown away for them
@@ -467,6 +484,22 @@ pub(super) fn classify(status: u16, code: &str, message: &str) -> Class {
         _ if status == 429 => Class::Throttled,
         _ if status >= 500 => Class::Unavailable,
         _ => Class::Setup,
+    }
+}
+
+/// DynamoDB refuses under one code what is wrong with an item and what is wrong with the call's expressions or its table,
+/// which are the configuration's.
+fn of_validation(message: &str) -> Class {
+    const SETUP: [&str; 5] = [
+        "Expression",
+        "tableName",
+        "TableName",
+        "ConsistentRead",
+        "expression",
+    ];
+    match SETUP.iter().any(|word| message.contains(word)) {
+        true => Class::Setup,
+        false => Class::Record,
     }
 }
 

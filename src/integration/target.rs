@@ -4,7 +4,9 @@
 use std::fmt;
 
 use super::refusal::Service;
-use super::{Call, Compiled, Integration, Request, event_bridge, kinesis, sqs, step_functions};
+use super::{
+    Call, Compiled, Integration, Request, dynamodb, event_bridge, kinesis, sqs, step_functions,
+};
 
 /// A target among all services: service, the name under which routes know it, and the region where a call names one
 /// that the name does not. Its text ([`TargetName::as_str`]) is kept beside spooled records and reads back with
@@ -12,7 +14,7 @@ use super::{Call, Compiled, Integration, Request, event_bridge, kinesis, sqs, st
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TargetName {
     /// `sqs:https://sqs.eu-west-1.amazonaws.com/111122223333/orders`, `kinesis:clicks@eu-west-1`, `events:hooks`,
-    /// `states:arn:aws:states:…`.
+    /// `states:arn:aws:states:…`, `dynamodb:orders`.
     text: String,
     service: Service,
 }
@@ -104,6 +106,7 @@ impl TargetName {
             "kinesis" => Service::Kinesis,
             "events" => Service::EventBridge,
             "states" => Service::StepFunctions,
+            "dynamodb" => Service::DynamoDb,
             _ => return None,
         };
         (!name.is_empty()).then(|| TargetName {
@@ -137,7 +140,7 @@ impl TargetName {
             Service::Sqs => SQS,
             Service::EventBridge => EVENT_BRIDGE,
             Service::Kinesis => KINESIS,
-            Service::StepFunctions | Service::AppConfig | Service::Mock => ONE,
+            Service::StepFunctions | Service::DynamoDb | Service::AppConfig | Service::Mock => ONE,
         }
     }
 }
@@ -145,13 +148,14 @@ impl TargetName {
 impl TargetName {
     /// What calls to it cost: SQS bills every API action, each 64 KiB of its payload as one request (SQS pricing page);
     /// EventBridge each 64 KiB of an event as one event (EventBridge pricing page); Kinesis with provisioned shards each
-    /// 25 KiB of a record as one PUT payload unit (Kinesis Data Streams pricing page); Step Functions by what happens
-    /// after the call.
+    /// 25 KiB of a record as one PUT payload unit (Kinesis Data Streams pricing page); DynamoDB each 1 KB of an item as one
+    /// write request unit (DynamoDB pricing page); Step Functions by what happens after the call.
     pub fn billing(&self) -> Billing {
         match self.service {
             Service::Sqs => Billing::Call(65_536),
             Service::EventBridge => Billing::Record(65_536),
             Service::Kinesis => Billing::Record(25_600),
+            Service::DynamoDb => Billing::Record(1_024),
             Service::StepFunctions | Service::AppConfig | Service::Mock => {
                 Billing::Record(usize::MAX)
             }
@@ -172,6 +176,7 @@ fn scheme(service: Service) -> &'static str {
         Service::EventBridge => "events",
         Service::StepFunctions => "states",
         Service::AppConfig => "appconfig",
+        Service::DynamoDb => "dynamodb",
         Service::Mock => "mock",
     }
 }
@@ -186,6 +191,7 @@ impl Integration {
             Compiled::StepFunctionsStartExecution(compiled) => {
                 step_functions::StartRequest::target_of(compiled)
             }
+            Compiled::DynamoDbPutItem(compiled) => dynamodb::PutRequest::target_of(compiled),
             _ => None,
         }
     }
@@ -199,6 +205,7 @@ impl Request {
             Call::KinesisPutRecord(request) => Some(request.target()),
             Call::EventBridgePutEvents(request) => Some(request.target()),
             Call::StepFunctionsStartExecution(request) => Some(request.target()),
+            Call::DynamoDbPutItem(request) => Some(request.target()),
             _ => None,
         }
     }
@@ -244,6 +251,7 @@ impl Request {
             Call::EventBridgePutEvents(request) => request.size(),
             Call::StepFunctionsStartExecution(request) => request.size(),
             Call::SqsDeleteMessage(request) => request.size(),
+            Call::DynamoDbPutItem(request) => request.size(),
             _ => 0,
         }
     }

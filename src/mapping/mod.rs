@@ -6,6 +6,7 @@
 //! optional default: `${request.header.x:-none}`. Behind a webhook authorizer `$webhook.x`. On the way out also `$integration.x`, `$response.header.x`,
 //! `$response.body`, `$response.body.a`.
 
+mod json;
 mod parse;
 mod select;
 
@@ -13,12 +14,14 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderName;
 use indexmap::IndexMap;
 
+use crate::model::call::Call;
 use crate::model::context::ContextVariable;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::text::Text;
 
-pub use select::{Is, Selector, select};
+pub use json::{Json, Template};
+pub use select::{Is, Selector, select, select_json};
 
 /// Which values an expression may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +114,11 @@ pub struct Unresolved {
 /// Whoever has the values. `Ok(None)`: there is none; `Err`: there is none, and this is why.
 pub trait Sources {
     fn get(&self, source: &Source) -> Result<Option<Bytes>, String>;
+
+    /// The head of the request, for those who pass it on whole; `None` where there is only what expressions can name.
+    fn call(&self) -> Option<&Call> {
+        None
+    }
 }
 
 impl Expression {

@@ -95,15 +95,8 @@ impl fmt::Display for Selector {
 /// The selected value: a string without its quotes, anything else as compact JSON text, its numbers as they were
 /// sent. `Ok(None)`: the document has no such value, or it is `null`. `Err`: the body is not JSON.
 pub fn select(selector: &Selector, body: &[u8]) -> Result<Option<Bytes>, String> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let found = Walk(&selector.0)
-        .deserialize(&mut reader)
-        .and_then(|found| reader.end().map(|()| found));
-    let raw = match found {
-        Ok(Some(raw)) => raw.get(),
-        Ok(None) => return Ok(None),
-        Err(_) if body.is_empty() => return Err("the body is empty".to_owned()),
-        Err(error) => return Err(format!("the body is not JSON: {error}")),
+    let Some(raw) = select_json(selector, body)? else {
+        return Ok(None);
     };
     match raw.as_bytes().first() {
         Some(b'n') => Ok(None),
@@ -117,8 +110,22 @@ pub fn select(selector: &Selector, body: &[u8]) -> Result<Option<Bytes>, String>
     }
 }
 
+/// The selected value as it stands in the document: a string with its quotes and escapes. `Ok(None)`: the document has no
+/// such value; `null` is one. `Err`: the body is not JSON.
+pub fn select_json<'b>(selector: &Selector, body: &'b [u8]) -> Result<Option<&'b str>, String> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let found = Walk(&selector.0)
+        .deserialize(&mut reader)
+        .and_then(|found| reader.end().map(|()| found));
+    match found {
+        Ok(found) => Ok(found.map(RawValue::get)),
+        Err(_) if body.is_empty() => Err("the body is empty".to_owned()),
+        Err(error) => Err(format!("the body is not JSON: {error}")),
+    }
+}
+
 /// JSON text without the white space between its tokens.
-fn compact(json: &str) -> Vec<u8> {
+pub(super) fn compact(json: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len());
     let (mut quoted, mut escaped) = (false, false);
     for byte in json.bytes() {

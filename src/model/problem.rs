@@ -98,6 +98,18 @@ impl Problems {
             .any(|problem| problem.severity == Severity::Error)
     }
 
+    /// Leaves out what has been said before, word for word and of the same place: what several APIs share is read with
+    /// each of them.
+    pub fn without_repetitions(&mut self) {
+        let mut said: Vec<Problem> = Vec::with_capacity(self.0.len());
+        for problem in self.0.drain(..) {
+            if !said.contains(&problem) {
+                said.push(problem);
+            }
+        }
+        self.0 = said;
+    }
+
     /// The number of errors.
     pub fn errors(&self) -> usize {
         self.0

@@ -13,6 +13,10 @@ pub const TEXT_TOKEN: &str = "$penstock::Text";
 /// The same, for a type that takes a list as well: it tells pieces from items itself.
 pub const TEXTS_TOKEN: &str = "$penstock::Texts";
 
+/// The same, for JSON of any shape: the loader hands over what is plainly a number, a boolean or nothing as that, any
+/// other scalar as an optional value that holds a [`Text`], lists and mappings as they are.
+pub const JSON_TOKEN: &str = "$penstock::Json";
+
 /// One piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Piece {

@@ -10,25 +10,27 @@ use super::Answer;
 use super::route::{Found, RouteError, listener};
 use crate::config::TrailingSlash;
 use crate::model::call::Call;
-use crate::plan::{CorsPolicy, Plan};
+use crate::plan::{Chosen, CorsPolicy, Plan};
 
 /// The answer to a preflight; `None` if the request is none, or CORS is not configured.
 pub(super) fn preflight(
     plan: &Plan,
+    chosen: Option<Chosen<'_>>,
     call: &Call,
     found: &Result<Found<'_>, RouteError>,
 ) -> Option<Answer> {
-    let policy = plan.cors.as_ref()?;
+    let Chosen { api, path } = chosen?;
+    let policy = api.cors.as_ref()?;
     if !CorsPolicy::is_preflight(&call.method, &call.headers)
         || matches!(found, Err(RouteError::NoStage))
     {
         return None;
     }
-    let path = plan.below_stage(call.raw_path())?;
+    let path = api.below_stage(path)?;
     // A route that a webhook's questions have brought about is not one that somebody wrote.
     let asked = matches!(found, Ok(found) if found.route.questions_of.is_some());
-    let ignore_slash = plan.trailing_slash == TrailingSlash::Ignore;
-    let matcher = &listener(plan, call)?.matcher;
+    let ignore_slash = api.trailing_slash == TrailingSlash::Ignore;
+    let matcher = listener(plan, call)?.routes_of(api)?;
     if !asked && matcher.serves_literally(&call.method, path, ignore_slash) {
         return None;
     }

@@ -32,6 +32,8 @@ pub struct Decision {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
+    /// The API that the request is for.
+    pub api: Option<String>,
     /// The route key.
     pub route: Option<String>,
     /// The path's variables.
@@ -80,11 +82,13 @@ async fn follow(
         true,
         format!("request line and headers fit in {} bytes", plan.head_bytes),
     );
-    let found = route::matching(plan, call);
+    let chosen = plan.choose(call);
+    let found = route::matching(plan, chosen, call);
+    x.api = chosen.map(|chosen| chosen.api.name.to_string());
     if let Ok(found) = &found {
         authorize::address(&found.route, call)?;
     }
-    if let Some(answer) = cors::preflight(plan, call, &found) {
+    if let Some(answer) = cors::preflight(plan, chosen, call, &found) {
         x.status = Some(answer.status().as_u16());
         x.decide(
             Phase::Cors,
@@ -113,7 +117,11 @@ async fn follow(
         .iter()
         .map(|(name, value)| (name.to_string(), Value::from(value.as_str())))
         .collect();
-    x.decide(Phase::Route, true, route.facts.key.0.to_string());
+    let of_api = match plan.apis.as_slice() {
+        [_] => String::new(),
+        _ => format!(" of {}", found.api.name),
+    };
+    x.decide(Phase::Route, true, format!("{}{of_api}", route.facts.key.0));
     let throttles = route.throttles.as_ref();
     let limits = throttles.map_or(Vec::new(), |throttles| throttles.describe());
     if limits.is_empty() {
@@ -122,7 +130,7 @@ async fn follow(
     for limit in limits {
         x.decide(Phase::Throttle, true, limit);
     }
-    let presented = found.presented(plan, call);
+    let presented = found.presented(call);
     let mut caller = authenticate::caller(plan, route, &presented).await?;
     let who = match &caller.identity().principal {
         _ if route.authenticators.is_empty() => "anyone may come in".to_owned(),

@@ -36,7 +36,7 @@ use crate::listen::Leaving;
 use crate::model::call::Call;
 use crate::model::peer::Peer;
 use crate::model::phase::Phase;
-use crate::plan::{Current, Plan};
+use crate::plan::{Chosen, Current, Plan};
 use crate::telemetry::{Exchange, Telemetry};
 
 pub use explain::{Explanation, explain};
@@ -92,15 +92,19 @@ pub async fn handle(
     let (head, body) = request.into_parts();
     let call = Arc::new(Call::new(head, peer.clone()));
     let (plan, part) = gateway.current.serving(&call);
-    let mut exchange = Exchange::open(
-        gateway.telemetry.clone(),
-        call.clone(),
-        plan.api.clone(),
-        plan.stage.clone(),
-    );
+    let chosen = plan.choose(&call);
+    let api = chosen.map(|chosen| chosen.api);
+    let nobody = || (Arc::default(), Arc::default());
+    let (name, stage) = api.map_or_else(nobody, |api| (api.name.clone(), api.stage.clone()));
+    let mut exchange = Exchange::open(gateway.telemetry.clone(), call.clone(), name, stage);
     exchange.deployed(plan.deployment.clone(), part);
+    let dialect = api.map_or(plan.dialect, |api| api.dialect);
     let mut passage = Passage::default();
-    let came = Came { body, leaving };
+    let came = Came {
+        chosen,
+        body,
+        leaving,
+    };
     let lived = life(gateway, &plan, &call, came, &mut passage, &mut exchange);
     let lived = AssertUnwindSafe(lived).catch_unwind().await;
     let lived = lived.unwrap_or_else(|panic| Err(Rejection::panicked(panic.as_ref())));
@@ -115,10 +119,11 @@ pub async fn handle(
         if rejection.client_left() {
             exchange.client_left();
         }
-        verdict.into_response(plan.dialect, &call)
+        verdict.into_response(dialect, &call)
     });
-    passage.tell(plan.dialect, &mut response);
-    respond::finish(&plan, &call, &mut response);
+    passage.tell(dialect, &mut response);
+    let cors = api.and_then(|api| api.cors.as_ref());
+    respond::finish(dialect, cors, &call, &mut response);
     if let Some(notice) = exchange.deprecation() {
         notice.put(response.headers_mut());
     }
@@ -129,8 +134,10 @@ pub async fn handle(
     response
 }
 
-/// What comes in after the head.
+/// What the head is for, and what comes in after it.
 struct Came<'c> {
+    /// The API that the request is for.
+    chosen: Option<Chosen<'c>>,
     body: Incoming,
     /// Tells when the client will send no more.
     leaving: &'c Leaving,
@@ -149,13 +156,13 @@ async fn life(
 ) -> Result<Answer, Rejection> {
     let mut admitted = admit::entered(gateway, plan, call)?;
     x.passed(Phase::Admit);
-    let found = route::matching(plan, call);
+    let found = route::matching(plan, came.chosen, call);
     if let Ok(found) = &found {
         x.routed(found.route.facts.clone());
         x.passed(Phase::Route);
         authorize::address(&found.route, call)?;
     }
-    if let Some(answer) = cors::preflight(plan, call, &found) {
+    if let Some(answer) = cors::preflight(plan, came.chosen, call, &found) {
         x.passed(Phase::Cors);
         return Ok(answer);
     }
@@ -168,7 +175,7 @@ async fn life(
     let mut deadline = Deadline::of(route, call);
     let early = throttle::early(&found, call, passage, x);
     deadline.within(Phase::Throttle, early).await?;
-    let presented = found.presented(plan, call);
+    let presented = found.presented(call);
     let wrong = |rejection: &Rejection| throttle::refused(route, call, rejection);
     let caller = authenticate::caller(plan, route, &presented);
     let caller = deadline.within(Phase::Authenticate, caller).await;
@@ -227,7 +234,7 @@ async fn life(
     let receipt = match store::receipt(gateway, plan, &found, call, record, held, x).await {
         Ok(Stored::Receipt(receipt)) => receipt,
         Ok(Stored::Known(known)) => {
-            return once::known_answer(plan, &found, call, &payload, known, x);
+            return once::known_answer(&found, call, &payload, known, x);
         }
         Err(rejection) => {
             if rejection.nothing_happened() {
@@ -238,7 +245,7 @@ async fn life(
     };
     x.passed(Phase::Store);
     let kept_for = receipt.kept_for;
-    let response = respond::answered(plan, &found, call, &payload, *receipt, x)?;
+    let response = respond::answered(&found, call, &payload, *receipt, x)?;
     match kept_for {
         Some(key) => Ok(once::keep(plan, &found, key, response, x).await),
         None => Ok(response),

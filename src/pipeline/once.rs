@@ -85,7 +85,7 @@ pub(super) async fn entry(
             note(x, found, "mismatch_stored");
             Ok(Entry::Go(None))
         }
-        Some(known) => known_answer(plan, found, call, payload, known, x).map(Entry::Replay),
+        Some(known) => known_answer(found, call, payload, known, x).map(Entry::Replay),
     }
 }
 
@@ -160,7 +160,6 @@ pub(super) fn explained(
 
 /// The answer to a request whose key is known.
 pub(super) fn known_answer(
-    plan: &Plan,
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
@@ -171,7 +170,7 @@ pub(super) fn known_answer(
         Known::Done(kept) => {
             note(x, found, "replayed");
             x.replayed();
-            replay(plan, found, call, payload, &kept, x)
+            replay(found, call, payload, &kept, x)
         }
         Known::InFlight(left) => {
             note(x, found, "in_flight");
@@ -187,7 +186,7 @@ pub(super) fn known_answer(
 /// Counts the request, which brought a key.
 fn note(x: &Exchange, found: &Found<'_>, result: &'static str) {
     if let Some(metrics) = x.metrics() {
-        count(metrics, &found.route.facts.key, result);
+        count(metrics, &found.route.facts.label, result);
     }
 }
 
@@ -326,7 +325,6 @@ pub(super) async fn keep(
 }
 
 fn replay(
-    plan: &Plan,
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
@@ -341,7 +339,7 @@ fn replay(
                 TargetError::no_store("the answer that was kept for this key cannot be read")
             })?;
             let first = RequestId::read(&kept.request_id).unwrap_or(call.id);
-            respond::again(&first, plan, found, call, payload, answer, x)?
+            respond::again(&first, found, call, payload, answer, x)?
         }
     };
     response

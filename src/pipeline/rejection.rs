@@ -277,7 +277,10 @@ impl Rejection {
                 )
             }
             Rejection::Route(
-                RouteError::NoStage | RouteError::NoRoute | RouteError::Redirect { .. },
+                RouteError::NoApi
+                | RouteError::NoStage
+                | RouteError::NoRoute
+                | RouteError::Redirect { .. },
             ) => (
                 Phase::Route,
                 Code::NoRoute,

@@ -19,7 +19,7 @@ use crate::integration::{Answer as Answered, NativeAnswer, Rendered};
 use crate::mapping::{Expression, Source, Sources, select};
 use crate::model::call::Call;
 use crate::model::request_id::RequestId;
-use crate::plan::{HeaderChange, Plan, ResponseMapping};
+use crate::plan::{CorsPolicy, HeaderChange, ResponseMapping};
 use crate::telemetry::Exchange;
 use crate::telemetry::exchange::TargetFacts;
 
@@ -29,20 +29,18 @@ const VENDOR_REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid")
 /// The answer to a request whose call has succeeded. In the native dialect a success that hides a failure (an entry
 /// that was refused, a workflow that failed) is a refusal; in the other it is answered as the service answered it.
 pub(super) fn answered(
-    plan: &Plan,
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
     receipt: Receipt,
     x: &Exchange,
 ) -> Result<Answer, Rejection> {
-    answered_as(&call.id, plan, found, call, payload, receipt, x)
+    answered_as(&call.id, found, call, payload, receipt, x)
 }
 
 /// The same under a request's id: that of the first, where a repeated one is answered.
 fn answered_as(
     id: &RequestId,
-    plan: &Plan,
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
@@ -57,7 +55,7 @@ fn answered_as(
         (Dialect::Native, None) => native(id, answer.native(), receipt.facts.durability),
         (Dialect::Aws, _) => rendered(&answer.aws(id)),
     };
-    if plan.cors.is_some() {
+    if found.api.cors.is_some() {
         // Where CORS is configured, what a target says of it does not go out (reference, 9.3).
         let own: Vec<HeaderName> = response
             .headers()
@@ -71,7 +69,10 @@ fn answered_as(
     }
     let plan = &route.response;
     let mapping = plan.mappings.get(&answer.service_status());
-    let plain = plan.status.is_none() && plan.headers.is_empty() && plan.webhook_ack.is_none();
+    let plain = plan.status.is_none()
+        && plan.headers.is_empty()
+        && plan.body.is_none()
+        && plan.webhook_ack.is_none();
     if plain && mapping.is_none() {
         return Ok(response);
     }
@@ -104,6 +105,12 @@ fn answered_as(
         if let Some(status) = plan.status {
             *response.status_mut() = status;
         }
+        if let Some(body) = &plan.body {
+            *response.body_mut() = Full::new(Bytes::from(body.render(&sources)));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         for (name, value) in &plan.headers {
             if let Some(value) = header_value(name, value, &sources) {
                 response.headers_mut().insert(name, value);
@@ -119,7 +126,6 @@ fn answered_as(
 /// The answer to a repeated request, made anew of what the target said to the first.
 pub(super) fn again(
     first: &RequestId,
-    plan: &Plan,
     found: &Found<'_>,
     call: &Call,
     payload: &Payload,
@@ -141,7 +147,7 @@ pub(super) fn again(
         facts,
         kept_for: None,
     };
-    answered_as(first, plan, found, call, payload, receipt, x)
+    answered_as(first, found, call, payload, receipt, x)
 }
 
 /// The answer to a request whose call has failed: the refusal, with what the route maps for the service's status. A
@@ -225,7 +231,12 @@ pub(super) fn rendered(rendered: &Rendered) -> Answer {
 }
 
 /// What every response carries: the request's id, and what CORS asks for; and no content where its status has none.
-pub(super) fn finish(plan: &Plan, call: &Call, response: &mut Answer) {
+pub(super) fn finish(
+    dialect: Dialect,
+    cors: Option<&CorsPolicy>,
+    call: &Call,
+    response: &mut Answer,
+) {
     // These statuses have no content (RFC 9110, 15.3.5, 15.3.6, 15.4.5); HTTP/2 clients take it for an error.
     if matches!(
         response.status(),
@@ -239,12 +250,12 @@ pub(super) fn finish(plan: &Plan, call: &Call, response: &mut Answer) {
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(call.id.as_str()) {
-        if plan.dialect == Dialect::Aws {
+        if dialect == Dialect::Aws {
             headers.insert(VENDOR_REQUEST_ID, id.clone());
         }
         headers.insert(REQUEST_ID, id);
     }
-    if let (Some(policy), Some(origin)) = (&plan.cors, call.headers.get(ORIGIN)) {
+    if let (Some(policy), Some(origin)) = (cors, call.headers.get(ORIGIN)) {
         policy.decorate(origin, headers);
     }
 }

@@ -1,4 +1,4 @@
-//! Stage and path to a route.
+//! API, stage and path to a route.
 
 use std::sync::Arc;
 
@@ -12,19 +12,20 @@ use crate::config::TrailingSlash;
 use crate::model::call::Call;
 use crate::model::cidr::Barred;
 use crate::model::identity::Presented;
-use crate::plan::{ListenerPlan, Matcher, Miss, Plan, Route, Variables};
+use crate::plan::{Api, Chosen, ListenerPlan, Matcher, Miss, Plan, Route, Variables};
 
 /// The route that a request goes by, with what its path says.
 pub struct Found<'c> {
+    pub api: &'c Api,
     pub route: Arc<Route>,
     pub variables: Variables,
-    /// The path as received, below the stage.
+    /// The path as received, below the API's base path and the stage.
     pub path: &'c str,
 }
 
 impl Found<'_> {
     /// The request as authorizers see it.
-    pub(super) fn presented<'p>(&'p self, plan: &'p Plan, call: &'p Call) -> Presented<'p> {
+    pub(super) fn presented<'p>(&'p self, call: &'p Call) -> Presented<'p> {
         let facts = &self.route.facts;
         Presented {
             call,
@@ -33,7 +34,7 @@ impl Found<'_> {
             route_key: &facts.key.0,
             path: self.path,
             path_variables: &self.variables,
-            stage_variables: &plan.stage_variables,
+            stage_variables: &self.api.stage_variables,
             now: time::OffsetDateTime::from(call.arrived_at).unix_timestamp(),
         }
     }
@@ -42,6 +43,8 @@ impl Found<'_> {
 /// Why there is no route.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
+    #[error("no API serves this host, or this path of it")]
+    NoApi,
     #[error("the stage does not serve this path")]
     NoStage,
     #[error("no route serves this path")]
@@ -61,31 +64,37 @@ pub(super) fn listener<'p>(plan: &'p Plan, call: &Call) -> Option<&'p ListenerPl
     plan.listener(&call.peer.listener)
 }
 
-/// The route that serves the request.
-pub(super) fn matching<'c>(plan: &Plan, call: &'c Call) -> Result<Found<'c>, RouteError> {
-    let matcher = &listener(plan, call).ok_or(RouteError::NoRoute)?.matcher;
-    let path = plan
-        .below_stage(call.raw_path())
-        .ok_or(RouteError::NoStage)?;
-    let ignore_slash = plan.trailing_slash == TrailingSlash::Ignore;
+/// The route that serves the request, of the API that it is for.
+pub(super) fn matching<'c>(
+    plan: &Plan,
+    chosen: Option<Chosen<'c>>,
+    call: &Call,
+) -> Result<Found<'c>, RouteError> {
+    let Chosen { api, path } = chosen.ok_or(RouteError::NoApi)?;
+    let matcher = listener(plan, call)
+        .and_then(|listener| listener.routes_of(api))
+        .ok_or(RouteError::NoRoute)?;
+    let path = api.below_stage(path).ok_or(RouteError::NoStage)?;
+    let ignore_slash = api.trailing_slash == TrailingSlash::Ignore;
     match matcher.find(&call.method, path, ignore_slash) {
         Ok(found) => Ok(Found {
+            api,
             route: found.route.clone(),
             variables: found.variables,
             path,
         }),
-        Err(miss) => Err(missed(plan, matcher, call, path, miss)),
+        Err(miss) => Err(missed(api, matcher, call, path, miss)),
     }
 }
 
 fn missed(
-    plan: &Plan,
+    api: &Api,
     matcher: &Matcher<Arc<Route>>,
     call: &Call,
     path: &str,
     miss: Miss,
 ) -> RouteError {
-    if plan.trailing_slash == TrailingSlash::Redirect
+    if api.trailing_slash == TrailingSlash::Redirect
         && let Ok(twin) = matcher.find(&call.method, path, true)
     {
         let barred = twin.route.access.admits(call.source_ip()).err();

@@ -90,7 +90,7 @@ pub(super) async fn receipt(
         forward: plan.forward.clone(),
         ack: route.ack,
         spools: route.ack.mode != AckMode::Target,
-        route: route.facts.key.clone(),
+        route: route.facts.label.clone(),
         tenant: tenant_of(call, x),
         stores_mismatched: route
             .idempotency

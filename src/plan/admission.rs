@@ -58,7 +58,7 @@ pub(super) fn target_places(
 /// A body that the route takes has to have room when there is no other.
 pub(super) fn check_bodies(
     limits: &GatewayLimits,
-    routes: &[RouteBlueprint],
+    routes: &[&RouteBlueprint],
     problems: &mut Problems,
 ) {
     let largest = routes.iter().max_by_key(|route| route.limits.body);
@@ -83,7 +83,7 @@ pub(super) fn check_bodies(
 /// How much of everything there is.
 pub fn settings(blueprint: &Blueprint) -> Settings {
     let limits = &blueprint.limits;
-    let bodies = blueprint.routes.iter().map(|route| route.limits.body);
+    let bodies = blueprint.routes().map(|route| route.limits.body);
     Settings {
         in_flight: limits.in_flight as u64,
         memory: limits.memory,
@@ -113,7 +113,7 @@ impl<'a> TargetBudgets<'a> {
     /// Of all routes of a blueprint. Where they all wait for one target there is nothing to keep for others.
     pub fn of(blueprint: &'a Blueprint, admission: &'a Admission) -> TargetBudgets<'a> {
         let all = blueprint.limits.in_flight;
-        let named: HashSet<String> = blueprint.routes.iter().map(waits_for).collect();
+        let named: HashSet<String> = blueprint.routes().map(waits_for).collect();
         let usual = if named.len() > 1 {
             all.div_ceil(2)
         } else {

@@ -32,6 +32,7 @@ use crate::telemetry::log_format::LogFormat;
 use super::admission::TargetPlaces;
 use super::cors::CorsPolicy;
 use super::delivery::IdempotencyPlan;
+use super::hosts::Mount;
 use super::listeners::is_loopback;
 use super::response::ResponsePlan;
 use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
@@ -41,11 +42,8 @@ use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
 pub struct Blueprint {
     /// Of the texts that it was compiled from.
     pub id: DeploymentId,
-    pub api: Arc<str>,
-    pub stage: StageName,
-    pub stage_variables: Arc<IndexMap<String, String>>,
-    pub dialect: Dialect,
-    pub trailing_slash: TrailingSlash,
+    /// At least one, in the order in which they are first named.
+    pub apis: Vec<ApiBlueprint>,
     pub listeners: Vec<ListenerBlueprint>,
     /// `host:port` of the admin listener.
     pub admin: String,
@@ -57,7 +55,6 @@ pub struct Blueprint {
     pub secrets_refresh: Duration,
     pub store: StoreBlueprint,
     pub sqs: Option<SqsBlueprint>,
-    pub cors: Option<CorsPolicy>,
     pub limits: GatewayLimits,
     /// What an address may get wrong; `None`: anything.
     pub auth_failures: Option<FailureSpec>,
@@ -68,11 +65,42 @@ pub struct Blueprint {
     pub targets: forward::Settings,
     /// How many requests may wait for each of them.
     pub target_places: TargetPlaces,
-    pub routes: Vec<RouteBlueprint>,
     /// How it takes over from the one that runs.
     pub deployment: deploy::Settings,
     pub log_destination: Destination,
     pub log_format: LogFormat,
+}
+
+/// One API of a blueprint.
+#[derive(Clone, Debug)]
+pub struct ApiBlueprint {
+    /// `$context.apiId`; no two have the same.
+    pub name: Arc<str>,
+    /// By which hosts and base paths it is found.
+    pub mount: Mount,
+    pub stage: StageName,
+    pub stage_variables: Arc<IndexMap<String, String>>,
+    pub dialect: Dialect,
+    pub trailing_slash: TrailingSlash,
+    pub cors: Option<CorsPolicy>,
+    pub routes: Vec<RouteBlueprint>,
+}
+
+impl ApiBlueprint {
+    /// What paths of a named stage begin with, `/prod`; empty for `$default`.
+    pub fn stage_prefix(&self) -> String {
+        if self.stage.is_default() {
+            String::new()
+        } else {
+            format!("/{}", self.stage.0)
+        }
+    }
+
+    /// A base path under which it is found, its stage included: what stands before the paths of its routes.
+    pub fn prefix(&self) -> String {
+        let base = self.mount.base_paths.first().filter(|_| self.mount.strip);
+        base.cloned().unwrap_or_default() + &self.stage_prefix()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,6 +254,11 @@ impl RouteBlueprint {
 }
 
 impl Blueprint {
+    /// The routes of all APIs.
+    pub fn routes(&self) -> impl Iterator<Item = &RouteBlueprint> {
+        self.apis.iter().flat_map(|api| &api.routes)
+    }
+
     /// What the keys use, by their plans: nothing yet.
     pub fn usage(&self) -> Arc<Usage> {
         let plans = self.usage_plans.iter().map(|plan| plan.limits.clone());

@@ -8,7 +8,7 @@ use http::Method;
 use crate::authn::api_key::ApiKeys;
 use crate::authn::{self, Authenticator};
 use crate::aws;
-use crate::config::{Dialect, TrailingSlash};
+use crate::config::Dialect;
 use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::admission::Admission;
@@ -22,10 +22,13 @@ use crate::telemetry::exchange::RouteFacts;
 use crate::telemetry::metrics::Name;
 
 use super::admission::{self, TargetBudgets};
-use super::blueprint::{Blueprint, RouteBlueprint, UsagePlanBlueprint};
+use super::blueprint::{
+    ApiBlueprint, Blueprint, ListenerBlueprint, RouteBlueprint, UsagePlanBlueprint,
+};
+use super::hosts::Hosts;
 use super::matcher::Matcher;
 use super::throttle::{self, Throttles, When};
-use super::{LimitedBy, ListenerPlan, Plan, Route};
+use super::{Api, LimitedBy, ListenerPlan, Plan, Route};
 
 /// What plans are built with.
 pub struct Shared<'a> {
@@ -50,151 +53,209 @@ pub struct Shared<'a> {
 /// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
 /// buckets, places and authorizers that are to be as they were go on with what they hold.
 pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) -> Plan {
-    let dialect: Dialect = blueprint.dialect;
-    let trailing_slash: TrailingSlash = blueprint.trailing_slash;
-    let stage: Arc<str> = blueprint.stage.0.as_str().into();
-    let prefix = if blueprint.stage.is_default() {
-        String::new()
-    } else {
-        format!("/{stage}")
-    };
     if !shared.beside {
         shared.admission.configure(&admission::settings(blueprint));
     }
-    let target_places = TargetBudgets::of(blueprint, &shared.admission);
-    let authorizers = authn::Shared {
-        keys: &shared.keys,
-        outbound: &shared.outbound,
-        aws: &shared.aws,
-        metrics: shared.metrics,
-        rehearses: shared.rehearses,
-    };
     let clock = Clock::monotonic();
-    let limits = throttle::Shared {
-        callers: &shared.callers,
-        stores: &shared.stores,
-        counters: &shared.metrics.throttling,
-        clock: &clock,
+    let builder = Builder {
+        blueprint,
+        shared,
+        target_places: TargetBudgets::of(blueprint, &shared.admission),
+        authorizers: authn::Shared {
+            keys: &shared.keys,
+            outbound: &shared.outbound,
+            aws: &shared.aws,
+            metrics: shared.metrics,
+            rehearses: shared.rehearses,
+        },
+        limits: throttle::Shared {
+            callers: &shared.callers,
+            stores: &shared.stores,
+            counters: &shared.metrics.throttling,
+            clock: &clock,
+        },
     };
-    let scope = format!("{}:{stage}", blueprint.api);
-    let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
-    let mut routes = Vec::new();
-    let mut questions = Vec::new();
-    for route in &blueprint.routes {
-        for integration in std::iter::once(&route.integration).chain(&route.copies) {
-            match integration.target() {
-                Some(target) => shared.forward.expect(target, &route.ack),
-                None => shared.forward.expect_any(&route.ack),
-            }
-        }
-        let key = Name(route.key.to_string().into());
-        if route.idempotency.is_some() {
-            shared.metrics.expect_keys(&key);
-        }
-        let authenticators: Vec<_> = route
-            .authorizers
-            .iter()
-            .map(|(name, spec)| {
-                let made = || {
-                    (
-                        spec.clone(),
-                        authenticator(name, spec, &authorizers, before),
-                    )
-                };
-                named.entry(name.clone()).or_insert_with(made).1.clone()
-            })
-            .collect();
-        let proven_by_body = authenticators.iter().any(|kind| kind.needs_body());
-        let proven = match (proven_by_body, authenticators.is_empty()) {
-            (true, _) => When::Verified,
-            (false, false) => When::Authenticated,
-            (false, true) => When::Early,
-        };
-        let limited_by = LimitedBy {
-            throttles: route.throttles.clone(),
-            concurrency: route.concurrency.clone(),
-            auth_failures: blueprint.auth_failures,
-            proven,
-        };
-        let same_route = before.and_then(|before| {
-            let mut routes = before.routes.iter();
-            routes.find(|old| old.facts.key == key && old.limited_by == limited_by)
-        });
-        let throttles = match same_route {
-            Some(old) => old.throttles.clone(),
-            None => Throttles::build(
-                (&route.throttles, &route.concurrency),
-                blueprint.auth_failures.as_ref(),
-                proven,
-                (&scope, &key),
-                &limits,
-            )
-            .map(Arc::from),
-        };
-        let live = |key: Name, questions_of: Option<Method>| {
-            Arc::new(Route {
-                facts: Arc::new(RouteFacts {
-                    api: blueprint.api.clone(),
-                    stage: stage.clone(),
-                    meters: shared.metrics.route(&key, route.integration.kind()),
-                    key,
-                    integration: route.integration.kind(),
-                }),
-                questions_of,
-                dialect,
-                access: route.access.clone(),
-                target: target_places.budget(route),
-                shared_by_identity: admission::by_identity(&authenticators),
-                throttles: throttles.clone(),
-                limited_by: limited_by.clone(),
-                proven_by_body,
-                authenticators: authenticators.clone(),
-                scopes: route.scopes.clone(),
-                plan_buckets: plan_buckets(blueprint, route),
-                policies: route.policies.clone(),
-                limits: route.limits,
-                decode: route.decode.clone(),
-                integration: route.integration.clone(),
-                copies: route.copies.clone(),
-                ack: route.ack,
-                idempotency: route.idempotency.clone(),
-                response: route.response.clone(),
-            })
-        };
-        if let RouteKey::Path {
-            method: MethodKey::One(method),
-            ..
-        } = &route.key
-        {
-            for question in &route.questions {
-                let name = Name(question.to_string().into());
-                questions.push((routes.len(), question, live(name, Some(method.clone()))));
-            }
-        }
-        routes.push(live(key, None));
-    }
+    let apis: Vec<Api> = blueprint
+        .apis
+        .iter()
+        .map(|api| builder.api(api, before.and_then(|before| before.api(&api.name))))
+        .collect();
+    let vendor = apis.iter().all(|api| api.dialect == Dialect::Aws);
+    let listener = |(position, listener): (usize, &ListenerBlueprint)| ListenerPlan {
+        name: listener.name.clone(),
+        access: listener.access.clone(),
+        position,
+    };
     Plan {
         deployment: blueprint.id.shared(),
-        api: blueprint.api.clone(),
-        stage,
-        stage_variables: blueprint.stage_variables.clone(),
-        prefix,
-        dialect,
-        trailing_slash,
-        cors: blueprint.cors.clone(),
+        apis,
+        hosts: Hosts::new(blueprint.apis.iter().map(|api| Some(&api.mount))),
+        dialect: if vendor {
+            Dialect::Aws
+        } else {
+            Dialect::Native
+        },
         head_bytes: blueprint.limits.head_bytes,
         header_count: blueprint.limits.header_count,
         admission: shared.admission.clone(),
         decoders: before
             .map(|before| before.decoders.clone())
             .unwrap_or_default(),
-        listeners: listeners(blueprint, &routes, &questions),
-        routes,
+        listeners: blueprint
+            .listeners
+            .iter()
+            .enumerate()
+            .map(listener)
+            .collect(),
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
-        authorizers: named,
         keys: shared.keys.clone(),
         usage: shared.usage.clone(),
+    }
+}
+
+/// What the APIs of a plan are built with.
+struct Builder<'b> {
+    blueprint: &'b Blueprint,
+    shared: &'b Shared<'b>,
+    target_places: TargetBudgets<'b>,
+    authorizers: authn::Shared<'b>,
+    limits: throttle::Shared<'b>,
+}
+
+impl Builder<'_> {
+    /// `before`: the API of that name in the plan that this one follows.
+    fn api(&self, api: &ApiBlueprint, before: Option<&Api>) -> Api {
+        let Builder {
+            blueprint, shared, ..
+        } = self;
+        let stage: Arc<str> = api.stage.0.as_str().into();
+        let scope = format!("{}:{stage}", api.name);
+        let mut named: HashMap<String, (authn::Spec, Arc<Authenticator>)> = HashMap::new();
+        let mut routes = Vec::new();
+        let mut questions = Vec::new();
+        for route in &api.routes {
+            for integration in std::iter::once(&route.integration).chain(&route.copies) {
+                match integration.target() {
+                    Some(target) => shared.forward.expect(target, &route.ack),
+                    None => shared.forward.expect_any(&route.ack),
+                }
+            }
+            let key = Name(route.key.to_string().into());
+            let label = self.label(api, &key);
+            if route.idempotency.is_some() {
+                shared.metrics.expect_keys(&label);
+            }
+            let authenticators: Vec<_> = route
+                .authorizers
+                .iter()
+                .map(|(name, spec)| {
+                    let made = || {
+                        (
+                            spec.clone(),
+                            authenticator(name, spec, &self.authorizers, before),
+                        )
+                    };
+                    named.entry(name.clone()).or_insert_with(made).1.clone()
+                })
+                .collect();
+            let proven_by_body = authenticators.iter().any(|kind| kind.needs_body());
+            let proven = match (proven_by_body, authenticators.is_empty()) {
+                (true, _) => When::Verified,
+                (false, false) => When::Authenticated,
+                (false, true) => When::Early,
+            };
+            let limited_by = LimitedBy {
+                throttles: route.throttles.clone(),
+                concurrency: route.concurrency.clone(),
+                auth_failures: blueprint.auth_failures,
+                proven,
+            };
+            let same_route = before.and_then(|before| {
+                let mut routes = before.routes.iter();
+                routes.find(|old| {
+                    old.facts.key == key && old.facts.label == label && old.limited_by == limited_by
+                })
+            });
+            let throttles = match same_route {
+                Some(old) => old.throttles.clone(),
+                None => Throttles::build(
+                    (&route.throttles, &route.concurrency),
+                    blueprint.auth_failures.as_ref(),
+                    proven,
+                    throttle::Of {
+                        scope: &scope,
+                        key: &key.0,
+                        label: &label,
+                    },
+                    &self.limits,
+                )
+                .map(Arc::from),
+            };
+            let live = |key: Name, questions_of: Option<Method>| {
+                let label = self.label(api, &key);
+                Arc::new(Route {
+                    facts: Arc::new(RouteFacts {
+                        api: api.name.clone(),
+                        stage: stage.clone(),
+                        meters: shared.metrics.route(&label, route.integration.kind()),
+                        key,
+                        label,
+                        integration: route.integration.kind(),
+                    }),
+                    questions_of,
+                    dialect: api.dialect,
+                    access: route.access.clone(),
+                    target: self.target_places.budget(route),
+                    shared_by_identity: admission::by_identity(&authenticators),
+                    throttles: throttles.clone(),
+                    limited_by: limited_by.clone(),
+                    proven_by_body,
+                    authenticators: authenticators.clone(),
+                    scopes: route.scopes.clone(),
+                    plan_buckets: plan_buckets(blueprint, route),
+                    policies: route.policies.clone(),
+                    limits: route.limits,
+                    decode: route.decode.clone(),
+                    integration: route.integration.clone(),
+                    copies: route.copies.clone(),
+                    ack: route.ack,
+                    idempotency: route.idempotency.clone(),
+                    response: route.response.clone(),
+                })
+            };
+            if let RouteKey::Path {
+                method: MethodKey::One(method),
+                ..
+            } = &route.key
+            {
+                for question in &route.questions {
+                    let name = Name(question.to_string().into());
+                    questions.push((routes.len(), question, live(name, Some(method.clone()))));
+                }
+            }
+            routes.push(live(key, None));
+        }
+        Api {
+            name: api.name.clone(),
+            stage,
+            prefix: api.stage_prefix(),
+            stage_variables: api.stage_variables.clone(),
+            dialect: api.dialect,
+            trailing_slash: api.trailing_slash,
+            cors: api.cors.clone(),
+            matchers: matchers(&blueprint.listeners, api, &routes, &questions),
+            routes,
+            authorizers: named,
+        }
+    }
+
+    /// What metrics call a route: its key, behind the API's name where there are several.
+    fn label(&self, api: &ApiBlueprint, key: &Name) -> Name {
+        match self.blueprint.apis.as_slice() {
+            [_] => key.clone(),
+            _ => Name(format!("{} {}", api.name, key.0).into()),
+        }
     }
 }
 
@@ -204,7 +265,7 @@ fn authenticator(
     name: &str,
     spec: &authn::Spec,
     shared: &authn::Shared<'_>,
-    before: Option<&Plan>,
+    before: Option<&Api>,
 ) -> Arc<Authenticator> {
     let running = before.and_then(|before| before.authorizers.get(name));
     match running {
@@ -228,44 +289,36 @@ type Routes = Matcher<Arc<Route>>;
 /// about.
 type Question<'b> = (usize, &'b RouteKey, Arc<Route>);
 
-/// Each listener with its routes. `routes`: those of the blueprint, in its order.
-fn listeners(
-    blueprint: &Blueprint,
+/// The routes of an API on each listener. `routes`: those of its blueprint, in its order.
+fn matchers(
+    listeners: &[ListenerBlueprint],
+    api: &ApiBlueprint,
     routes: &[Arc<Route>],
     questions: &[Question<'_>],
-) -> Vec<ListenerPlan> {
+) -> Vec<Arc<Routes>> {
     let mut shared: Vec<(Vec<bool>, Arc<Routes>)> = Vec::new();
-    let mut plans = Vec::new();
-    for listener in &blueprint.listeners {
-        let reached: Vec<bool> = blueprint
-            .routes
-            .iter()
-            .map(|route| route.is_on(&listener.name))
-            .collect();
+    let mut matchers = Vec::new();
+    for listener in listeners {
+        let on = |route: &RouteBlueprint| route.is_on(&listener.name);
+        let reached: Vec<bool> = api.routes.iter().map(on).collect();
         let known = shared.iter().find(|(other, _)| *other == reached);
-        let matcher = match known {
-            Some((_, matcher)) => matcher.clone(),
-            None => {
-                let mut matcher = Routes::default();
-                let on = blueprint.routes.iter().zip(routes).zip(&reached);
-                for ((written, live), _) in on.filter(|(_, reached)| **reached) {
-                    // Compiling has refused two routes for the same requests, so the first one always stands.
-                    let _ = matcher.insert(&written.key, live.clone());
-                }
-                for (_, key, live) in questions.iter().filter(|(place, ..)| reached[*place]) {
-                    // Two routes of one path may ask for the same questions; the first one's source answers.
-                    let _ = matcher.insert(key, live.clone());
-                }
-                let matcher = Arc::new(matcher);
-                shared.push((reached, matcher.clone()));
-                matcher
-            }
-        };
-        plans.push(ListenerPlan {
-            name: listener.name.clone(),
-            access: listener.access.clone(),
-            matcher,
-        });
+        if let Some((_, matcher)) = known {
+            matchers.push(matcher.clone());
+            continue;
+        }
+        let mut matcher = Routes::default();
+        let on = api.routes.iter().zip(routes).zip(&reached);
+        for ((written, live), _) in on.filter(|(_, reached)| **reached) {
+            // Compiling has refused two routes for the same requests, so the first one always stands.
+            let _ = matcher.insert(&written.key, live.clone());
+        }
+        for (_, key, live) in questions.iter().filter(|(place, ..)| reached[*place]) {
+            // Two routes of one path may ask for the same questions; the first one's source answers.
+            let _ = matcher.insert(key, live.clone());
+        }
+        let matcher = Arc::new(matcher);
+        shared.push((reached, matcher.clone()));
+        matchers.push(matcher);
     }
-    plans
+    matchers
 }

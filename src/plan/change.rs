@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::blueprint::{Blueprint, RouteBlueprint};
-use crate::config::Dialect;
-use crate::config::load::{SourceFile, load_texts};
+use super::blueprint::{ApiBlueprint, Blueprint, RouteBlueprint};
+use crate::config::load::{LoadedApi, SourceFile, load_apis_from_texts};
+use crate::config::{Dialect, OF_ONE_API};
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::route_key::RouteKey;
@@ -86,7 +86,7 @@ impl Changes {
     pub fn between(old: Written<'_>, new: Written<'_>) -> Changes {
         let mut changes = Changes::default();
         let (before, after) = (routes(old.blueprint), routes(new.blueprint));
-        let (was, is) = (tree(old.texts), tree(new.texts));
+        let (was, is) = (trees(old.texts), trees(new.texts));
         changes.added = after
             .keys()
             .filter(|key| !before.contains_key(*key))
@@ -103,12 +103,12 @@ impl Changes {
             };
             let mut parameters = Vec::new();
             differing(
-                written(&was, key),
-                written(&is, key),
+                written(&was, *other),
+                written(&is, *route),
                 String::new(),
                 &mut parameters,
             );
-            let noticed = noticed((old.blueprint, other), (new.blueprint, route));
+            let noticed = noticed(*other, *route);
             if !noticed.is_empty() || !parameters.is_empty() {
                 changes.changed.push(RouteChange {
                     route: key.clone(),
@@ -163,12 +163,23 @@ impl Changes {
     }
 }
 
-fn routes(blueprint: &Blueprint) -> BTreeMap<String, &RouteBlueprint> {
-    let routes = blueprint.routes.iter();
-    routes.map(|route| (route.key.to_string(), route)).collect()
+/// Every route by what it is called among all: with its API's name where there are several.
+fn routes(blueprint: &Blueprint) -> BTreeMap<String, Of<'_>> {
+    let alone = blueprint.apis.len() == 1;
+    let mut routes = BTreeMap::new();
+    for api in &blueprint.apis {
+        for route in &api.routes {
+            let key = match alone {
+                true => route.key.to_string(),
+                false => format!("{}: {}", api.name, route.key),
+            };
+            routes.insert(key, (api, route));
+        }
+    }
+    routes
 }
 
-type Of<'a> = (&'a Blueprint, &'a RouteBlueprint);
+type Of<'a> = (&'a ApiBlueprint, &'a RouteBlueprint);
 
 /// What callers would notice.
 fn noticed(old: Of<'_>, new: Of<'_>) -> Vec<Notice> {
@@ -227,16 +238,16 @@ fn auth_differs(old: Of<'_>, new: Of<'_>) -> bool {
         || format!("{:?}", old.1.policies) != format!("{:?}", new.1.policies)
 }
 
-fn status((blueprint, route): Of<'_>) -> String {
+fn status((api, route): Of<'_>) -> String {
     let own = route
         .response
         .status
         .map(|status| status.as_u16().to_string());
-    let dialect = match blueprint.dialect {
+    let dialect = match api.dialect {
         Dialect::Native => "native",
         Dialect::Aws => "aws",
     };
-    let usual = match blueprint.dialect {
+    let usual = match api.dialect {
         Dialect::Native if route.integration.stores() => "202",
         Dialect::Native => "the target's, or 200",
         Dialect::Aws => "the service's",
@@ -307,32 +318,40 @@ fn ack((_, route): Of<'_>) -> String {
     said
 }
 
-/// The files as they are written, merged. What is wrong with them has been said elsewhere.
-fn tree(texts: &[SourceFile]) -> Value {
+/// Each API as it is written, by its name. What is wrong with the files has been said elsewhere.
+fn trees(texts: &[SourceFile]) -> BTreeMap<String, Value> {
     let veiled = texts.iter().map(|file| SourceFile {
         path: file.path.clone(),
         text: file.text.replace("${", VEIL),
     });
     let nothing: BTreeMap<String, String> = BTreeMap::new();
-    let loaded = load_texts::<Value>(veiled.collect(), &nothing);
-    loaded.value.unwrap_or_default()
+    let loaded = load_apis_from_texts::<Value>(veiled.collect(), &nothing, &OF_ONE_API);
+    let named = |api: LoadedApi<Value>| {
+        let tree = api.value.unwrap_or_default();
+        let name = tree.get("api").and_then(Value::as_str).map(str::to_owned);
+        (name.unwrap_or_else(|| api.sources.default_api()), tree)
+    };
+    loaded.apis.into_iter().map(named).collect()
 }
 
 /// A route as it is written.
-fn written<'t>(tree: &'t Value, key: &str) -> Option<&'t Value> {
-    let routes = tree.get("routes")?.as_object()?;
-    let is_it = |text: &&String| {
-        text.parse::<RouteKey>()
-            .is_ok_and(|own| own.to_string() == key)
-    };
+fn written<'t>(trees: &'t BTreeMap<String, Value>, (api, route): Of<'_>) -> Option<&'t Value> {
+    let routes = trees.get(&*api.name)?.get("routes")?.as_object()?;
+    let is_it = |text: &&String| text.parse::<RouteKey>().is_ok_and(|own| own == route.key);
     routes.get(routes.keys().find(is_it)?)
 }
 
-fn without_routes(mut tree: Value) -> Value {
-    if let Some(all) = tree.as_object_mut() {
-        all.remove("routes");
+fn without_routes(mut trees: BTreeMap<String, Value>) -> Value {
+    for tree in trees.values_mut() {
+        if let Some(all) = tree.as_object_mut() {
+            all.remove("routes");
+        }
     }
-    tree
+    // Of one API, paths are as they stand in its file.
+    match trees.len() {
+        1 => trees.into_values().next().unwrap_or_default(),
+        _ => trees.into_iter().collect::<serde_json::Map<_, _>>().into(),
+    }
 }
 
 /// Every leaf that is written otherwise.

@@ -11,7 +11,7 @@ use crate::aws;
 use crate::config::{Config, Dialect, Queue};
 use crate::deploy::DeploymentId;
 use crate::model::path::ConfigPath;
-use crate::model::problem::{Problems, nearest};
+use crate::model::problem::{Place, Problems, nearest};
 use crate::model::text::Text;
 use crate::model::value::{ByteSize, MemoryShare, QueueName, Span};
 use crate::outbound;
@@ -19,10 +19,15 @@ use crate::store::{QueueSpec, Redrive};
 use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
-use super::blueprint::{Blueprint, GatewayLimits, StoreBlueprint};
+use super::blueprint::{
+    ApiBlueprint, Blueprint, GatewayLimits, ListenerBlueprint, RouteBlueprint, StoreBlueprint,
+};
 use super::cors::CorsPolicy;
+use super::hosts::{Mount, Neighbour};
 use super::listeners::check_bind;
-use super::{admission, delivery, deployment, keys, listeners, routes, sqs, throttle, usage};
+use super::{
+    admission, delivery, deployment, hosts, keys, listeners, routes, sqs, throttle, usage,
+};
 
 /// How long work may wait for the CPU, unless `limits.cpu_wait` says otherwise.
 const CPU_WAIT: Duration = Duration::from_millis(20);
@@ -33,31 +38,147 @@ pub struct Origin<'a> {
     pub id: DeploymentId,
     /// The folder that relative paths under a configuration path are seen from.
     pub directory: &'a dyn Fn(&ConfigPath) -> PathBuf,
+    /// Where a part was written.
+    pub place: &'a dyn Fn(&ConfigPath) -> Option<Place>,
 }
 
-/// Checks a configuration. `None` when it holds errors; warnings may stand beside a blueprint.
+/// One API's configuration, the process's sections included, with where it was written.
+pub struct Written<'a> {
+    pub config: &'a Config,
+    pub origin: &'a Origin<'a>,
+}
+
+/// Checks the configuration of one API. `None` when it holds errors; warnings may stand beside a blueprint.
 pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> Option<Blueprint> {
-    let before = problems.errors();
+    let mut found = [std::mem::take(problems)];
+    let blueprint = compile_apis(&[Written { config, origin }], &mut found);
+    let [found] = found;
+    *problems = found;
+    blueprint
+}
+
+/// Checks the configurations of several APIs; what they share is taken from the first. `found`: the problems of each,
+/// in the same order. `None` when there are errors, and when there is no API.
+pub fn compile_apis(apis: &[Written<'_>], found: &mut [Problems]) -> Option<Blueprint> {
+    let errors = |found: &[Problems]| found.iter().map(Problems::errors).sum::<usize>();
+    let before = errors(found);
+    let Written { config, origin } = apis.first()?;
     let root = ConfigPath::root();
-    let dialect = config.responses.unwrap_or_default();
-    let stage_variables = stage_variables(config, problems);
-    let listeners = listeners::compile(config, origin, problems);
+    let (first, _) = found.split_first_mut()?;
+    let listeners = listeners::compile(config, origin, first);
     let exposed = listeners.iter().any(|listener| !listener.is_local());
-    let usage_plans = usage::compile(config, problems);
-    let keys = keys::compile(config, exposed, problems);
-    let queues = queues(config, problems);
-    let (log_destination, log_format) = access_log(config, origin, problems);
-    let cors = config
-        .cors
-        .as_ref()
-        .and_then(|cors| CorsPolicy::compile(cors, &root.key("cors"), problems));
-    let targets = delivery::settings(config, problems);
-    let routes = routes::compile(config, dialect, &stage_variables, &listeners, problems);
-    delivery::unused(config, &routes, problems);
+    let configs: Vec<&Config> = apis.iter().map(|api| api.config).collect();
+    let usage_plans = usage::compile(&configs, first);
+    let keys = keys::compile(config, exposed, first);
+    let queues = queues(config, first);
+    let (log_destination, log_format) = access_log(config, origin, first);
+    let targets = delivery::settings(config, first);
+    let compiled: Vec<ApiBlueprint> = apis
+        .iter()
+        .zip(&mut *found)
+        .map(|(api, problems)| compile_api(api, &listeners, problems))
+        .collect();
+    tell_apart(apis, &compiled, found);
+    let (problems, _) = found.split_first_mut()?;
+    let routes: Vec<&RouteBlueprint> = compiled.iter().flat_map(|api| &api.routes).collect();
+    let written = configs.iter().map(|config| config.routes.len()).sum();
+    delivery::unused(config, &routes, written, problems);
     let admin = config
         .admin
         .as_ref()
         .map_or_else(|| "127.0.0.1:9901".to_owned(), |admin| admin.bind.clone());
+    check_admin(&admin, &listeners, problems);
+    let aws = config.aws.clone().unwrap_or_default();
+    aws::check(&aws, &root.key("aws"), problems);
+    let egress = egress(config, origin, problems);
+    let secrets_refresh = secrets_refresh(config, problems);
+    let store = store(config, origin, queues, &routes, problems);
+    let sqs = sqs::compile(config, &listeners, &admin, problems);
+    // The vendor allows the smaller head: it holds where all speak its dialect.
+    let all_vendor = compiled.iter().all(|api| api.dialect == Dialect::Aws);
+    let head_default = if all_vendor {
+        Dialect::Aws
+    } else {
+        Dialect::Native
+    };
+    let limits = limits(config, head_default, problems);
+    let target_places = admission::target_places(config, &limits, problems);
+    admission::check_bodies(&limits, &routes, problems);
+    let auth_failures = throttle::failures(
+        config.auth_failures.as_ref(),
+        &root.key("auth_failures"),
+        problems,
+    );
+    let deployment = deployment::compile(&config.deployment, problems);
+    if errors(found) > before {
+        return None;
+    }
+    Some(Blueprint {
+        id: origin.id.clone(),
+        apis: compiled,
+        listeners,
+        admin,
+        admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
+        aws,
+        egress,
+        secrets_refresh,
+        store,
+        sqs,
+        limits,
+        auth_failures,
+        keys,
+        usage_plans,
+        targets,
+        target_places,
+        deployment,
+        log_destination,
+        log_format: log_format.unwrap_or(LogFormat::Json),
+    })
+}
+
+/// What is one API's own.
+fn compile_api(
+    api: &Written<'_>,
+    listeners: &[ListenerBlueprint],
+    problems: &mut Problems,
+) -> ApiBlueprint {
+    let Written { config, origin } = api;
+    let dialect = config.responses.unwrap_or_default();
+    let stage_variables = stage_variables(config, problems);
+    let cors = config.cors.as_ref().and_then(|cors| {
+        let at = ConfigPath::root().key("cors");
+        CorsPolicy::compile(cors, &at, problems)
+    });
+    let routes = routes::compile(config, dialect, &stage_variables, listeners, problems);
+    let name = config.api.as_deref().unwrap_or(origin.api);
+    ApiBlueprint {
+        name: name.into(),
+        mount: Mount::compile(config, problems),
+        stage: config.stage.clone().unwrap_or_default(),
+        stage_variables: Arc::new(stage_variables),
+        dialect,
+        trailing_slash: config.trailing_slash.unwrap_or_default(),
+        cors,
+        routes,
+    }
+}
+
+/// Whether each request has one API that it is for.
+fn tell_apart(written: &[Written<'_>], apis: &[ApiBlueprint], found: &mut [Problems]) {
+    let neighbours: Vec<Neighbour<'_>> = written
+        .iter()
+        .zip(apis)
+        .map(|(written, api)| Neighbour {
+            name: &api.name,
+            mount: &api.mount,
+            place: written.origin.place,
+        })
+        .collect();
+    hosts::conflicts(&neighbours, found);
+}
+
+fn check_admin(admin: &str, listeners: &[ListenerBlueprint], problems: &mut Problems) {
+    let root = ConfigPath::root();
     let taken = listeners
         .iter()
         .find(|listener| listener.bind == admin && !admin.ends_with(":0"));
@@ -69,7 +190,7 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
             )
             .help("give one of them another port");
     }
-    if check_bind(&admin, &root.key("admin").key("bind"), problems)
+    if check_bind(admin, &root.key("admin").key("bind"), problems)
         .is_some_and(|ip| !ip.is_loopback())
     {
         problems
@@ -79,52 +200,6 @@ pub fn compile(config: &Config, origin: &Origin<'_>, problems: &mut Problems) ->
             )
             .help("bind it to 127.0.0.1, or keep the port from strangers");
     }
-    let aws = config.aws.clone().unwrap_or_default();
-    aws::check(&aws, &root.key("aws"), problems);
-    let egress = egress(config, origin, problems);
-    let secrets_refresh = secrets_refresh(config, problems);
-    let store = store(config, origin, queues, &routes, problems);
-    let sqs = sqs::compile(config, &listeners, &admin, problems);
-    let limits = limits(config, dialect, problems);
-    let target_places = admission::target_places(config, &limits, problems);
-    admission::check_bodies(&limits, &routes, problems);
-    let auth_failures = throttle::failures(
-        config.auth_failures.as_ref(),
-        &root.key("auth_failures"),
-        problems,
-    );
-    let deployment = deployment::compile(&config.deployment, &stage_variables, problems);
-    if problems.errors() > before {
-        return None;
-    }
-    let at_file = config.api.clone().unwrap_or_else(|| origin.api.to_owned());
-    Some(Blueprint {
-        id: origin.id.clone(),
-        api: at_file.into(),
-        stage: config.stage.clone().unwrap_or_default(),
-        stage_variables: Arc::new(stage_variables),
-        dialect,
-        trailing_slash: config.trailing_slash.unwrap_or_default(),
-        listeners,
-        admin,
-        admin_token: config.admin.as_ref().and_then(|admin| admin.token.clone()),
-        aws,
-        egress,
-        secrets_refresh,
-        store,
-        sqs,
-        cors,
-        limits,
-        auth_failures,
-        keys,
-        usage_plans,
-        targets,
-        target_places,
-        routes,
-        deployment,
-        log_destination,
-        log_format: log_format.unwrap_or(LogFormat::Json),
-    })
 }
 
 /// The authorities' file is looked at here: what is wrong with it would otherwise be found by the first request.
@@ -368,7 +443,7 @@ fn store(
     config: &Config,
     origin: &Origin<'_>,
     queues: Vec<QueueSpec>,
-    routes: &[super::blueprint::RouteBlueprint],
+    routes: &[&RouteBlueprint],
     problems: &mut Problems,
 ) -> StoreBlueprint {
     let at = ConfigPath::root().key("store");

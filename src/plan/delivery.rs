@@ -305,16 +305,20 @@ pub(super) fn settings(config: &Config, problems: &mut Problems) -> Settings {
 }
 
 /// Settings of a target that no route names would be lost without a word: `readingz` is no stream.
-pub(super) fn unused(config: &Config, routes: &[RouteBlueprint], problems: &mut Problems) {
+pub(super) fn unused(
+    config: &Config,
+    routes: &[&RouteBlueprint],
+    written: usize,
+    problems: &mut Problems,
+) {
     let outside = || {
         routes
             .iter()
-            .flat_map(RouteBlueprint::targets)
+            .flat_map(|route| route.targets())
             .filter(|target| target.stores() && target.touches_aws())
     };
     // A route that could not be compiled, or whose requests name the target, may use any of them.
-    if routes.len() < config.routes.len() || outside().any(|target| target.plain_target().is_none())
-    {
+    if routes.len() < written || outside().any(|target| target.plain_target().is_none()) {
         return;
     }
     let named: Vec<&str> = outside().filter_map(Integration::plain_target).collect();

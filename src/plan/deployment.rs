@@ -18,11 +18,7 @@ use super::compile::check_variables;
 const MOST_STEPS: usize = 32;
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
-pub(super) fn compile(
-    written: &Deployment,
-    stage_variables: &IndexMap<String, String>,
-    problems: &mut Problems,
-) -> Settings {
+pub(super) fn compile(written: &Deployment, problems: &mut Problems) -> Settings {
     let at = ConfigPath::root().key("deployment");
     let usual = Settings::default();
     let strategy = match written.strategy.unwrap_or_default() {
@@ -48,7 +44,7 @@ pub(super) fn compile(
     let sticky = match &written.sticky {
         None => usual.sticky,
         Some(None) => Vec::new(),
-        Some(Some(sticky)) => traits(sticky, &at.key("sticky"), stage_variables, problems),
+        Some(Some(sticky)) => traits(sticky, &at.key("sticky"), problems),
     };
     let rollback_on = match &written.rollback_on {
         None => usual.rollback_on,
@@ -95,16 +91,12 @@ fn check_steps(steps: &[Share], at: &ConfigPath, problems: &mut Problems) {
 }
 
 /// What the expressions name.
-fn traits(
-    sticky: &Sticky,
-    at: &ConfigPath,
-    stage_variables: &IndexMap<String, String>,
-    problems: &mut Problems,
-) -> Vec<Trait> {
+fn traits(sticky: &Sticky, at: &ConfigPath, problems: &mut Problems) -> Vec<Trait> {
+    let stage_variables = IndexMap::new();
     let scope = Scope {
         side: Side::Request,
         path_variables: &[],
-        stage_variables,
+        stage_variables: &stage_variables,
         webhook: None,
         integration_fields: None,
     };

@@ -4,6 +4,7 @@
 //! blueprint names, `current` is the one pointer that the data plane reads.
 
 pub mod admission;
+mod api;
 pub mod blueprint;
 pub mod build;
 pub mod change;
@@ -12,6 +13,7 @@ pub mod cors;
 pub mod current;
 mod delivery;
 mod deployment;
+mod hosts;
 mod keys;
 mod listeners;
 pub mod matcher;
@@ -22,16 +24,14 @@ pub mod throttle;
 mod usage;
 pub mod written;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
-use indexmap::IndexMap;
 
+use crate::authn::Authenticator;
 use crate::authn::api_key::ApiKeys;
 use crate::authn::policy::Document;
-use crate::authn::{self, Authenticator};
-use crate::config::{Dialect, TrailingSlash};
+use crate::config::Dialect;
 use crate::decode::{Codings, Decoders};
 use crate::forward::{AckPlan, Forward};
 use crate::integration::{Integration, Targets};
@@ -40,12 +40,14 @@ use crate::limit::usage::Usage;
 use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
+pub use api::{Api, Chosen};
 pub use blueprint::{Blueprint, RouteLimits};
 pub use build::build;
 pub use compile::compile;
 pub use cors::CorsPolicy;
 pub use current::{Current, Trial};
 pub use delivery::IdempotencyPlan;
+pub use hosts::{Host, Hosts, Mount};
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 pub use throttle::Throttles;
@@ -103,22 +105,25 @@ pub struct ListenerPlan {
     pub name: Arc<str>,
     /// Whom the listener lets in, by address.
     pub access: Access,
-    /// The routes that can be reached on it. Listeners with the same routes share it.
-    pub matcher: Arc<Matcher<Arc<Route>>>,
+    position: usize,
+}
+
+impl ListenerPlan {
+    /// The routes of an API that can be reached on it.
+    pub fn routes_of<'a>(&self, api: &'a Api) -> Option<&'a Matcher<Arc<Route>>> {
+        api.matchers.get(self.position).map(|matcher| &**matcher)
+    }
 }
 
 /// All that a request needs from its head to its answer.
 pub struct Plan {
     /// The id of the configuration that it was built from.
     pub deployment: Arc<str>,
-    pub api: Arc<str>,
-    pub stage: Arc<str>,
-    /// `/prod` for a named stage, empty for `$default`.
-    pub prefix: String,
-    pub stage_variables: Arc<IndexMap<String, String>>,
+    /// At least one.
+    pub apis: Vec<Api>,
+    hosts: Hosts,
+    /// In which the gateway answers where no API is asked.
     pub dialect: Dialect,
-    pub trailing_slash: TrailingSlash,
-    pub cors: Option<CorsPolicy>,
     /// The largest request line and headers, in bytes.
     pub head_bytes: u64,
     pub header_count: usize,
@@ -126,21 +131,17 @@ pub struct Plan {
     /// What decodes bodies, so many at once.
     pub decoders: Arc<Decoders>,
     pub listeners: Vec<ListenerPlan>,
-    pub routes: Vec<Arc<Route>>,
     pub targets: Arc<Targets>,
     pub forward: Arc<Forward>,
-    /// By name, with what each was made of: the next plan goes on with those that stay as they are, for they know keys,
-    /// answers and signatures that it would have to learn anew.
-    authorizers: HashMap<String, (authn::Spec, Arc<Authenticator>)>,
     pub keys: Arc<ApiKeys>,
     /// What keys have used.
     pub usage: Arc<Usage>,
 }
 
 impl Plan {
-    /// The live authorizer of that name, if a route names it.
-    pub fn authorizer(&self, name: &str) -> Option<&Authenticator> {
-        self.authorizers.get(name).map(|(_, live)| &**live)
+    /// The live authorizers of that name that routes name: of each API its own.
+    pub fn authorizers<'p>(&'p self, name: &'p str) -> impl Iterator<Item = &'p Authenticator> {
+        self.apis.iter().filter_map(move |api| api.authorizer(name))
     }
 
     /// The listener that a request came in on; `None` if it is no longer configured.
@@ -148,15 +149,5 @@ impl Plan {
         self.listeners
             .iter()
             .find(|listener| *listener.name == *name)
-    }
-
-    /// The path below the stage; `None` where the stage does not serve the path.
-    pub fn below_stage<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let rest = path.strip_prefix(&self.prefix)?;
-        match rest {
-            "" => Some("/"),
-            rest if rest.starts_with('/') || self.prefix.is_empty() => Some(rest),
-            _ => None,
-        }
     }
 }

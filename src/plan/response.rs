@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 
 use crate::authn::webhook;
 use crate::config::Response;
-use crate::mapping::{Expression, Scope};
+use crate::mapping::{Expression, Scope, Template};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
@@ -56,6 +56,8 @@ pub struct ResponsePlan {
     pub status: Option<StatusCode>,
     /// For a success.
     pub headers: Vec<(HeaderName, Expression)>,
+    /// For a success: JSON in the place of the dialect's body.
+    pub body: Option<Template>,
     /// By the integration's status, before `status` is applied.
     pub mappings: IndexMap<u16, ResponseMapping>,
 }
@@ -109,6 +111,8 @@ impl ResponsePlan {
                 let value = Expression::compile(text, &at, scope, problems);
                 plan.headers.extend(header.zip(value));
             }
+            let body = response.body.as_ref();
+            plan.body = body.and_then(|body| body.compile(&at.key("body"), scope, problems));
         }
         let at = at.key("response_parameters");
         for (status, changes) in parameters {

@@ -11,8 +11,12 @@ use crate::model::route_key::RouteKey;
 use super::blueprint::UsagePlanBlueprint;
 use super::throttle::bucket;
 
-/// The usage plans, in the order of the file: keys name them by position.
-pub(super) fn compile(config: &Config, problems: &mut Problems) -> Vec<UsagePlanBlueprint> {
+/// The usage plans, in the order of the file: keys name them by position. `apis`: at least one; a plan's bucket of a
+/// route is shared by the routes of that key in all of them.
+pub(super) fn compile(apis: &[&Config], problems: &mut Problems) -> Vec<UsagePlanBlueprint> {
+    let Some(config) = apis.first() else {
+        return Vec::new();
+    };
     let at = ConfigPath::root().key("usage_plans");
     if config.usage_plans.len() > MOST_PLANS {
         let count = config.usage_plans.len();
@@ -20,7 +24,7 @@ pub(super) fn compile(config: &Config, problems: &mut Problems) -> Vec<UsagePlan
     }
     let mut plans = Vec::new();
     for (name, plan) in &config.usage_plans {
-        plans.push(compile_plan(config, name, plan, &at.key(name), problems));
+        plans.push(compile_plan(apis, name, plan, &at.key(name), problems));
     }
     let unused = config.api_keys.is_empty() && config.api_key_files.is_empty();
     if unused && !plans.is_empty() {
@@ -32,7 +36,7 @@ pub(super) fn compile(config: &Config, problems: &mut Problems) -> Vec<UsagePlan
 }
 
 fn compile_plan(
-    config: &Config,
+    apis: &[&Config],
     name: &str,
     plan: &UsagePlan,
     at: &ConfigPath,
@@ -55,8 +59,9 @@ fn compile_plan(
         }
     }
     for key in plan.routes.keys() {
-        if !config.routes.contains_key(key) {
-            let known: Vec<String> = config.routes.keys().map(RouteKey::to_string).collect();
+        if !apis.iter().any(|api| api.routes.contains_key(key)) {
+            let routes = apis.iter().flat_map(|api| api.routes.keys());
+            let known: Vec<String> = routes.map(RouteKey::to_string).collect();
             let near = nearest(&key.to_string(), known.iter().map(String::as_str));
             let problem = problems.error(
                 &at.key("routes").key(key.to_string()),

@@ -4,15 +4,17 @@
 use std::path::PathBuf;
 
 use crate::aws;
-use crate::config::load::{Environment, Loaded, SourceFile, load, load_texts};
-use crate::config::{Config, Strategy, certificates, key_files, users};
+use crate::config::load::{
+    Environment, LoadedApis, SourceFile, Sources, load_apis, load_apis_from_texts,
+};
+use crate::config::{Config, OF_ONE_API, Strategy, certificates, key_files, users};
 use crate::deploy::DeploymentId;
 use crate::model::path::ConfigPath;
-use crate::model::problem::Problems;
+use crate::model::problem::{Problem, Problems};
 use crate::outbound;
 
 use super::blueprint::Blueprint;
-use super::compile::{Origin, compile};
+use super::compile::{Origin, Written, compile_apis};
 
 /// A configuration as far as it could be understood.
 pub struct Compiled {
@@ -29,22 +31,38 @@ pub struct Compiled {
 
 /// Loads and compiles; touches no network and opens nothing.
 pub fn compiled(paths: &[PathBuf], environment: &dyn Environment) -> Compiled {
-    understood(load::<Config>(paths, environment), environment)
+    understood(
+        load_apis::<Config>(paths, environment, &OF_ONE_API),
+        environment,
+    )
 }
 
 /// The same from texts that were read before.
 pub fn compiled_again(texts: Vec<SourceFile>, environment: &dyn Environment) -> Compiled {
-    understood(load_texts::<Config>(texts, environment), environment)
+    understood(
+        load_apis_from_texts::<Config>(texts, environment, &OF_ONE_API),
+        environment,
+    )
 }
 
-fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled {
-    let texts = loaded.sources.texts().to_vec();
-    let sources = loaded.sources;
-    let mut problems = loaded.problems;
-    let Some(mut config) = loaded.value else {
-        problems
-            .0
-            .retain(|problem| !sources.unfetched(&problem.path));
+fn understood(loaded: LoadedApis<Config>, environment: &dyn Environment) -> Compiled {
+    let LoadedApis {
+        apis,
+        mut problems,
+        texts,
+    } = loaded;
+    let unread = apis.is_empty() || apis.iter().any(|api| api.value.is_none());
+    let (mut configs, mut sources) = (Vec::new(), Vec::new());
+    for api in apis {
+        configs.extend(api.value);
+        sources.push(api.sources);
+    }
+    let unfetched = |problem: &Problem| {
+        let mut sources = sources.iter();
+        sources.any(|sources| sources.unfetched(&problem.path))
+    };
+    if unread {
+        problems.0.retain(|problem| !unfetched(problem));
         return Compiled {
             blueprint: None,
             as_canary: None,
@@ -52,65 +70,114 @@ fn understood(loaded: Loaded<Config>, environment: &dyn Environment) -> Compiled
             texts,
             reach: Default::default(),
         };
-    };
-    let mut found = Problems::default();
-    let api = sources.default_api();
-    let directory = |path: &_| sources.directory(path);
-    users::read(&mut config, &directory, environment, &mut problems);
-    key_files::read(&mut config, &directory, environment, &mut problems);
+    }
+    for (at, (config, sources)) in configs.iter_mut().zip(&sources).enumerate() {
+        let directory = |path: &_| sources.directory(path);
+        users::read(config, &directory, environment, &mut problems);
+        // The process's keys are looked up in one table, which is made of the first API's.
+        if at == 0 {
+            key_files::read(config, &directory, environment, &mut problems);
+        }
+    }
+    let mut found: Vec<Problems> = sources.iter().map(|_| Problems::default()).collect();
     let named = texts.iter();
-    let named = named.map(|file| (file.path.as_path(), file.text.as_str()));
-    let origin = Origin {
-        api: &api,
-        id: DeploymentId::of(named),
-        directory: &directory,
-    };
-    let blueprint = compile(&config, &origin, &mut found);
-    let as_canary = as_canary(&config, &origin, &mut found);
-    if let Some(blueprint) = &blueprint {
-        check_certificates(&config, blueprint, &mut found);
+    let id = DeploymentId::of(named.map(|file| (file.path.as_path(), file.text.as_str())));
+    let blueprint = compile(&configs, &sources, &id, &mut found);
+    let as_canary = as_canary(&configs, &sources, &id, &mut found);
+    if let (Some(blueprint), Some(config), Some(found)) =
+        (&blueprint, configs.first(), found.first_mut())
+    {
+        check_certificates(config, blueprint, found);
     }
-    // What is missing only because it was refused has been reported already.
-    found.0.retain(|problem| !sources.refused(&problem.path));
-    if config.routes.is_empty() && sources.refused_within("routes") {
-        let routes = ConfigPath::root().key("routes");
-        found.0.retain(|problem| problem.path != routes);
+    for ((config, sources), mut found) in configs.iter().zip(&sources).zip(found) {
+        // What is missing only because it was refused has been reported already.
+        found.0.retain(|problem| !sources.refused(&problem.path));
+        if config.routes.is_empty() && sources.refused_within("routes") {
+            let routes = ConfigPath::root().key("routes");
+            found.0.retain(|problem| problem.path != routes);
+        }
+        // Checks across values show what they refuse, and do not know what came from outside.
+        sources.conceal(&mut found);
+        sources.locate(&mut found);
+        problems.0.extend(found.0);
     }
-    // Checks across values show what they refuse, and do not know what came from outside.
-    sources.conceal(&mut found);
-    problems.0.extend(found.0);
-    problems
-        .0
-        .retain(|problem| !sources.unfetched(&problem.path));
-    sources.locate(&mut problems);
+    problems.0.retain(|problem| !unfetched(problem));
+    if let Some(sources) = sources.first() {
+        sources.locate(&mut problems);
+    }
+    problems.without_repetitions();
     let usable = !problems.has_errors() && !environment.has_stood_in();
+    let general = configs.into_iter().next().unwrap_or_default();
     Compiled {
         blueprint: blueprint.filter(|_| usable),
         as_canary: as_canary.filter(|_| usable),
         problems,
         texts,
-        reach: (config.aws.unwrap_or_default(), config.egress),
+        reach: (general.aws.unwrap_or_default(), general.egress),
     }
 }
 
 /// The configuration with its canary's stage variables. Of the problems, those that it would not have without them are
 /// new.
-fn as_canary(config: &Config, origin: &Origin<'_>, problems: &mut Problems) -> Option<Blueprint> {
-    let variables = &config.deployment.variables;
-    if config.deployment.strategy != Some(Strategy::Canary) || variables.is_empty() {
+fn as_canary(
+    configs: &[Config],
+    sources: &[Sources],
+    id: &DeploymentId,
+    found: &mut [Problems],
+) -> Option<Blueprint> {
+    let deployment = &configs.first()?.deployment;
+    if deployment.strategy != Some(Strategy::Canary) || deployment.variables.is_empty() {
         return None;
     }
-    let mut overlaid = config.clone();
-    let own = variables.iter();
-    let own = own.map(|(name, value)| (name.clone(), value.clone()));
-    overlaid.stage_variables.extend(own);
-    let mut found = Problems::default();
-    let blueprint = compile(&overlaid, origin, &mut found);
-    let new = found.0.into_iter();
-    let new = new.filter(|problem| !problems.0.contains(problem));
-    let new: Vec<_> = new.collect();
-    problems.0.extend(new);
+    let mut overlaid = configs.to_vec();
+    for config in &mut overlaid {
+        let own = deployment.variables.iter();
+        let own = own.map(|(name, value)| (name.clone(), value.clone()));
+        config.stage_variables.extend(own);
+    }
+    let mut others: Vec<Problems> = sources.iter().map(|_| Problems::default()).collect();
+    let blueprint = compile(&overlaid, sources, id, &mut others);
+    for (problems, other) in found.iter_mut().zip(others) {
+        let new = other.0.into_iter();
+        let new = new.filter(|problem| !problems.0.contains(problem));
+        let new: Vec<Problem> = new.collect();
+        problems.0.extend(new);
+    }
     blueprint
+}
+
+fn compile(
+    configs: &[Config],
+    sources: &[Sources],
+    id: &DeploymentId,
+    found: &mut [Problems],
+) -> Option<Blueprint> {
+    let names: Vec<String> = sources.iter().map(Sources::default_api).collect();
+    let directories: Vec<_> = sources
+        .iter()
+        .map(|sources| |path: &ConfigPath| sources.directory(path))
+        .collect();
+    let places: Vec<_> = sources
+        .iter()
+        .map(|sources| |path: &ConfigPath| sources.place(path))
+        .collect();
+    let origins: Vec<Origin<'_>> = names
+        .iter()
+        .zip(&directories)
+        .zip(&places)
+        .map(|((api, directory), place)| Origin {
+            api,
+            id: id.clone(),
+            directory,
+            place,
+        })
+        .collect();
+    let written: Vec<Written<'_>> = configs
+        .iter()
+        .zip(&origins)
+        .map(|(config, origin)| Written { config, origin })
+        .collect();
+    compile_apis(&written, found)
 }
 
 /// Reads the files of TLS that listeners name.

@@ -46,7 +46,11 @@ impl Serve for Front {
             status: what.status.unwrap_or_default(),
             cause: what.reason.into_owned(),
         };
-        let facts = (plan.api.clone(), plan.stage.clone());
+        // What is malformed names no host that could be believed.
+        let facts = match plan.apis.as_slice() {
+            [only] => (only.name.clone(), only.stage.clone()),
+            _ => Default::default(),
+        };
         Exchange::malformed(
             self.0.telemetry.clone(),
             peer.clone(),

@@ -32,6 +32,8 @@ pub struct RouteFacts {
     pub stage: Arc<str>,
     /// The route key.
     pub key: Name,
+    /// What metrics call the route: its key, behind the API's name where there are several APIs.
+    pub label: Name,
     /// The integration's name.
     pub integration: &'static str,
     pub meters: RouteMeters,
@@ -482,7 +484,7 @@ impl Facts {
     fn route_name(&self) -> Name {
         self.route
             .as_ref()
-            .map_or_else(|| Name("".into()), |route| route.key.clone())
+            .map_or_else(|| Name("".into()), |route| route.label.clone())
     }
 
     fn call(&self) -> Option<&Call> {

@@ -44,10 +44,12 @@ fn problems(path: &Path, text: String) -> Vec<String> {
         let mut found = Problems::default();
         let api = loaded.sources.default_api();
         let directory = |path: &_| loaded.sources.directory(path);
+        let place = |path: &_| loaded.sources.place(path);
         let origin = Origin {
             id: penstock::deploy::DeploymentId::of([]),
             api: &api,
             directory: &directory,
+            place: &place,
         };
         compile(config, &origin, &mut found);
         loaded.sources.locate(&mut found);

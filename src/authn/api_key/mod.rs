@@ -1,7 +1,7 @@
 //! API keys: known by their hashes (`hash`), kept in one table (`keys`), taken from where the configuration says
 //! (`source`), made by `penstock keys new` (`mint`). What a key may use is its usage plan's business (`limit::usage`).
 
-mod hash;
+pub(crate) mod hash;
 mod index;
 mod keys;
 mod mint;

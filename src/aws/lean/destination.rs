@@ -20,9 +20,9 @@ use crate::aws::sigv4::{Key, canonical_path, host};
 /// A call as the SDK would have sent it: its URL, and the region and service that it is signed for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Addressed {
-    url: String,
-    region: String,
-    service: String,
+    pub(super) url: String,
+    pub(super) region: String,
+    pub(super) service: String,
 }
 
 /// Takes a call from the SDK.

@@ -1,7 +1,7 @@
 //! Our own client for the calls that requests wait for most: the sends to SQS, Kinesis and EventBridge. A call of the
 //! SDK costs 45 to 60 µs of CPU before its first byte; these cost a quarter of it. Credentials, endpoints and settings
-//! are the SDK's (`destination.rs`), and every error is the [`CallError`] that the SDK's would have become. All other
-//! operations stay with the SDK.
+//! are the SDK's (`destination.rs`), and every error is the [`CallError`] that the SDK's would have become. DynamoDB,
+//! whose SDK is not built in, is called by it too (`unbuilt.rs` says where). All other operations stay with the SDK.
 //!
 //! No call is sent twice, with two exceptions that cannot make a duplicate: a connection that was closed before a byte
 //! was written, and a refusal because of the time of the signature, which is signed anew once.
@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod destination;
 mod http;
+mod unbuilt;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -50,6 +51,9 @@ pub enum Operation {
     PutRecord,
     PutRecords,
     PutEvents,
+    GetItem,
+    PutItem,
+    DescribeTable,
 }
 
 /// The service of an operation.
@@ -58,9 +62,15 @@ enum Of {
     Sqs,
     Kinesis,
     EventBridge,
+    DynamoDb,
 }
 
 impl Operation {
+    /// Whether it changes nothing: an answer that is lost is no loss.
+    pub fn only_reads(self) -> bool {
+        matches!(self, Operation::GetItem | Operation::DescribeTable)
+    }
+
     fn of(self) -> Of {
         match self {
             Operation::SendMessage
@@ -68,6 +78,7 @@ impl Operation {
             | Operation::DeleteMessageBatch => Of::Sqs,
             Operation::PutRecord | Operation::PutRecords => Of::Kinesis,
             Operation::PutEvents => Of::EventBridge,
+            Operation::GetItem | Operation::PutItem | Operation::DescribeTable => Of::DynamoDb,
         }
     }
 
@@ -80,12 +91,15 @@ impl Operation {
             Operation::PutRecord => "Kinesis_20131202.PutRecord",
             Operation::PutRecords => "Kinesis_20131202.PutRecords",
             Operation::PutEvents => "AWSEvents.PutEvents",
+            Operation::GetItem => "DynamoDB_20120810.GetItem",
+            Operation::PutItem => "DynamoDB_20120810.PutItem",
+            Operation::DescribeTable => "DynamoDB_20120810.DescribeTable",
         }
     }
 
     fn content_type(self) -> &'static str {
         match self.of() {
-            Of::Sqs => "application/x-amz-json-1.0",
+            Of::Sqs | Of::DynamoDb => "application/x-amz-json-1.0",
             Of::Kinesis | Of::EventBridge => "application/x-amz-json-1.1",
         }
     }
@@ -101,6 +115,7 @@ pub(super) struct Lean {
     sqs: ByRegion<Slot>,
     kinesis: ByRegion<Slot>,
     eventbridge: ByRegion<Slot>,
+    dynamodb: ByRegion<Slot>,
 }
 
 impl Clients {
@@ -164,6 +179,7 @@ impl Clients {
             Of::Sqs => &self.0.lean.sqs,
             Of::Kinesis => &self.0.lean.kinesis,
             Of::EventBridge => &self.0.lean.eventbridge,
+            Of::DynamoDb => &self.0.lean.dynamodb,
         };
         let slot = slots.get(region, Slot::default);
         let kept = slot.load_full();
@@ -181,7 +197,7 @@ impl Clients {
         Ok(signing)
     }
 
-    /// Where the SDK would call the service.
+    /// Where the SDK would call the service, or, where it is not built in, where its rules say.
     async fn destination(
         &self,
         of: Of,
@@ -223,6 +239,11 @@ impl Clients {
                     .err()
                     .map(CallError::from)
             }
+            Of::DynamoDb => {
+                let own = self.0.settings.endpoints.dynamodb.as_deref();
+                let shared = self.ready(now).await?.config;
+                return Destination::new(unbuilt::DYNAMODB.address(own, &shared, region), http);
+            }
         };
         Destination::new(taken.or(error)?, http)
     }
@@ -236,6 +257,7 @@ impl Default for Lean {
             sqs: ByRegion::default(),
             kinesis: ByRegion::default(),
             eventbridge: ByRegion::default(),
+            dynamodb: ByRegion::default(),
         }
     }
 }

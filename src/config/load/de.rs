@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, Visitor};
 use super::access::{Choice, Entries, Items, Pieces, kept};
 use super::fault::{Fault, list, quote, wanted};
 use super::tree::{Entry, Kind, Node, Reading, Scalar};
-use crate::model::text::{Piece, TEXT_TOKEN, TEXTS_TOKEN};
+use crate::model::text::{JSON_TOKEN, Piece, TEXT_TOKEN, TEXTS_TOKEN};
 
 /// Reads values from a node.
 #[derive(Clone, Copy)]
@@ -228,12 +228,22 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     /// Under [`TEXT_TOKEN`] a scalar is handed over as its pieces, with its text as written, and a mapping as a
-    /// mapping, for types that take either; under [`TEXTS_TOKEN`] a list as a list, too.
+    /// mapping, for types that take either; under [`TEXTS_TOKEN`] a list as a list, too; under [`JSON_TOKEN`] everything
+    /// as what it is.
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
+        if name == JSON_TOKEN {
+            return match &self.0.kind {
+                Kind::Scalar(scalar) if !scalar.origins.is_empty() || !has_two_readings(self.0) => {
+                    visitor.visit_some(self)
+                }
+                Kind::Scalar(scalar) => visit_plain(scalar, visitor),
+                _ => self.deserialize_any(visitor),
+            };
+        }
         if name != TEXT_TOKEN && name != TEXTS_TOKEN {
             return visitor.visit_newtype_struct(self);
         }

@@ -1,4 +1,5 @@
-//! Paths from the command line → files → one tree: directories are expanded, texts are read, files of one api merge.
+//! Paths from the command line → files → one tree: directories are expanded, texts are read, files that belong together
+//! merge.
 
 use std::fs;
 use std::io::{self, Read};
@@ -163,43 +164,17 @@ pub fn text(path: &Path, problems: &mut Problems) -> Option<String> {
 }
 
 /// Joins the trees of several files: sections that are maps join, anything else may stand in one file only. `None`
-/// when there is no tree; `false` when something had to be left out.
-pub fn merge(trees: Vec<Node>, problems: &mut Problems) -> (Option<Node>, bool) {
-    let mut whole = true;
-    let api = trees.iter().find_map(|tree| tree.entry("api")).cloned();
+/// when there is no tree.
+pub(super) fn merge(trees: Vec<Node>, problems: &mut Problems) -> Option<Node> {
     let mut trees = trees.into_iter();
-    let Some(mut root) = trees.next() else {
-        return (None, whole);
-    };
+    let mut root = trees.next()?;
     for tree in trees {
-        if let (Some(first), Some(this)) = (&api, tree.entry("api"))
-            && !same_text(&first.value, &this.value)
-        {
-            let message = format!(
-                "this file belongs to another api than the one named at {}",
-                first.mark().place()
-            );
-            problems
-                .error(&ConfigPath::root().key("api"), message)
-                .help("one gateway serves one api: name the same in every file, or leave it out")
-                .at(this.mark().place());
-            whole = false;
-            continue;
-        }
         join(&mut root, tree, problems);
     }
-    (Some(root), whole)
+    Some(root)
 }
 
-fn same_text(a: &Node, b: &Node) -> bool {
-    match (&a.kind, &b.kind) {
-        (Kind::Scalar(a), Kind::Scalar(b)) => a.text() == b.text(),
-        // a wrong form is reported when it is read
-        _ => true,
-    }
-}
-
-fn join(root: &mut Node, other: Node, problems: &mut Problems) {
+pub(super) fn join(root: &mut Node, other: Node, problems: &mut Problems) {
     let (Kind::Mapping(sections), Kind::Mapping(others)) = (&mut root.kind, other.kind) else {
         return;
     };

@@ -1,5 +1,6 @@
 //! YAML text → located tree. JSON is read as the YAML that it is. Everything a tree cannot be trusted with is refused
-//! here: duplicate keys, several documents, keys that are no text, tags, nesting and aliases without bound.
+//! here: duplicate keys, several documents, keys that are no text, tags, nesting and aliases without bound. In a
+//! vendor's document a tag is the short form of a template function, and becomes its long one.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
+use super::quotes;
 use super::tree::{Entry, Key, Kind, Mark, Node, Refusal, Scalar};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -16,12 +18,22 @@ pub const MAX_DEPTH: usize = 64;
 /// The most nodes that aliases may add to one file: enough for honest use, too few for an alias bomb.
 pub const MAX_ALIASED: usize = 10_000;
 
+/// What a tag of one's own (`!Ref`) means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// Nothing: it is refused.
+    Refused,
+    /// A template function: `!Ref X` is `{ Ref: X }`, `!Sub X` is `{ Fn::Sub: X }`.
+    Functions,
+}
+
 /// Reads one file's text. `None` when it cannot be read to its end or holds no mapping; what is wrong is in
 /// `problems`, which may also name troubles beside a tree that is returned.
-pub fn parse(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Option<Node> {
+pub fn parse(text: &str, file: &Arc<Path>, tags: Tags, problems: &mut Problems) -> Option<Node> {
     let mut builder = Builder {
         file,
         text,
+        tags,
         problems,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -64,12 +76,64 @@ pub fn parse(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Option<No
     None
 }
 
+/// The keys of the root, as far as the text can be read.
+pub fn root_keys(text: &str) -> Vec<String> {
+    let (mut keys, mut depth, mut awaits_key) = (Vec::new(), 0usize, true);
+    let mut parser = Parser::new_from_str(text);
+    while let Some(Ok((event, _))) = parser.next_event() {
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => {
+                depth = depth.saturating_sub(1);
+                // the value of a root key has ended
+                awaits_key = true;
+            }
+            Event::Scalar(text, ..) if depth == 1 => {
+                if awaits_key {
+                    keys.push(text.into_owned());
+                }
+                awaits_key = !awaits_key;
+            }
+            Event::Alias(_) if depth == 1 => awaits_key = !awaits_key,
+            _ => {}
+        }
+    }
+    keys
+}
+
 /// A collection whose end has not come yet.
 struct Open {
     mark: Mark,
     anchor: usize,
-    refused: Option<Refusal>,
+    tag: Tagged,
     parts: Parts,
+}
+
+/// What a node's tag said.
+#[derive(Default)]
+struct Tagged {
+    /// The value is text, whatever it looks like.
+    text: bool,
+    /// The tag means nothing here.
+    refused: Option<Refusal>,
+    /// The long name of a template function.
+    function: Option<String>,
+}
+
+impl Tagged {
+    /// The node with what its tag says of it.
+    fn applied(self, mut node: Node) -> Node {
+        node.refused = self.refused;
+        let Some(function) = self.function else {
+            return node;
+        };
+        let mark = node.mark.clone();
+        let key = Key {
+            text: function,
+            mark: mark.clone(),
+        };
+        Node::new(Kind::Mapping(vec![Entry { key, value: node }]), mark)
+    }
 }
 
 enum Parts {
@@ -91,6 +155,7 @@ struct Mapping {
 struct Builder<'a> {
     file: &'a Arc<Path>,
     text: &'a str,
+    tags: Tags,
     problems: &'a mut Problems,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
@@ -175,11 +240,11 @@ impl Builder<'_> {
                 "",
             );
         }
-        let (_, refused) = self.tag(tag, &mark);
+        let tag = self.tag(tag, &mark);
         self.open.push(Open {
             mark,
             anchor,
-            refused,
+            tag,
             parts,
         });
         Some(())
@@ -191,8 +256,7 @@ impl Builder<'_> {
             Parts::Sequence(items) => Kind::Sequence(items),
             Parts::Mapping(mapping) => self.close(*mapping),
         };
-        let mut node = Node::new(kind, open.mark);
-        node.refused = open.refused;
+        let node = open.tag.applied(Node::new(kind, open.mark));
         self.place(node, open.anchor)
     }
 
@@ -232,8 +296,8 @@ impl Builder<'_> {
     }
 
     fn scalar(&mut self, text: String, plain: bool, mark: Mark, tag: Option<&Tag>) -> Node {
-        let (is_text, refused) = self.tag(tag, &mark);
-        let quoted = !plain || is_text;
+        let tag = self.tag(tag, &mark);
+        let quoted = !plain || tag.text;
         // only values can be nothing: a key such as `null` keeps its text
         let nothing = match text.as_str() {
             "" => !quoted,
@@ -245,9 +309,7 @@ impl Builder<'_> {
         } else {
             Kind::Scalar(Scalar::written(text, quoted))
         };
-        let mut node = Node::new(kind, mark);
-        node.refused = refused;
-        node
+        tag.applied(Node::new(kind, mark))
     }
 
     fn awaits_key(&self) -> bool {
@@ -257,15 +319,21 @@ impl Builder<'_> {
         }
     }
 
-    /// What a tag says: whether the value is text, or that we do not know the tag.
-    fn tag(&mut self, tag: Option<&Tag>, mark: &Mark) -> (bool, Option<Refusal>) {
+    fn tag(&mut self, tag: Option<&Tag>, mark: &Mark) -> Tagged {
+        let mut said = Tagged::default();
         let Some(tag) = tag else {
-            return (false, None);
+            return said;
         };
         let core = tag.is_yaml_core_schema();
         match tag.suffix.as_str() {
-            "str" if core => (true, None),
-            "int" | "float" | "bool" | "null" | "map" | "seq" if core => (false, None),
+            "str" if core => said.text = true,
+            "int" | "float" | "bool" | "null" | "map" | "seq" if core => {}
+            name if !core && self.tags == Tags::Functions && !self.awaits_key() => {
+                said.function = Some(match name {
+                    "Ref" | "Condition" => name.to_owned(),
+                    name => format!("Fn::{name}"),
+                });
+            }
             _ => {
                 let path = self.path();
                 let shown = if core {
@@ -277,9 +345,10 @@ impl Builder<'_> {
                     .error(&path, format!("the tag `{shown}` has no meaning here"))
                     .help("quote a text that begins with `!`")
                     .at(mark.place());
-                (false, Some(Refusal::default()))
+                said.refused = Some(Refusal::default());
             }
         }
+        said
     }
 
     fn alias(&mut self, anchor: usize, mark: Mark) -> Option<Node> {
@@ -369,6 +438,15 @@ impl Builder<'_> {
     }
 
     fn syntax_error(&mut self, error: &ScanError) -> Option<()> {
+        if let Some((line, column, quote)) = quotes::culprit(self.text, error.marker().line()) {
+            let mark = Mark {
+                file: self.file.clone(),
+                line,
+                column,
+            };
+            let message = quotes::typographic(quote);
+            return self.stop(&mark, message, "write a straight quote in its place");
+        }
         let mark = self.culprit(error.info(), self.mark(*error.marker()));
         let line = self.text.lines().nth(mark.line.saturating_sub(1));
         let (message, help) = explain(error.info(), line.unwrap_or_default());

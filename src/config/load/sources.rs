@@ -1,6 +1,7 @@
 //! Where everything in a loaded configuration was written.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::tree::{Kind, Mark, Node};
 use crate::model::path::ConfigPath;
@@ -21,7 +22,7 @@ pub struct SourceFile {
 /// problems, is never shown, and goes when this goes.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    files: Vec<SourceFile>,
+    files: Arc<[SourceFile]>,
     /// The merged tree, its texts forgotten.
     root: Option<Node>,
     /// What came from outside, in the forms in which a message may show it, longest first.
@@ -29,7 +30,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(files: Vec<SourceFile>, mut root: Option<Node>) -> Sources {
+    pub(super) fn new(files: Arc<[SourceFile]>, mut root: Option<Node>) -> Sources {
         let mut outside = Vec::new();
         if let Some(root) = &mut root {
             collect_outside(root, &mut outside);

@@ -261,8 +261,9 @@ impl Admission {
         self.refusals.retry_after(chance)
     }
 
-    /// Watches over the runtime that it runs on, and over memory, until it is dropped.
-    pub async fn watch(self: Arc<Self>) {
+    /// Watches over the runtime that it runs on, and over memory, until it is dropped. `behind`: how long others that
+    /// requests wait for in this process (the store's writer) took for what had come together, since they were last asked.
+    pub async fn watch(self: Arc<Self>, behind: impl Fn() -> Duration + Send) {
         let mut received = self.received.get();
         loop {
             let mut probe = tokio::time::interval(PROBE);
@@ -279,7 +280,7 @@ impl Admission {
             if let Err(error) = tokio::task::spawn_blocking(arrived).await {
                 tracing::error!(%error, "Memory could not be looked at");
             }
-            self.judge(&window);
+            self.judge(window.least().max(behind()));
             let before = std::mem::replace(&mut received, self.received.get());
             let (_, late) = self.waiting.report();
             if before == received && !late {
@@ -289,8 +290,8 @@ impl Admission {
     }
 
     /// Draws the conclusions of a window.
-    fn judge(&self, window: &Window) {
-        self.waiting.judge(window.least());
+    fn judge(&self, late: Duration) {
+        self.waiting.judge(late);
         self.refusals.judge(self.received.get());
         self.look();
     }

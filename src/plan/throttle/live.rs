@@ -97,13 +97,24 @@ pub struct FailureGuard {
     pub refused: Counter,
 }
 
+/// Whose limits they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Of<'a> {
+    /// The API and its stage.
+    pub scope: &'a str,
+    /// The route's key.
+    pub key: &'a str,
+    /// What metrics call the route.
+    pub label: &'a Name,
+}
+
 impl Throttles {
     /// The limits of a route; `None` where it has none. `proven`: when its callers are proven.
     pub fn build(
         (throttles, limits): (&[ThrottleSpec], &[ConcurrencySpec]),
         failures: Option<&FailureSpec>,
         proven: When,
-        (scope, route): (&str, &Name),
+        of: Of<'_>,
         shared: &Shared<'_>,
     ) -> Option<Box<Throttles>> {
         let failures = failures.filter(|_| proven > When::Early);
@@ -114,10 +125,10 @@ impl Throttles {
             early: Step::default(),
             authenticated: Step::default(),
             verified: Step::default(),
-            failures: failures.map(|spec| FailureGuard::build(spec, scope, route, shared)),
+            failures: failures.map(|spec| FailureGuard::build(spec, of, shared)),
         };
         for spec in throttles {
-            live.add(Throttle::build(spec, proven, (scope, route), shared));
+            live.add(Throttle::build(spec, proven, of, shared));
         }
         for spec in limits {
             let known = spec.key.as_ref().map_or(When::Early, Key::known);
@@ -126,7 +137,7 @@ impl Throttles {
                 key: spec.key.clone(),
                 places: Places::new(spec.limit),
                 dry_run: spec.dry_run,
-                refused: shared.counters.of(route, &spec.name, spec.dry_run),
+                refused: shared.counters.of(of.label, &spec.name, spec.dry_run),
             });
         }
         Some(Box::new(live))
@@ -191,13 +202,8 @@ impl Step {
 }
 
 impl Throttle {
-    fn build(
-        spec: &ThrottleSpec,
-        proven: When,
-        (scope, route): (&str, &Name),
-        shared: &Shared<'_>,
-    ) -> Throttle {
-        let of = format!("{scope}:{}:{}", route.0, spec.name);
+    fn build(spec: &ThrottleSpec, proven: When, route: Of<'_>, shared: &Shared<'_>) -> Throttle {
+        let of = format!("{}:{}:{}", route.scope, route.key, spec.name);
         let taken = match &spec.key {
             // Nobody can empty another address's bucket.
             Some(Key::Address { .. }) => When::Early,
@@ -225,7 +231,7 @@ impl Throttle {
                     when_gone: to.when_gone,
                     of,
                 }),
-            refused: shared.counters.of(route, &spec.name, spec.dry_run),
+            refused: shared.counters.of(route.label, &spec.name, spec.dry_run),
             text: spec.describe(),
             tokens,
         }
@@ -287,14 +293,14 @@ impl Concurrency {
 }
 
 impl FailureGuard {
-    fn build(spec: &FailureSpec, scope: &str, route: &Name, shared: &Shared<'_>) -> FailureGuard {
+    fn build(spec: &FailureSpec, of: Of<'_>, shared: &Shared<'_>) -> FailureGuard {
         // One bucket for an address, whichever routes it tries: the name has no route in it.
-        let name = format!("{scope}:auth_failures:{}", spec.ipv6_prefix);
+        let name = format!("{}:auth_failures:{}", of.scope, spec.ipv6_prefix);
         FailureGuard {
             buckets: Arc::new(KeyedBuckets::new(shared.callers, &name, spec.bucket)),
             ipv6_prefix: spec.ipv6_prefix,
             dry_run: spec.dry_run,
-            refused: shared.counters.of(route, "auth_failures", spec.dry_run),
+            refused: shared.counters.of(of.label, "auth_failures", spec.dry_run),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::limit::shared::Address;
 
 pub(super) use compile::{Defaults, bucket, concurrency, failures, route};
 pub use key::{Key, When, Who};
-pub use live::{Concurrency, FailureGuard, Shared, SharedBucket, Step, Throttle, Throttles};
+pub use live::{Concurrency, FailureGuard, Of, Shared, SharedBucket, Step, Throttle, Throttles};
 
 /// A token bucket of a route, checked.
 #[derive(Clone, Debug, PartialEq)]

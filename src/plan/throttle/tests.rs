@@ -24,6 +24,7 @@ fn read(text: &str) -> (Option<Blueprint>, Problems) {
         id: crate::deploy::DeploymentId::of([]),
         api: "shop",
         directory: &|_: &ConfigPath| ".".into(),
+        place: &|_: &ConfigPath| None,
     };
     let mut problems = Problems::default();
     let blueprint = compile(&loaded.value.unwrap(), &origin, &mut problems);
@@ -35,7 +36,7 @@ fn throttles(general: &str, route: &str) -> Vec<String> {
         "throttle: {general}\nroutes: {{ 'GET /{{id}}': {{ {route} integration: {{ Mock: {{}} }} }} }}\n"
     ));
     assert!(!problems.has_errors(), "{problems:?}");
-    let route = &blueprint.unwrap().routes[0];
+    let route = &blueprint.unwrap().apis[0].routes[0];
     let one = |one: &ThrottleSpec| format!("{}={}", one.name, one.describe());
     route.throttles.iter().map(one).collect()
 }
@@ -111,11 +112,15 @@ fn built(route: &str, proven: When) -> Throttles {
         counters: &metrics.throttling,
         clock: &clock,
     };
-    let route = &blueprint.routes[0];
+    let route = &blueprint.apis[0].routes[0];
     let limits = (&route.throttles[..], &route.concurrency[..]);
     let failures = blueprint.auth_failures.as_ref();
-    let name = Name("GET /".into());
-    *Throttles::build(limits, failures, proven, ("shop:$default", &name), &shared).unwrap()
+    let of = Of {
+        scope: "shop:$default",
+        key: "GET /",
+        label: &Name("GET /".into()),
+    };
+    *Throttles::build(limits, failures, proven, of, &shared).unwrap()
 }
 
 #[test]

@@ -44,6 +44,7 @@ impl Fixture {
         exchange.routed(Arc::new(RouteFacts {
             api: "shop".into(),
             stage: "$default".into(),
+            label: key.clone(),
             key,
             integration: "Mock",
             meters,

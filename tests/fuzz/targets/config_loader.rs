@@ -59,6 +59,7 @@ fn problems(text: &str) -> Vec<String> {
                 id: penstock::deploy::DeploymentId::of([]),
                 api: &api,
                 directory: &|path| loaded.sources.directory(path),
+                place: &|path| loaded.sources.place(path),
             };
             let blueprint = compile(config, &origin, &mut found);
             loaded.sources.locate(&mut found);

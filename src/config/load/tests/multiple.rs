@@ -102,7 +102,7 @@ fn first_directory(loaded: &Loaded<Sample>) -> String {
 }
 
 #[test]
-fn another_api_is_refused_naming_both_places() {
+fn another_name_is_refused_naming_both_places_where_files_are_read_as_one() {
     let (loaded, lines) = in_directory(
         &[
             ("a.yaml", "stage: prod\n"),
@@ -119,13 +119,89 @@ fn another_api_is_refused_naming_both_places() {
     assert_eq!(
         lines,
         [
-            "c.yaml:1:6: error: api: this file belongs to another api than the one named at b.yaml:2:6; one gateway serves one api: name the same in every file, or leave it out"
+            "c.yaml:1:6: error: api: another name than the one at b.yaml:2:6; these files are read as one"
         ]
     );
     assert!(
         loaded.value.is_none(),
         "checks across values would only find echoes"
     );
+}
+
+/// Several APIs of texts: the APIs' names, routes and queues, and what is said.
+fn several(texts: &[(&str, &str)]) -> (LoadedApis<Sample>, Vec<String>) {
+    const DIVISION: Division = Division {
+        sections: &["api", "stage", "routes"],
+        keys: &[("limits", &["body"])],
+    };
+    let texts = texts.iter().map(|(path, text)| SourceFile {
+        path: path.into(),
+        text: (*text).to_owned(),
+    });
+    let loaded = load_apis_from_texts(texts.collect(), &environment(&[]), &DIVISION);
+    let lines = loaded.problems.0.iter().map(ToString::to_string).collect();
+    (loaded, lines)
+}
+
+#[test]
+fn files_of_several_apis_share_what_is_the_process_s() {
+    let (loaded, lines) = several(&[
+        (
+            "a.yaml",
+            "api: shop\nstage: prod\nlimits: { body: 1MiB }\nroutes: { GET /a: { integration: Mock } }",
+        ),
+        (
+            "b.yaml",
+            "api: depot\nlimits: { body: 2MiB, timeout: 3s }\nroutes: { GET /a: { integration: Mock } }",
+        ),
+        ("c.yaml", "queues: { q: {} }\n"),
+        (
+            "d.yaml",
+            "api: shop\nroutes: { GET /b: { integration: Mock } }\n",
+        ),
+    ]);
+    assert_eq!(lines, Vec::<String>::new());
+    let apis: Vec<&Sample> = loaded.apis.iter().flat_map(|api| &api.value).collect();
+    let [shop, depot] = apis.as_slice() else {
+        panic!("{apis:?}");
+    };
+    assert_eq!((shop.routes.len(), depot.routes.len()), (2, 1));
+    assert_eq!(shop.limits.body, Some(ByteSize::mib(1)));
+    assert_eq!(depot.limits.body, Some(ByteSize::mib(2)));
+    for api in apis {
+        assert_eq!(api.limits.timeout, Some(Span::secs(3)));
+        assert_eq!(api.queues.len(), 1);
+    }
+    let place = |at: usize| {
+        let sources = &loaded.apis[at].sources;
+        sources.place(&path(&["routes", "GET /a"])).unwrap().file
+    };
+    assert_eq!((place(0), place(1)), ("a.yaml".into(), "b.yaml".into()));
+}
+
+#[test]
+fn what_is_wrong_in_files_of_several_apis_is_said_once_and_in_its_place() {
+    let (loaded, lines) = several(&[
+        ("a.yaml", "api: shop\nlimits: { bdy: 1 }\nqueues: { q: {} }"),
+        ("b.yaml", "api: depot\nqueues: { q: {} }\nstage: [a]"),
+        ("c.yaml", "routes: { GET /a: { integration: Mock } }"),
+        ("d.yaml", "just words"),
+    ]);
+    let short: Vec<_> = lines
+        .iter()
+        .map(|line| line.split(", expected").next().unwrap())
+        .collect();
+    assert_eq!(
+        short,
+        [
+            "a.yaml:2:11: error: limits.bdy: unknown key `bdy`; did you mean `body`?",
+            "b.yaml:2:11: error: queues.q: this key is written twice, first at a.yaml:3:11; keep one of the two",
+            "b.yaml:3:8: error: stage: found a list",
+            "c.yaml:1:1: error: routes: several APIs are configured, and this file does not say whose `routes` this is; write `api: …` in this file, such as one of `shop`, `depot`",
+            "d.yaml:1:1: error: this file holds no sections",
+        ]
+    );
+    assert!(loaded.apis.iter().all(|api| api.value.is_none()));
 }
 
 #[test]

@@ -1,0 +1,261 @@
+//! What a route calls: the vendor's integration as one of ours.
+
+use super::Emitter;
+use crate::config::load::tree::Node;
+use crate::config::vendor::build::{Mapping, plain, text};
+use crate::config::vendor::findings::Verdict;
+use crate::config::vendor::model::{Integration, Route};
+use crate::config::vendor::value::{Named, Value};
+
+/// The vendor's service integrations (reference, 2.2).
+pub const SUBTYPES: [&str; 10] = [
+    "SQS-SendMessage",
+    "SQS-ReceiveMessage",
+    "SQS-DeleteMessage",
+    "SQS-PurgeQueue",
+    "EventBridge-PutEvents",
+    "Kinesis-PutRecord",
+    "StepFunctions-StartExecution",
+    "StepFunctions-StartSyncExecution",
+    "StepFunctions-StopExecution",
+    "AppConfig-GetConfiguration",
+];
+
+const KINDS: [&str; 5] = ["aws_proxy", "http_proxy", "mock", "aws", "http"];
+
+impl Emitter<'_> {
+    /// Adds the integration and what goes with it to the route.
+    pub(super) fn integration(
+        &mut self,
+        route: &Route,
+        integration: &Integration,
+        node: &mut Mapping,
+    ) {
+        let at = &integration.at.mark;
+        let kind = integration.kind.as_ref();
+        let mut ours = Mapping::new(at);
+        match (
+            kind.map(Value::word).unwrap_or_default().as_str(),
+            &integration.subtype,
+        ) {
+            ("aws_proxy", Some(subtype)) => self.service(integration, subtype, &mut ours),
+            ("aws_proxy", None) => self.function(integration),
+            ("http_proxy", _) => self.proxy(integration, &mut ours),
+            ("mock", _) => self.mock(integration, &mut ours),
+            ("aws", _) => self.template(integration, "aws"),
+            ("http", _) => self.template(integration, "http"),
+            ("", Some(subtype)) => {
+                self.findings
+                    .note(
+                        Verdict::Missing,
+                        &subtype.mark,
+                        &integration.at.path,
+                        "the integration has no `type`",
+                    )
+                    .help("write `type: aws_proxy`");
+            }
+            ("", None) => {
+                self.findings
+                    .note(
+                        Verdict::Missing,
+                        at,
+                        &integration.at.path,
+                        "the integration has no `type`",
+                    )
+                    .help(format!("known: {}", KINDS.join(", ")));
+            }
+            _ => {
+                if let Some(kind) = kind {
+                    self.unknown_word(kind, "a type of integration", &KINDS);
+                }
+            }
+        }
+        if let Some(timeout) = &integration.timeout_millis {
+            match timeout.number() {
+                Some(millis) => {
+                    let mut limits = Mapping::new(&timeout.mark);
+                    limits.put(
+                        "timeout",
+                        &timeout.mark,
+                        text(millis_as_span(millis), &timeout.mark),
+                    );
+                    node.put_mapping("limits", limits);
+                }
+                None => self
+                    .wants::<()>(timeout, "a whole number of milliseconds")
+                    .unwrap_or_default(),
+            }
+        }
+        node.put_mapping("integration", ours);
+        self.response_parameters(integration, node);
+        if let Some(credentials) = &integration.credentials {
+            self.credentials(credentials);
+        }
+        self.strangers(&integration.others, "of an integration");
+        let _ = route;
+    }
+
+    /// One of the ten service integrations: parameters keep their names.
+    fn service(&mut self, integration: &Integration, subtype: &Value, ours: &mut Mapping) {
+        let at = &integration.at.mark;
+        let Some(written) = subtype.text() else {
+            self.leaf(subtype);
+            return;
+        };
+        let Some(name) = SUBTYPES.iter().find(|name| **name == written) else {
+            self.unknown_word(
+                subtype,
+                "a service integration that the vendor has",
+                &SUBTYPES,
+            );
+            return;
+        };
+        if let Some(version) = &integration.payload_version
+            && version.text().is_some_and(|v| v.trim().starts_with('2'))
+        {
+            self.findings.note(
+                Verdict::Ignored,
+                &version.mark,
+                &version.path,
+                "service integrations have the payload format 1.0",
+            );
+        }
+        let mut parameters = Mapping::new(at);
+        for parameter in &integration.request_parameters {
+            let leaf = self.leaf(&parameter.value);
+            parameters.put_some(&parameter.name, &parameter.mark, leaf);
+        }
+        ours.put(*name, &subtype.mark, parameters.node());
+        if *name == "Kinesis-PutRecord" {
+            // the service's own API takes a blob as base64 (reference, 2.2)
+            ours.put("decode_data", at, text("base64", at));
+        }
+    }
+
+    fn function(&mut self, integration: &Integration) {
+        let uri = integration.uri.as_ref();
+        let at = uri.unwrap_or(&integration.at);
+        let named = uri
+            .and_then(|uri| uri.text().map(|uri| uri.into_owned()))
+            .map(|uri| format!(" ({uri})"))
+            .unwrap_or_default();
+        let (mark, path) = (at.mark.clone(), at.path.clone());
+        self.findings
+            .note(
+                Verdict::Missing,
+                &mark,
+                &path,
+                format!("a function{named} cannot be called: routes end at services, queues and HTTP backends"),
+            )
+            .help("give the function a queue to read from, or a URL and `HTTP-Proxy`, in `x-penstock: { integration: … }`; `x-penstock: { on_unsupported: skip }` leaves the operation out");
+    }
+
+    /// `aws` and `http`: a template makes the request.
+    fn template(&mut self, integration: &Integration, kind: &str) {
+        let at = integration.kind.as_ref().unwrap_or(&integration.at);
+        let (mark, path) = (at.mark.clone(), at.path.clone());
+        self.findings
+            .note(
+                Verdict::Missing,
+                &mark,
+                &path,
+                format!("an integration of type `{kind}` makes its request by a template (VTL), which is not evaluated here"),
+            )
+            .help("write the call as one of ours in `x-penstock: { integration: … }`; `x-penstock: { on_unsupported: skip }` leaves the operation out");
+    }
+
+    /// A HTTP backend that gets the request as it came.
+    fn proxy(&mut self, integration: &Integration, ours: &mut Mapping) {
+        let at = &integration.at.mark;
+        let private = integration
+            .connection_type
+            .as_ref()
+            .filter(|kind| kind.word() == "vpc_link");
+        let Some(uri) = &integration.uri else {
+            self.findings.note(
+                Verdict::Missing,
+                at,
+                &integration.at.path,
+                "the integration has no `uri`",
+            );
+            return;
+        };
+        if let Some(written) = uri.text()
+            && written.starts_with("arn:")
+        {
+            self.findings
+                .note(
+                    Verdict::Missing,
+                    &uri.mark,
+                    &uri.path,
+                    format!("{written} is reached through the vendor's private link{}", if private.is_some() { "" } else { ", and is no URL" }),
+                )
+                .help("name the load balancer by its URL: `x-penstock: { integration: { HTTP-Proxy: { url: \"http://…\" } } }`");
+            return;
+        }
+        if let Some(private) = private {
+            self.findings.note(
+                Verdict::Ignored,
+                &private.mark,
+                &private.path,
+                "there is no private link here: the backend is called from where the gateway runs",
+            );
+        }
+        let mut parameters = Mapping::new(at);
+        let url = self.leaf(uri);
+        parameters.put_some("url", &uri.mark, url);
+        if let Some(method) = &integration.method
+            && method.word() != "any"
+        {
+            let method_text = method.text().map(|m| text(m.to_uppercase(), &method.mark));
+            parameters.put_some("method", &method.mark, method_text);
+        }
+        for parameter in &integration.request_parameters {
+            self.findings.note(
+                Verdict::Differs,
+                &parameter.mark,
+                &parameter.value.path,
+                format!(
+                    "the request mapping `{}` is not carried over",
+                    parameter.name
+                ),
+            );
+        }
+        ours.put_mapping("HTTP-Proxy", parameters);
+    }
+
+    /// The response mapping, which is ours too. CloudFormation writes its changes as a list.
+    fn response_parameters(&mut self, integration: &Integration, node: &mut Mapping) {
+        let mut all = Mapping::new(&integration.at.mark);
+        for status in &integration.response_parameters {
+            let mut changes = Mapping::new(&status.mark);
+            for change in &status.value {
+                let leaf = match change.name.strip_prefix("remove:") {
+                    // the vendor's value of a removal is '' in quotes, or anything
+                    Some(_) => Some(text("''", &change.value.mark)),
+                    None => self.response_value(change),
+                };
+                changes.put_some(&change.name, &change.mark, leaf);
+            }
+            all.put_mapping(&status.name, changes);
+        }
+        node.put_mapping("response_parameters", all);
+    }
+
+    fn response_value(&mut self, change: &Named<Value>) -> Option<Node> {
+        if change.name == "overwrite:statuscode"
+            && let Some(status) = change.value.number()
+        {
+            return Some(plain(status.to_string(), &change.value.mark));
+        }
+        self.leaf(&change.value)
+    }
+}
+
+/// Milliseconds as our durations are written.
+fn millis_as_span(millis: u64) -> String {
+    match millis % 1000 {
+        0 => format!("{}s", millis / 1000),
+        _ => format!("{millis}ms"),
+    }
+}
