@@ -14,6 +14,8 @@ mod load;
 mod overrides;
 mod plan;
 mod queue;
+mod rehearsal;
+mod replay;
 mod routes;
 mod schema;
 mod send;
@@ -72,6 +74,7 @@ enum Command {
     Export(export::Export),
     Keys(keys::Keys),
     Plan(plan::Plan),
+    Replay(replay::Replay),
     Deploy(deploy::Deploy),
     Deployments(deploy::Deployments),
     Canary(deploy::Canary),
@@ -109,6 +112,7 @@ pub fn main() -> Exit {
         Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),
         Command::Plan(plan) => plan.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Deployments(deployments) => deployments.run(),
         Command::Canary(canary) => canary.run(),
