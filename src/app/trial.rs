@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::renewal::Renewal;
+use super::live::Live;
 use super::stage::Files;
 use crate::admin::deployments::{CanaryView, Listing, Seen};
 use crate::deploy::{Block, Canary, Look, Meters, Part, Split, Tally};
@@ -58,7 +58,7 @@ impl Tried {
     }
 }
 
-impl Renewal {
+impl Live {
     /// Builds a plan beside the baseline's and gives it its share.
     pub(super) fn tried(&mut self, n: i64, files: Files, blueprint: Blueprint, canary: Canary) {
         let plan = Arc::new(self.beside(&blueprint));
@@ -79,9 +79,12 @@ impl Renewal {
             baseline: part(self.running.id.clone(), false),
             canary: part(id, true),
         });
-        self.gateway.current.set_trial(Some(trial.clone()));
+        let old = self.services.gateway.current.set_trial(Some(trial.clone()));
+        if let Some(old) = old {
+            self.reaper.take(old);
+        }
         self.metrics.deployments.share(share);
-        self.trial = Some(Tried {
+        self.deployed.trial = Some(Tried {
             n,
             files,
             blueprint,
@@ -91,16 +94,21 @@ impl Renewal {
         });
     }
 
+    /// The process's own time.
+    pub(super) fn steady(&self) -> Duration {
+        self.deployed.began.elapsed()
+    }
+
     /// Tells the admin listener how things stand.
-    pub(super) fn tell(&self) {
+    pub(super) fn show(&self) {
         let now = self.steady();
         let kept = matches!(self.targets.store_state(), StoreState::Open(_));
-        self.listing.store(Arc::new(Listing {
+        self.deployed.listing.store(Arc::new(Listing {
             baseline: self.running.id.to_string(),
-            canary: self.trial.as_ref().map(|tried| tried.view(now)),
-            pinned: self.stage.pins().to_vec(),
+            canary: self.deployed.trial.as_ref().map(|tried| tried.view(now)),
+            pinned: self.deployed.stage.pins().to_vec(),
             kept,
-            deployments: self.stage.history(),
+            deployments: self.deployed.stage.history(),
         }));
     }
 }

@@ -55,6 +55,7 @@ impl Rehearsal {
                     metrics.received.clone(),
                     Clock::monotonic(),
                 ),
+                leaving: &[],
                 rehearses: true,
                 beside: false,
                 aws: clients,

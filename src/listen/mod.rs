@@ -15,6 +15,7 @@ pub mod limits;
 pub mod malformed;
 pub mod proxy_protocol;
 pub mod stats;
+pub mod steering;
 pub mod terms;
 pub mod tls;
 
@@ -25,6 +26,7 @@ mod arrival;
 mod connection;
 mod http1;
 mod http2;
+mod inherited;
 mod leaving;
 mod parking;
 mod sources;
@@ -44,15 +46,17 @@ use hyper::body::Incoming;
 
 use crate::model::peer::Peer;
 
-pub use accept::run;
+pub use accept::{run, run_steered};
 pub use arrival::ProxyFailure;
 pub use bind::{BindError, Bound, BoundAddress, DEFAULT_MODE, ListenerSpec, UNIX};
 pub use drain::{Drain, DrainHandle, Drained};
+pub use inherited::untaken;
 pub use leaving::Leaving;
 pub use limits::ConnectionLimits;
 pub use malformed::{Malformed, MalformedKind};
 pub use proxy_protocol::ProxyProtocol;
 pub use stats::ListenStats;
+pub use steering::{Steered, Steering};
 pub use terms::Terms;
 pub use tls::failure::HandshakeFailure;
 pub use tls::{Tls, TlsError, TlsSpec};

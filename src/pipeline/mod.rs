@@ -18,6 +18,7 @@ mod store;
 mod throttle;
 mod unstoppable;
 mod usage;
+mod validate;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -99,6 +100,9 @@ pub async fn handle(
     let mut exchange = Exchange::open(gateway.telemetry.clone(), call.clone(), name, stage);
     exchange.deployed(plan.deployment.clone(), part);
     let dialect = api.map_or(plan.dialect, |api| api.dialect);
+    if let Some(chosen) = &chosen {
+        plan.count_version(&call, chosen);
+    }
     let mut passage = Passage::default();
     let came = Came {
         chosen,
@@ -119,11 +123,14 @@ pub async fn handle(
         if rejection.client_left() {
             exchange.client_left();
         }
-        verdict.into_response(dialect, &call)
+        verdict.into_response(dialect, api, &call)
     });
     passage.tell(dialect, &mut response);
     let cors = api.and_then(|api| api.cors.as_ref());
     respond::finish(dialect, cors, &call, &mut response);
+    if let Some(version) = chosen.and_then(|chosen| chosen.version) {
+        version.tell(response.headers_mut());
+    }
     if let Some(notice) = exchange.deprecation() {
         notice.put(response.headers_mut());
     }
@@ -214,6 +221,8 @@ async fn life(
     }
     let decoded = decode::content(plan, route, call, &codings, payload, Some(&mut admitted));
     let payload = deadline.within(Phase::Verify, decoded).await?;
+    let looked = validate::request(route, call, &payload);
+    deadline.within(Phase::Verify, looked).await?;
     let throttled = throttle::after_verify(&found, call, &payload, passage, x);
     deadline.within(Phase::Throttle, throttled).await?;
     let entry = once::entry(plan, &found, call, &payload, caller.identity(), x);

@@ -36,35 +36,34 @@ impl Current {
         })))
     }
 
-    /// Puts another plan in the baseline's place; a canary stays. Requests that hold the old one finish with it.
-    pub fn publish(&self, plan: Plan) {
-        let trial = self.0.load().trial.clone();
-        self.put(Arc::new(plan), trial);
+    /// Puts another plan in the baseline's place, and gives the old one back; a canary stays, unless it serves `alone`.
+    /// Requests that hold the old one finish with it, so whoever takes it keeps it until they have: dropping it is nothing
+    /// for a request to do.
+    #[must_use = "the last to drop a plan should not be a request"]
+    pub fn publish(&self, plan: Plan, alone: bool) -> Arc<Plan> {
+        let before = self.0.load_full();
+        let trial = before.trial.clone().filter(|_| !alone);
+        self.0.store(Arc::new(Running {
+            baseline: Arc::new(plan),
+            trial,
+        }));
+        before.baseline.clone()
     }
 
-    /// Puts another plan in the place of both.
-    pub fn publish_alone(&self, plan: Plan) {
-        self.put(Arc::new(plan), None);
-    }
-
-    /// Tries another plan beside the baseline, in the place of one that is tried; or none any more.
-    pub fn set_trial(&self, trial: Option<Arc<Trial>>) {
-        let baseline = self.0.load().baseline.clone();
-        self.put(baseline, trial);
-    }
-
-    fn put(&self, baseline: Arc<Plan>, trial: Option<Arc<Trial>>) {
-        self.0.store(Arc::new(Running { baseline, trial }));
+    /// Tries another plan beside the baseline, or none any more; gives back the one that was tried.
+    #[must_use = "the last to drop a plan should not be a request"]
+    pub fn set_trial(&self, trial: Option<Arc<Trial>>) -> Option<Arc<Plan>> {
+        let before = self.0.load_full();
+        self.0.store(Arc::new(Running {
+            baseline: before.baseline.clone(),
+            trial,
+        }));
+        before.trial.as_ref().map(|trial| trial.plan.clone())
     }
 
     /// The baseline.
     pub fn load(&self) -> Arc<Plan> {
         self.0.load().baseline.clone()
-    }
-
-    /// What is tried beside it.
-    pub fn trial(&self) -> Option<Arc<Trial>> {
-        self.0.load().trial.clone()
     }
 
     /// The plan for one request, to its end; and while two are compared, what the request knows of its own.

@@ -2,7 +2,9 @@
 
 mod delivery;
 mod deployments;
+mod documents;
 mod door;
+mod edge;
 mod jwt;
 mod keys;
 mod listeners;
