@@ -27,6 +27,14 @@ pub struct Source {
     pub shown: fn(&Blueprint) -> Value,
 }
 
+impl Source {
+    /// The folder in which files that are sent are seen.
+    pub(super) fn folder(&self) -> PathBuf {
+        let first = self.texts.first().and_then(|file| file.path.parent());
+        first.map(PathBuf::from).unwrap_or_default()
+    }
+}
+
 /// What is read.
 pub enum Place {
     /// Route files, and folders of them, as the command line names them.

@@ -50,12 +50,16 @@ pub struct Shared<'a> {
     pub leaving: &'a [Arc<str>],
     /// Whether the plan only tells what would become of requests.
     pub rehearses: bool,
+    /// Whether the plan is tried beside another one, whose limits of the process hold for both.
+    pub beside: bool,
 }
 
 /// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
 /// buckets, places and authorizers that are to be as they were go on with what they hold.
 pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) -> Plan {
-    shared.admission.configure(&admission::settings(blueprint));
+    if !shared.beside {
+        shared.admission.configure(&admission::settings(blueprint));
+    }
     let clock = Clock::monotonic();
     let builder = Builder {
         blueprint,
@@ -102,6 +106,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             ..left.clone()
         });
     Plan {
+        deployment: blueprint.id.shared(),
         apis,
         hosts: Hosts::new(blueprint.apis.iter().map(|api| {
             let mount = &api.mount;
