@@ -11,6 +11,7 @@ mod health;
 mod iam;
 mod import;
 mod keys;
+mod live;
 mod load;
 mod overrides;
 mod queue;

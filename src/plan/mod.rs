@@ -14,6 +14,7 @@ mod delivery;
 mod hosts;
 mod keys;
 mod listeners;
+pub mod live;
 pub mod matcher;
 pub mod permissions;
 mod response;
