@@ -87,8 +87,8 @@ impl Iam {
         print(&match self.format {
             Format::Json => json(&found),
             Format::Cloudformation => {
-                let apis: Vec<&str> = blueprint.apis.iter().map(|api| &*api.name).collect();
-                cloud_formation(&found, &apis.join("-"))
+                let apis = blueprint.apis.iter().map(|api| &*api.name);
+                cloud_formation(&found, &apis.collect::<Vec<_>>().join(", "))
             }
             Format::Terraform => terraform(&found),
         });

@@ -12,6 +12,7 @@ mod health;
 mod iam;
 mod import;
 mod keys;
+mod live;
 mod load;
 mod overrides;
 mod plan;

@@ -18,6 +18,7 @@ mod error_responses;
 mod hosts;
 mod keys;
 mod listeners;
+pub mod live;
 pub mod matcher;
 pub mod permissions;
 mod response;
