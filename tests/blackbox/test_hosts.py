@@ -3,24 +3,9 @@
 import json
 
 import pytest
-import yaml
 
-from support.gateway import config, penstock
-
-
-def mock(body):
-    return {"integration": {"Mock": {"status": 200, "body": f"{body} $context.apiId $context.stage $request.path"}}}
-
-
-def folder(tmp_path, general, *apis):
-    """A folder of files: one for the process, one for each API."""
-    where = tmp_path / "several"
-    where.mkdir()
-    process = {key: value for key, value in config({}, **general).items() if key not in ("api", "responses", "routes")}
-    for name, document in [("process", process), *((api["api"], api) for api in apis)]:
-        (where / f"{name}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-    return where
-
+from support.apis import folder, mock
+from support.gateway import penstock
 
 SHOP = {"api": "shop", "hosts": ["shop.example.com"], "responses": "aws", "routes": {"GET /x": mock("shop")}}
 WILD = {"api": "wild", "hosts": ["*.example.com"], "cors": {"allow_origins": ["*"], "allow_methods": ["GET"]},
@@ -76,16 +61,14 @@ def test_a_host_that_no_api_serves_is_404_and_logged(gateway, tmp_path):
 ])
 def test_apis_that_cannot_be_told_apart_are_refused(tmp_path, first, second, said):
     checked = penstock("check", folder(tmp_path, {}, first, second))
-    text = checked.stdout if isinstance(checked.stdout, str) else checked.stdout.decode()
-    assert checked.returncode == 1 and said in text, text
+    assert checked.returncode == 1 and said in checked.stdout, checked.stdout
 
 
 def test_routes_and_explain_know_the_apis(tmp_path):
     where = folder(tmp_path, {}, SHOP, REST)
 
     def said(*arguments):
-        done = penstock(*arguments)
-        return done.stdout if isinstance(done.stdout, str) else done.stdout.decode()
+        return penstock(*arguments).stdout
 
     assert "ok: 2 APIs, 2 routes" in said("check", where)
     assert "shop, stage $default: shop.example.com/" in said("routes", where)

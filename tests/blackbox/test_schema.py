@@ -33,7 +33,7 @@ def test_a_body_that_is_not_as_asked_is_refused_precisely_and_stored_nowhere(gat
     assert b"secret-value" not in answer.body
     for body in ("", "{", "[1,]", "\xff"):
         assert json.loads(post(one, body).body)["code"] == "schema_invalid", body
-    assert [message["Body"] for message in one.peek("orders")] == ['{"id": "o-1"}'] or len(one.peek("orders")) == 1
+    assert len(one.peek("orders")) == 1
     line = one.log_line(answer.headers["x-request-id"])
     assert line["code"] == "schema_invalid"
 

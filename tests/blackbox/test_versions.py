@@ -2,7 +2,7 @@
 
 import json
 
-from test_hosts import folder, mock
+from support.apis import folder, mock
 
 FRONT = {
     "api": "front",
