@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use super::load::{blueprint_or_problems, fetched};
+use super::load::{Names, blueprint_or_problems, fetched};
 use super::overrides::Overrides;
 use super::routes::{plan_json, routes_table};
 use crate::app::{self, Ended, Listening, Source, Started};
@@ -39,6 +39,8 @@ pub struct Serve {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
     /// What the process log says, on standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,penstock::store=debug`
     #[arg(long, env = "PENSTOCK_LOG", default_value = "info,aws_config=error")]
@@ -83,7 +85,7 @@ impl Serve {
                 return Exit::CannotStart;
             }
         };
-        let vault = Arc::new(Vault::default());
+        let vault = Arc::new(Vault::with_vars(self.names.vars.clone()));
         let compiled = match runtime.block_on(fetched(&self.files, &vault)) {
             Ok(compiled) => compiled,
             Err(refusal) => {

@@ -76,7 +76,7 @@ def test_security_that_nobody_can_check_leaves_no_route_open(tmp_path):
     ran, routes = imported(tmp_path, as_json(document(paths, components={"securitySchemes": schemes})))
     assert ran.returncode == 1
     assert not routes.get("routes"), routes
-    assert "the authorizer `plain` cannot be had" in ran.stderr and "the security scheme `unknown` is not declared" in ran.stderr
+    assert "the authorizer `plain` cannot be had" in ran.stderr and "the authorizer `unknown` is not declared" in ran.stderr
     # the document's own security holds where an operation has none
     scheme = PARTS["components"]["securitySchemes"]["idp"]
     whole = document({"/a": {"post": SEND}, "/open": {"post": {**SEND, "security": []}}},

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from support.gateway import penstock, write_config
+from support.gateway import environment, penstock, write_config
 from support.openapi import as_json, document, operation
 
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/111122223333/orders"
@@ -173,3 +173,58 @@ def test_a_document_and_a_route_file_are_one_configuration(gateway, fake, tmp_pa
     one = gateway(folder)
     assert one.request("GET", "/health").body == b"fine"
     assert one.request("POST", "/", '{"MessageBody": "x"}').status == 200
+
+
+FUNCTIONS = """\
+openapi: "3.0.1"
+info: { title: orders }
+paths:
+  /a:
+    post:
+      x-amazon-apigateway-integration:
+        type: aws_proxy
+        integrationSubtype: SQS-SendMessage
+        payloadFormatVersion: "1.0"
+        credentials: { Fn::GetAtt: [MyHttpApiRole, Arn] }
+        requestParameters:
+          MessageBody: $request.body
+          QueueUrl: !Ref MyQueue
+  /b:
+    post:
+      x-amazon-apigateway-integration:
+        type: aws_proxy
+        integrationSubtype: SQS-SendMessage
+        payloadFormatVersion: "1.0"
+        requestParameters:
+          MessageBody: $request.body
+          QueueUrl: { Ref: MyQueue }
+          Region: !Sub "${AWS::Region}"
+"""
+
+
+def test_template_functions_resolve_from_variables(tmp_path):
+    path = write_config(tmp_path, FUNCTIONS, "api.yaml")
+    vars = write_config(tmp_path, f"MyQueue: {QUEUE}\nAWS::Region: eu-west-1\n", "vars.yaml")
+    ran = penstock("check", path, "--vars", vars, cwd=tmp_path)
+    assert ran.returncode == 0 and "ok: 2 routes" in ran.stdout, ran.stdout
+    ran = penstock("explain", path, "--vars", vars, "POST", "/b", "-d", "x", cwd=tmp_path)
+    assert ran.returncode == 0 and QUEUE in ran.stdout, ran
+    # each name once, at its first place
+    ran = penstock("check", path, cwd=tmp_path)
+    assert ran.returncode == 1
+    errors = [line for line in ran.stdout.splitlines() if ": error: " in line]
+    assert len(errors) == 2, ran.stdout
+    assert "api.yaml:13:" in errors[0] and "`MyQueue` is not known" in errors[0] and "(and in one more place)" in errors[0]
+    assert "`AWS::Region` is not known" in errors[1]
+    # the environment may give them, too
+    ran = penstock("check", path, cwd=tmp_path, env=environment(MY_QUEUE=QUEUE, AWS_REGION="eu-west-1"))
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_a_gateway_is_served_with_variables(gateway, fake, tmp_path):
+    vars = write_config(tmp_path, json.dumps({"MyQueue": QUEUE}), "vars.json")
+    send = operation("SQS-SendMessage", QueueUrl={"Ref": "MyQueue"}, MessageBody="$request.body")
+    own = {"aws": {"region": "eu-west-1", "endpoint": fake.url}}
+    one = gateway(as_json(document({"/": {"post": send}}, own)), name="api.json", arguments=["--vars", vars])
+    assert one.request("POST", "/", "x").status == 200
+    assert "111122223333/orders" in fake.calls[-1].body.decode()

@@ -88,7 +88,7 @@ pub fn import(document: &SourceFile, told: Told<'_>) -> Imported {
 }
 
 /// The APIs that a document describes.
-fn read(
+pub(super) fn read(
     kind: Document,
     mut tree: Node,
     told: Told<'_>,

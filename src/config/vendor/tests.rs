@@ -212,7 +212,7 @@ routes:
     response_parameters:
       '200':
         append:header.x-a: $context.requestId
-        overwrite:statuscode: 202
+        overwrite:statuscode: '202'
         remove:header.x-b: \"''\"
     idempotency:
       key: $request.header.idempotency-key
@@ -227,7 +227,7 @@ routes:
     response_parameters:
       '200':
         append:header.x-a: $context.requestId
-        overwrite:statuscode: 202
+        overwrite:statuscode: '202'
         remove:header.x-b: \"''\"
   $default:
     authorizer: oidc
@@ -240,7 +240,7 @@ routes:
     response_parameters:
       '200':
         append:header.x-a: $context.requestId
-        overwrite:statuscode: 202
+        overwrite:statuscode: '202'
         remove:header.x-b: \"''\"
 stage: prod"
     );
@@ -362,7 +362,12 @@ fn exported(text: &str) -> (String, Vec<String>) {
     let file = tempfile::tempdir().unwrap();
     let path = file.path().join("shop.yaml");
     std::fs::write(&path, text).unwrap();
-    let (document, findings) = super::exported(&[path], super::Form::Json).unwrap();
+    let (document, findings) = super::exported(
+        &[path],
+        &BTreeMap::<String, String>::new(),
+        super::Form::Json,
+    )
+    .unwrap();
     let reasons = findings.list.iter().map(|finding| finding.reason.clone());
     (document, reasons.collect())
 }
@@ -391,7 +396,7 @@ fn an_import_of_an_export_is_the_identity() {
              staff: { jwt: { issuer: https://idp.example.com, audience: shop } }\n  hooks: { webhook: { preset: github, secrets: ['s3cret-s3cret'] } }\n\
              routes:\n  POST /a: { authorizer: partners, scopes: [w], integration: { Kinesis-PutRecord: { StreamName: s, Data: $request.body, PartitionKey: k }, decode_data: base64 } }\n  \
              POST /b: { authorizer: staff, ack: spool, integration: { EventBridge-PutEvents: { Detail: $request.body, DetailType: t, Source: '${env:SOURCE:-s}' } } }\n  \
-             POST /c: { authorizer: hooks, response: { status: 200 }, integration: { Kinesis-PutRecord: { StreamName: s, Data: $request.body, PartitionKey: k } } }\n",
+             POST /c: { authorizer: hooks, limits: { timeout: 3s }, response_parameters: { '200': { 'append:header.x-a': b } }, response: { status: 200 }, integration: { Kinesis-PutRecord: { StreamName: s, Data: $request.body, PartitionKey: k } } }\n",
             vec![
                 "the vendor does not know \"${env:SOURCE:-s}\": put the value in its place before it is imported there",
                 "the vendor has no authorizer like `hooks`: there the route asks for a signature (AWS_IAM), so that it is not open",

@@ -1,11 +1,10 @@
 //! What a route calls: the vendor's integration as one of ours.
 
 use super::Emitter;
-use crate::config::load::tree::Node;
-use crate::config::vendor::build::{Mapping, plain, text};
+use crate::config::vendor::build::{Mapping, text};
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::{Integration, Route};
-use crate::config::vendor::value::{Named, Value};
+use crate::config::vendor::value::Value;
 
 /// The vendor's service integrations (reference, 2.2).
 pub const SUBTYPES: [&str; 10] = [
@@ -267,22 +266,13 @@ impl Emitter<'_> {
                 let leaf = match change.name.strip_prefix("remove:") {
                     // the vendor's value of a removal is '' in quotes, or anything
                     Some(_) => Some(text("''", &change.value.mark)),
-                    None => self.response_value(change),
+                    None => self.leaf(&change.value),
                 };
                 changes.put_some(&change.name, &change.mark, leaf);
             }
             all.put_mapping(&status.name, changes);
         }
         node.put_mapping("response_parameters", all);
-    }
-
-    fn response_value(&mut self, change: &Named<Value>) -> Option<Node> {
-        if change.name == "overwrite:statuscode"
-            && let Some(status) = change.value.number()
-        {
-            return Some(plain(status.to_string(), &change.value.mark));
-        }
-        self.leaf(&change.value)
     }
 }
 

@@ -53,7 +53,7 @@ pub fn emit(api: &HttpApi, findings: &mut Findings) -> Emitted {
 }
 
 /// Whether `on_unsupported: skip` is written here.
-fn skips(own: &Value) -> bool {
+pub fn skips(own: &Value) -> bool {
     own.get(ON_UNSUPPORTED)
         .is_some_and(|value| value.word() == "skip")
 }

@@ -46,6 +46,15 @@ pub struct Unresolved {
     pub given: BTreeSet<String>,
 }
 
+impl Unknown {
+    /// The variable of the environment that may give it a value: `MY_QUEUE`.
+    pub fn variable(&self) -> &str {
+        self.shown
+            .trim_start_matches("${env:")
+            .trim_end_matches('}')
+    }
+}
+
 impl Unresolved {
     /// Notes that `name` is asked for at `at`; gives what stands in its place.
     pub fn ask(&mut self, name: &str, stands_for: impl Into<String>, at: Place) -> Scalar {
@@ -132,10 +141,7 @@ impl Unresolved {
                 continue;
             };
             let reason = format!("`{}` is not known: {}", unknown.name, unknown.stands_for);
-            let variable = unknown
-                .shown
-                .trim_start_matches("${env:")
-                .trim_end_matches('}');
+            let variable = unknown.variable();
             let help = format!(
                 "give it with `--vars FILE`, as `{}: VALUE`; without it the route file asks for the environment variable {variable}",
                 quoted(&unknown.name)
