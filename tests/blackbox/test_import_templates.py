@@ -22,7 +22,7 @@ DOCUMENTS = {
     "api-eventbridge/template.yaml": ({}, 0, {"eventbridge-dlq": ["POST /eb"]}, ["POST /eb: EventBridge-PutEvents"]),
     "http-sqs.yaml": ({"RawQueue": QUEUE}, 0, {"http-sqs": ["ANY /"]}, ["ANY /: HTTP-Proxy"]),
     "custom-domain.yaml": ({"DomainName": "api.example.com"}, 1, {"httpapigateway": []}, [
-        "hosts", "a function (HttpApiFunction) cannot be called", "left out" ]),
+        ": hosts", "a function (HttpApiFunction) cannot be called"]),
     "cdk-sqs.json": ({"Queue4A7E3555": QUEUE}, 0, {"api": [
         "POST /default", "POST /send-message", "POST /receive-message", "POST /delete-message", "POST /purge-queue"]},
         ["POST /purge-queue: SQS-PurgeQueue", "5 × AWS::IAM::Role"]),
@@ -58,7 +58,9 @@ def test_a_document_from_a_public_repository_imports_or_says_why_not(tmp_path, n
     for word in words:
         assert word in ran.stderr, ran.stderr
     assert "${env:" not in "".join(line for line in ran.stdout.splitlines() if not line.startswith("#")), ran.stdout
-    for number, text in enumerate(ran.stdout.split("---\n")):
+    for number, (text, file) in enumerate(zip(ran.stdout.split("---\n"), files)):
+        if not file.get("routes"):
+            continue  # nothing of it could be had, and a file without routes is none
         checked = penstock("check", write(tmp_path, text, f"{number}.yaml"), cwd=tmp_path)
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
