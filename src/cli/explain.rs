@@ -209,6 +209,7 @@ impl Explain {
                     metrics.received.clone(),
                     Clock::monotonic(),
                 ),
+                leaving: &[],
                 rehearses: true,
                 aws: clients,
             },

@@ -36,7 +36,7 @@ pub const UNIX: &str = "unix:";
 pub struct Bound {
     pub(super) name: Arc<str>,
     pub(super) socket: BoundSocket,
-    address: BoundAddress,
+    pub(super) address: BoundAddress,
 }
 
 /// A socket that listens.
@@ -168,6 +168,11 @@ impl Bound {
             BoundAddress::Ip(address) => Some(address),
             BoundAddress::Unix(_) => None,
         }
+    }
+
+    /// The same address under another listener's name.
+    pub fn renamed(self, name: Arc<str>) -> Bound {
+        Bound { name, ..self }
     }
 
     /// The listener's name in the configuration.

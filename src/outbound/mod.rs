@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
@@ -83,7 +84,7 @@ pub enum FetchError {
 
 /// The client. Cloning shares its connections.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<ArcSwap<Inner>>);
 
 type Http = legacy::Client<HttpsConnector<Dial>, Full<Bytes>>;
 
@@ -109,11 +110,16 @@ impl Client {
     }
 
     fn with_proxies(settings: Settings, proxies: Matcher) -> Client {
-        Client(Arc::new(Inner {
+        Client(Arc::new(ArcSwap::from_pointee(Inner {
             settings,
             proxies: Arc::new(proxies),
             clients: OnceLock::new(),
-        }))
+        })))
+    }
+
+    /// Does all that is done from now on as `other` does. Exchanges that are under way end as they began.
+    pub fn become_like(&self, other: &Client) {
+        self.0.store(other.0.load_full());
     }
 
     /// Makes one exchange. Any status is an answer; redirects are answers too, and are not followed.
@@ -135,8 +141,9 @@ impl Client {
         named: Named,
         max_body: usize,
     ) -> Result<Response<Bytes>, FetchError> {
-        let request = self.prepared(request)?;
-        let client = self.client(named).await?;
+        let inner = self.0.load_full();
+        let request = inner.prepared(request)?;
+        let client = inner.client(named).await?;
         let answer = client.request(request.map(Full::new)).await;
         let (head, body) = answer.map_err(|error| failed(&error))?.into_parts();
         let declared = http_body::Body::size_hint(&body).lower();
@@ -152,7 +159,9 @@ impl Client {
             })?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
+}
 
+impl Inner {
     /// The request with what a server needs to be asked: a path, and a proxy's credentials where one is asked in clear.
     fn prepared(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, FetchError> {
         let uri = request.uri();
@@ -161,7 +170,7 @@ impl Client {
             return Err(FetchError::Url(shown(uri)));
         }
         if uri.scheme() == Some(&Scheme::HTTP)
-            && let Some(proxy) = self.0.proxies.intercept(uri)
+            && let Some(proxy) = self.proxies.intercept(uri)
             && let Some(credentials) = proxy.basic_auth()
         {
             let credentials = credentials.clone();
@@ -185,25 +194,23 @@ impl Client {
         Ok(request)
     }
 
-    async fn client(&self, named: Named) -> Result<&Http, FetchError> {
-        if self.0.clients.get().is_none() {
-            let inner = self.0.clone();
+    async fn client(self: &Arc<Inner>, named: Named) -> Result<&Http, FetchError> {
+        if self.clients.get().is_none() {
+            let inner = self.clone();
             let made = tokio::task::spawn_blocking(move || {
                 inner.clients.get_or_init(|| inner.connect());
             });
             made.await
                 .map_err(|error| FetchError::Failed(error.to_string()))?;
         }
-        match (self.0.clients.get(), named) {
+        match (self.clients.get(), named) {
             (Some(Ok((operators, _))), Named::ByOperator) => Ok(operators),
             (Some(Ok((_, strangers))), Named::ByStranger) => Ok(strangers),
             (Some(Err(reason)), _) => Err(FetchError::Failed(reason.clone())),
             (None, _) => Err(FetchError::Failed("the client was not made".to_owned())),
         }
     }
-}
 
-impl Inner {
     fn connect(&self) -> Result<(Http, Http), String> {
         let tls = connect::tls(self.settings.ca.as_deref())?;
         let client = |named: Named| {

@@ -44,6 +44,9 @@ pub struct Shared<'a> {
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
     pub admission: Arc<Admission>,
+    /// Listeners that the blueprint does not have and whose connections still finish: their requests go on as in the plan
+    /// before.
+    pub leaving: &'a [Arc<str>],
     /// Whether the plan only tells what would become of requests.
     pub rehearses: bool,
 }
@@ -71,7 +74,7 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             clock: &clock,
         },
     };
-    let apis: Vec<Api> = blueprint
+    let mut apis: Vec<Api> = blueprint
         .apis
         .iter()
         .map(|api| builder.api(api, before.and_then(|before| before.api(&api.name))))
@@ -82,6 +85,15 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         access: listener.access.clone(),
         position,
     };
+    let mut listeners: Vec<ListenerPlan> = blueprint
+        .listeners
+        .iter()
+        .enumerate()
+        .map(listener)
+        .collect();
+    if let Some(before) = before {
+        stay(shared.leaving, before, &mut listeners, &mut apis);
+    }
     Plan {
         apis,
         hosts: Hosts::new(blueprint.apis.iter().map(|api| Some(&api.mount))),
@@ -96,16 +108,27 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         decoders: before
             .map(|before| before.decoders.clone())
             .unwrap_or_default(),
-        listeners: blueprint
-            .listeners
-            .iter()
-            .enumerate()
-            .map(listener)
-            .collect(),
+        listeners,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
         keys: shared.keys.clone(),
         usage: shared.usage.clone(),
+    }
+}
+
+/// Listeners that are no longer configured, but whose last requests are still to be answered, keep the routes that they
+/// had.
+fn stay(leaving: &[Arc<str>], before: &Plan, listeners: &mut Vec<ListenerPlan>, apis: &mut [Api]) {
+    for old in leaving.iter().filter_map(|name| before.listener(name)) {
+        for api in apis.iter_mut() {
+            let known = before.api(&api.name);
+            let routes = known.and_then(|known| known.matchers.get(old.position));
+            api.matchers.push(routes.cloned().unwrap_or_default());
+        }
+        listeners.push(ListenerPlan {
+            position: listeners.len(),
+            ..old.clone()
+        });
     }
 }
 

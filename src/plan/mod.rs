@@ -1,12 +1,13 @@
 //! What the gateway runs. A plan is immutable and replaced whole: a request holds one from its route to its answer.
 //!
-//! `compile` turns a configuration into a [`Blueprint`] (pure, every problem at once), `build` opens what the
+//! `candidate` is what is on its way to become one. `compile` turns a configuration into a [`Blueprint`] (pure, every problem at once), `build` opens what the
 //! blueprint names, `current` is the one pointer that the data plane reads.
 
 pub mod admission;
 mod api;
 pub mod blueprint;
 pub mod build;
+pub mod candidate;
 pub mod compile;
 pub mod cors;
 pub mod current;
@@ -98,7 +99,7 @@ struct LimitedBy {
 }
 
 /// What requests of one listener meet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerPlan {
     pub name: Arc<str>,
     /// Whom the listener lets in, by address.

@@ -59,7 +59,6 @@ fn problems(text: &str) -> Vec<String> {
                 api: &api,
                 directory: &|path| loaded.sources.directory(path),
                 place: &|path| loaded.sources.place(path),
-                place: &|path| loaded.sources.place(path),
             };
             let blueprint = compile(config, &origin, &mut found);
             loaded.sources.locate(&mut found);
