@@ -12,8 +12,8 @@ use crate::model::problem::nearest;
 
 /// How deep functions, references and values may stand in each other: readers recurse.
 const MAX_DEPTH: usize = 160;
-/// How many steps one value may take: names that refer to names twice over double with each level.
-const MAX_STEPS: usize = 2_000_000;
+/// How many names one value may lead to: names that refer to names twice over double with each level.
+const MAX_NAMES: usize = 50_000;
 
 /// The functions that are known here, for the spelling of others.
 const FUNCTIONS: [&str; 11] = [
@@ -37,7 +37,8 @@ pub struct Run<'t, 'u> {
     /// Whether a reference to a resource gives its logical id.
     links: bool,
     depth: usize,
-    steps: usize,
+    /// How many names have been looked up.
+    names: usize,
 }
 
 impl<'t, 'u> Run<'t, 'u> {
@@ -47,14 +48,13 @@ impl<'t, 'u> Run<'t, 'u> {
             unresolved,
             links,
             depth: 0,
-            steps: 0,
+            names: 0,
         }
     }
 
-    /// One level deeper; `false` when that is too deep, or takes too long.
+    /// One level deeper; `false` when that is too deep, or leads to too many names.
     pub fn enter(&mut self, at: &Place) -> bool {
-        self.steps += 1;
-        if self.depth < MAX_DEPTH && self.steps < MAX_STEPS {
+        if self.depth < MAX_DEPTH && self.names < MAX_NAMES {
             self.depth += 1;
             return true;
         }
@@ -209,6 +209,7 @@ impl<'t, 'u> Run<'t, 'u> {
         if name == "AWS::NoValue" {
             return None;
         }
+        self.names += 1;
         if self.links && self.declared(name) {
             return Some(text::node(written(name), &at.mark));
         }
@@ -232,6 +233,7 @@ impl<'t, 'u> Run<'t, 'u> {
 
     /// `Fn::GetAtt`.
     fn get_att(&mut self, id: &str, attribute: &str, at: &Place) -> Scalar {
+        self.names += 1;
         if self.links && self.declared(id) {
             return written(id);
         }
