@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::authn::api_key::ApiKeys;
 use crate::authn::{self, Authenticator};
@@ -96,7 +97,10 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
     }
     Plan {
         apis,
-        hosts: Hosts::new(blueprint.apis.iter().map(|api| Some(&api.mount))),
+        hosts: Hosts::new(blueprint.apis.iter().map(|api| {
+            let mount = &api.mount;
+            (!api.is_version).then_some(mount)
+        })),
         dialect: if vendor {
             Dialect::Aws
         } else {
@@ -235,6 +239,7 @@ impl Builder<'_> {
                     policies: route.policies.clone(),
                     limits: route.limits,
                     decode: route.decode.clone(),
+                    validation: route.validation.clone(),
                     integration: route.integration.clone(),
                     copies: route.copies.clone(),
                     ack: route.ack,
@@ -262,10 +267,26 @@ impl Builder<'_> {
             dialect: api.dialect,
             trailing_slash: api.trailing_slash,
             cors: api.cors.clone(),
+            versions: api.versions.clone(),
+            version_meters: self.version_meters(api),
+            error_responses: api.error_responses.clone(),
             matchers: matchers(&blueprint.listeners, api, &routes, &questions),
             routes,
             authorizers: named,
         }
+    }
+
+    /// Where requests are counted by the version that they are for: those of the table, and in the end those for none.
+    fn version_meters(&self, api: &ApiBlueprint) -> Vec<Counter> {
+        let Some(versions) = &api.versions else {
+            return Vec::new();
+        };
+        let names = versions.table().iter().map(|version| version.name.as_str());
+        let metrics = self.shared.metrics;
+        let counters = names
+            .chain([""])
+            .map(|name| metrics.version(&api.name, name));
+        counters.collect()
     }
 
     /// What metrics call a route: its key, behind the API's name where there are several.

@@ -198,13 +198,13 @@ paths:
         requestParameters:
           MessageBody: $request.body
           QueueUrl: { Ref: MyQueue }
-          Region: !Sub "${AWS::Region}"
+          Region: !Sub "${TargetRegion}"
 """
 
 
 def test_template_functions_resolve_from_variables(tmp_path):
     path = write_config(tmp_path, FUNCTIONS, "api.yaml")
-    vars = write_config(tmp_path, f"MyQueue: {QUEUE}\nAWS::Region: eu-west-1\n", "vars.yaml")
+    vars = write_config(tmp_path, f"MyQueue: {QUEUE}\nTargetRegion: eu-west-1\n", "vars.yaml")
     ran = penstock("check", path, "--vars", vars, cwd=tmp_path)
     assert ran.returncode == 0 and "ok: 2 routes" in ran.stdout, ran.stdout
     ran = penstock("explain", path, "--vars", vars, "POST", "/b", "-d", "x", cwd=tmp_path)
@@ -215,9 +215,9 @@ def test_template_functions_resolve_from_variables(tmp_path):
     errors = [line for line in ran.stdout.splitlines() if ": error: " in line]
     assert len(errors) == 2, ran.stdout
     assert "api.yaml:13:" in errors[0] and "`MyQueue` is not known" in errors[0] and "(and in one more place)" in errors[0]
-    assert "`AWS::Region` is not known" in errors[1]
+    assert "`TargetRegion` is not known" in errors[1]
     # the environment may give them, too
-    ran = penstock("check", path, cwd=tmp_path, env=environment(MY_QUEUE=QUEUE, AWS_REGION="eu-west-1"))
+    ran = penstock("check", path, cwd=tmp_path, env=environment(MY_QUEUE=QUEUE, TARGET_REGION="eu-west-1"))
     assert ran.returncode == 0, ran.stdout
 
 
