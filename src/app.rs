@@ -4,24 +4,28 @@
 //! flight finish, wait for the calls that store, close the store, flush the log. At the deadline what is left is cut
 //! off and counted.
 
+mod deploying;
 mod follow;
 mod listeners;
 mod live;
 mod reaper;
+pub mod remote;
 mod source;
+mod stage;
 mod stop;
 mod storage;
+mod trial;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::admin::deployments::Desk;
 use crate::admin::{Admin, Configured, Exposition, Guard, Status};
 use crate::aws::Clients;
 use crate::forward::Forward;
@@ -40,7 +44,7 @@ use crate::store::Notice;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
 
 use listeners::{Listeners, Services};
-use live::{Live, sqs_api};
+use live::{Deployed, Live, sqs_api};
 use reaper::Reaper;
 use stop::{CLOSING, Stop, close_store, drain_all};
 use storage::Storage;
@@ -140,14 +144,14 @@ pub async fn serve(
         metrics.received.clone(),
         limit::Clock::monotonic(),
     );
-    let behind = {
+    let backlog = {
         let targets = targets.clone();
         move || match targets.store_state() {
             StoreState::Open(store) => store.longest_group(),
             StoreState::Absent | StoreState::Unavailable(_) => Duration::ZERO,
         }
     };
-    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(behind)));
+    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(backlog)));
     let shared = Shared {
         metrics: &metrics,
         targets: targets.clone(),
@@ -161,6 +165,7 @@ pub async fn serve(
         admission: admission.clone(),
         leaving: &[],
         rehearses: false,
+        beside: false,
     };
     let gateway = Arc::new(Gateway::new(
         Current::new(build(&blueprint, &shared, None)),
@@ -185,9 +190,10 @@ pub async fn serve(
         },
         since: SystemTime::now(),
         refused: None,
-        remark: None,
+        remark: source.remark.clone(),
     });
     let (door, behind) = Door::new();
+    let (desk, orders) = Desk::new();
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
@@ -195,6 +201,7 @@ pub async fn serve(
         status: status.clone(),
         door,
         guard: guard.clone(),
+        desk,
     }
     .start(admin_bound)?;
 
@@ -231,14 +238,7 @@ pub async fn serve(
             .map(|sqs| sqs_api(sqs, &targets, &metrics)),
     };
     let drain = blueprint.limits.drain;
-    listeners.publish(bound, &services, drain).await;
-    announce(&Started {
-        listeners: listeners.listening(),
-        admin: admin_address,
-        sqs: listeners.sqs(),
-        notices,
-        store_unavailable,
-    });
+    let source_folder = source.folder();
     let mut live = Live {
         texts: source.texts.clone(),
         admin: blueprint.admin.clone(),
@@ -261,12 +261,23 @@ pub async fn serve(
         reaper: Reaper::default(),
         said: String::new(),
         pending: None,
+        deployed: Deployed::new(orders.listing, &source_folder),
     };
+    // A rollback and a canary outlive the process, so they are back before anybody is served.
+    live.resume().await;
+    live.listeners.publish(bound, &live.services, drain).await;
+    announce(&Started {
+        listeners: live.listeners.listening(),
+        admin: admin_address,
+        sqs: live.listeners.sqs(),
+        notices,
+        store_unavailable,
+    });
 
     // A listener that ends by itself has failed: its port is gone, so the gateway stops in good order.
     let failed = tokio::select! {
         () = stop.asked() => None,
-        error = Box::pin(live.run(behind, hangup)) => Some(error),
+        error = Box::pin(live.run(behind, orders.asked, hangup)) => Some(error),
     };
     live.storage.give_up();
     if let Some(error) = &failed {

@@ -15,12 +15,13 @@
 //! `a ← b` means that b may use a and everything before a; nothing points back (`tests/it/arrows.rs` checks it):
 //!
 //! ```text
-//! model ← decode, mapping ← telemetry ← store, limit, outbound, aws, listen ← authn, integration ← forward, sqs_api ← config ← plan
+//! model ← decode, mapping, deploy ← telemetry ← store, limit, outbound, aws, listen ← authn, integration ← forward, sqs_api ← config ← plan
 //!       ← pipeline ← stack ← admin ← app ← drill ← cli
 //! ```
 
 // vocabulary: plain values, no input or output
 pub mod decode;
+pub mod deploy;
 pub mod mapping;
 pub mod model;
 pub mod telemetry;

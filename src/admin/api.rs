@@ -194,7 +194,15 @@ fn page_of(query: &str) -> Result<(Option<i64>, usize), Refused> {
 
 /// The request's body as JSON; none at all is what the type has as its default.
 async fn body_of<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refused> {
-    let body = Limited::new(request.into_body(), LARGEST_BODY);
+    body_within(request, LARGEST_BODY).await
+}
+
+/// The same of at most so many bytes.
+pub(super) async fn body_within<T: DeserializeOwned>(
+    request: Request<Incoming>,
+    largest: usize,
+) -> Result<T, Refused> {
+    let body = Limited::new(request.into_body(), largest);
     let bytes = body
         .collect()
         .await
@@ -202,7 +210,7 @@ async fn body_of<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, R
             if error.is::<http_body_util::LengthLimitError>() {
                 Refused {
                     status: StatusCode::PAYLOAD_TOO_LARGE,
-                    message: format!("the body is larger than {LARGEST_BODY} bytes"),
+                    message: format!("the body is larger than {largest} bytes"),
                 }
             } else {
                 Refused::asked_wrongly("the body did not arrive")

@@ -3,6 +3,7 @@
 
 mod api;
 mod authorizers;
+pub mod deployments;
 mod guard;
 mod metrics;
 mod overload;
@@ -49,6 +50,8 @@ pub struct Admin {
     pub door: Door,
     /// Who may see and change messages.
     pub guard: Guard,
+    /// Where deployments are asked for.
+    pub desk: deployments::Desk,
 }
 
 /// The running admin listener. Dropping it ends its thread.
@@ -81,6 +84,9 @@ impl Admin {
         let path = request.uri().path();
         if path == "/v1/queues" || path.starts_with("/v1/queues/") {
             return api::answer(&self.gateway, &self.guard, request).await;
+        }
+        if path == "/v1/deployments" || path.starts_with("/v1/deployments/") {
+            return deployments::answer(&self.desk, &self.guard, request).await;
         }
         if let Some(name) = authorizers::addressed(path) {
             return if request.method() == Method::POST {
@@ -197,6 +203,9 @@ const INDEX: &str = "Penstock, admin listener\n\n\
     /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
     /v1/queues/NAME/moves     how redrives go\n\
     POST /v1/queues/NAME/receive, /delete, /redrive, /cancel, /purge: see docs/queues.md\n\
+    /v1/deployments       what was deployed, and the canary, as JSON; POST deploys\n\
+    /v1/deployments/ID    its files (running: of the one that runs)\n\
+    POST /v1/deployments/canary, /rollback: see docs/deployments.md\n\
     POST /v1/reload  reads the configuration anew; says what became of it\n\
     POST /v1/authorizers/NAME/flush  forgets what a request authorizer has answered\n";
 

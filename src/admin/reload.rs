@@ -33,7 +33,7 @@ pub fn told(became: &Result<Outcome, Refused>) -> Response<Full<Bytes>> {
                 Refused::Build(_) => StatusCode::CONFLICT,
                 Refused::NotYet(_) | Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             };
-            let body = json!({ "reason": refused.kind(), "problems": refused.lines() });
+            let body = json!({ "error": refused.to_string(), "reason": refused.kind(), "problems": refused.lines() });
             json_response(status, &body)
         }
     }

@@ -2,18 +2,25 @@
 //! compiles and opens what it needs, and may fail; `publish` brings it into use. One with errors is refused whole, and
 //! what ran before runs on.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::StartError;
 use super::follow::Follow;
 use super::listeners::{Changes, Listeners, Services};
 use super::reaper::Reaper;
+use super::remote::Remote;
 use super::source::{Place, Source};
+use super::stage::Stage;
 use super::storage::{Step, Storage};
+use super::trial::Tried;
+use crate::admin::deployments::{Asked, Listing};
 use crate::admin::status::Refusal;
 use crate::admin::{Configured, Guard, Status};
 use crate::authn::api_key::ApiKeys;
@@ -39,6 +46,9 @@ use crate::telemetry::access_log::Writer;
 
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often a canary is looked at.
+const JUDGE_EVERY: Duration = Duration::from_millis(250);
 
 /// How long new AWS clients may take to find credentials before they replace those that run.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
@@ -70,17 +80,58 @@ pub(super) struct Live {
     pub(super) said: String,
     /// A change that could not be used yet: tried again at each look.
     pub(super) pending: Option<Candidate>,
+    pub(super) deployed: Deployed,
+}
+
+/// What was deployed, and what is tried.
+pub(super) struct Deployed {
+    pub(super) stage: Stage,
+    /// The canary.
+    pub(super) trial: Option<Tried>,
+    /// Whether the baseline has the stage variables of a canary that took over.
+    pub(super) overlaid: bool,
+    /// What the admin listener is told.
+    pub(super) listing: Arc<ArcSwap<Listing>>,
+    /// The folder in which files that are sent are seen.
+    pub(super) folder: PathBuf,
+    /// When the process's own time begins.
+    pub(super) began: Instant,
+}
+
+impl Deployed {
+    pub(super) fn new(listing: Arc<ArcSwap<Listing>>, folder: &Path) -> Deployed {
+        Deployed {
+            stage: Stage::default(),
+            trial: None,
+            overlaid: false,
+            listing,
+            folder: folder.to_path_buf(),
+            began: Instant::now(),
+        }
+    }
+}
+
+/// What a plan that is published goes on from, and what it stands beside.
+pub(super) enum After {
+    /// The baseline; a canary stays as it is.
+    Itself,
+    /// The baseline; no canary stands beside it.
+    Baseline,
+    /// The canary, which takes over.
+    Canary(Arc<Plan>),
 }
 
 /// A candidate that can run: everything that may fail has been done, and nothing is in use. Dropping it leaves nothing
 /// behind but, where the store was opened for it, an empty one.
 pub(super) struct Prepared {
     pub(super) blueprint: Blueprint,
+    /// The same as a canary, where its stage variables are others.
+    pub(super) as_canary: Option<Blueprint>,
     pub(super) texts: Vec<SourceFile>,
     pub(super) hash: String,
-    origin: Origin,
-    warnings: Vec<String>,
-    needs_restart: Vec<&'static str>,
+    pub(super) origin: Origin,
+    pub(super) warnings: Vec<String>,
+    needs_restart: Vec<String>,
     listeners: Changes,
     storage: Step,
     /// Where they are to be others than before.
@@ -91,14 +142,25 @@ pub(super) struct Prepared {
 
 impl Live {
     /// Runs until it is dropped, or a listener fails.
-    pub(super) async fn run(&mut self, mut behind: Behind, mut hangup: Signal) -> StartError {
+    pub(super) async fn run(
+        &mut self,
+        mut behind: Behind,
+        mut asked: mpsc::Receiver<Asked>,
+        mut hangup: Signal,
+    ) -> StartError {
+        let mut judge = tokio::time::interval(JUDGE_EVERY);
+        judge.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut follow = match (&self.source.place, self.source.watch) {
             (Place::Files(paths), true) => Some(Follow::new(paths.clone()).await),
             (_, _) => None,
         };
+        if follow.is_some() {
+            // They may have changed since they were read and before anybody followed them.
+            self.pending = Some(Candidate::anew(Origin::Watch));
+        }
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut fetched = Instant::now();
+        let mut when = When::now();
         loop {
             tokio::select! {
                 error = self.listeners.failed() => return error.into(),
@@ -107,26 +169,29 @@ impl Live {
                     // Whoever asked may have gone away.
                     let _ = answer.send(became);
                 }
+                Some(asked) = asked.recv() => Box::pin(self.answer(asked)).await,
+                _ = judge.tick() => Box::pin(self.judge()).await,
                 _ = hangup.recv() => {
                     tracing::info!("SIGHUP: the configuration is read anew");
                     self.fetch().await;
                     self.try_again(Candidate::anew(Origin::Signal)).await;
                 }
-                () = hint(&mut follow) => self.look(&mut follow, &mut fetched).await,
-                _ = look.tick() => self.look(&mut follow, &mut fetched).await,
+                () = hint(&mut follow) => self.look(&mut follow, &mut when).await,
+                _ = look.tick() => self.look(&mut follow, &mut when).await,
             }
         }
     }
 
     /// Looks whether anything that the configuration is made of has changed.
-    async fn look(&mut self, follow: &mut Option<Follow>, fetched: &mut Instant) {
+    async fn look(&mut self, follow: &mut Option<Follow>, when: &mut When) {
         let mut candidate = self.pending.take();
         if self.source.watch {
             let mut changed = false;
-            if self.source.vault.draws_on_aws() && fetched.elapsed() >= self.running.secrets_refresh
+            if self.source.vault.draws_on_aws()
+                && when.fetched.elapsed() >= self.running.secrets_refresh
             {
                 changed |= self.fetch().await;
-                *fetched = Instant::now();
+                when.fetched = Instant::now();
             }
             let own = self.source.texts.iter().chain(&self.texts);
             let own: Vec<_> = own.map(|file| file.path.clone()).collect();
@@ -141,10 +206,51 @@ impl Live {
             {
                 candidate = Some(Candidate::anew(Origin::Watch));
             }
+            if let Place::Remote(remote) = &self.source.place
+                && when.polled.elapsed() >= remote.poll_interval()
+            {
+                when.polled = Instant::now();
+                candidate = self.poll(remote.clone()).await.or(candidate);
+            }
         }
         if let Some(candidate) = candidate {
             self.try_again(candidate).await;
         }
+    }
+
+    /// Asks the source over the network whether it has another configuration.
+    async fn poll(&self, remote: Arc<Remote>) -> Option<Candidate> {
+        let changed = remote.changed().await;
+        self.metrics.renewal.asked(changed.is_ok());
+        match changed {
+            Ok(changed) => {
+                self.remark(None);
+                let text = changed?;
+                Some(Candidate {
+                    content: Content::Texts(vec![remote.named(text)]),
+                    ..Candidate::anew(Origin::Source)
+                })
+            }
+            Err(error) => {
+                self.remark(Some(format!("{error}; what was fetched before runs on")));
+                None
+            }
+        }
+    }
+
+    /// What an operator should know of the source; the same is not said twice.
+    fn remark(&self, remark: Option<String>) {
+        if self.status.load().remark == remark {
+            return;
+        }
+        match &remark {
+            Some(remark) => tracing::warn!("{remark}"),
+            None => {
+                let source = self.source.place.whence();
+                tracing::info!(%source, "The configuration can be fetched again");
+            }
+        }
+        self.status.change(|status| status.remark = remark);
     }
 
     /// Submits a candidate that nobody waits for; one that cannot run yet is tried again.
@@ -164,13 +270,14 @@ impl Live {
             Err(refused) => Err(refused),
         };
         let became = match prepared {
-            Ok(prepared) => Box::pin(self.publish(prepared)).await,
+            Ok(prepared) => Box::pin(self.bring(prepared, &candidate)).await,
             Err(refused) => Err(refused),
         };
         match &became {
             Ok(outcome) => self.tell(outcome, &candidate.who),
             Err(refused) => self.refuse(&candidate, refused),
         }
+        self.show();
         became
     }
 
@@ -227,7 +334,7 @@ impl Live {
     ) -> Result<Option<Prepared>, Refused> {
         let compiled = self.compile(&candidate.content).await?;
         let problems = compiled.problems;
-        let Some(mut blueprint) = compiled.blueprint else {
+        let Some(blueprint) = compiled.blueprint else {
             return Err(match problems.has_errors() {
                 true => Refused::Problems(problems),
                 false => Refused::Build("a secret that it names cannot be fetched".to_owned()),
@@ -240,16 +347,45 @@ impl Live {
                 return Ok(None);
             }
         }
+        let running = candidate.content == Content::Running && self.deployed.overlaid;
+        let (blueprint, as_canary) = match compiled.as_canary {
+            Some(canary) if running => (canary, None),
+            as_canary => (blueprint, as_canary),
+        };
+        let as_canary = as_canary.map(|blueprint| self.amended(blueprint));
+        let blueprint = self.amended(blueprint);
+        let warnings = problems.0.iter().map(ToString::to_string).collect();
+        let prepared = self.ready(blueprint, compiled.texts, candidate.origin, warnings);
+        let prepared = prepared.await?;
+        Ok(Some(Prepared {
+            as_canary,
+            ..prepared
+        }))
+    }
+
+    /// A blueprint with what the command line changes.
+    pub(super) fn amended(&self, mut blueprint: Blueprint) -> Blueprint {
         (self.source.amend)(&mut blueprint);
+        blueprint
+    }
+
+    /// Opens what a blueprint needs.
+    pub(super) async fn ready(
+        &mut self,
+        blueprint: Blueprint,
+        texts: Vec<SourceFile>,
+        origin: Origin,
+        warnings: Vec<String>,
+    ) -> Result<Prepared, Refused> {
         if blueprint.usage_changes(&self.running) && self.loading() {
             let reason = "what API keys have used is still being read from the store";
             return Err(Refused::NotYet(reason));
         }
         let mut needs_restart = self.storage.needs_restart(&blueprint.store);
         if blueprint.admin != self.admin {
-            needs_restart.push("admin.bind");
+            needs_restart.push("admin.bind".to_owned());
         }
-        let log = self.log(&blueprint, candidate.origin).await?;
+        let log = self.log(&blueprint, origin).await?;
         let aws = self.aws(&blueprint).await;
         let outbound = (blueprint.egress != self.running.egress)
             .then(|| outbound::Client::new(blueprint.egress.clone()));
@@ -258,11 +394,12 @@ impl Live {
         let listeners = listeners.map_err(|error| build(&error))?;
         let storage = self.storage.prepare(&blueprint).await;
         let storage = storage.map_err(|error| build(&error))?;
-        Ok(Some(Prepared {
-            hash: content_hash(&compiled.texts),
-            texts: compiled.texts,
-            origin: candidate.origin,
-            warnings: problems.0.iter().map(ToString::to_string).collect(),
+        Ok(Prepared {
+            hash: content_hash(&texts),
+            as_canary: None,
+            texts,
+            origin,
+            warnings,
             needs_restart,
             listeners,
             storage,
@@ -270,13 +407,18 @@ impl Live {
             outbound,
             log,
             blueprint,
-        }))
+        })
     }
 
     /// Brings a candidate into use. Only the store may still refuse it, before anything has changed.
-    pub(super) async fn publish(&mut self, prepared: Prepared) -> Result<Outcome, Refused> {
+    pub(super) async fn publish(
+        &mut self,
+        prepared: Prepared,
+        after: After,
+    ) -> Result<Outcome, Refused> {
         let Prepared {
             blueprint,
+            as_canary: _,
             texts,
             hash,
             origin,
@@ -307,7 +449,7 @@ impl Live {
         }
         self.renew_sqs(&blueprint);
         let leaving = self.listeners.leaving(&blueprint);
-        self.put(&blueprint, &leaving);
+        self.put(&blueprint, &leaving, after);
         let drain = self.running.limits.drain.max(blueprint.limits.drain);
         self.listeners
             .publish(listeners, &self.services, drain)
@@ -334,16 +476,62 @@ impl Live {
                 ..status.clone()
             };
         });
+        self.keep(origin, &texts).await;
         self.texts = texts;
         self.running = blueprint;
         Ok(outcome)
     }
 
+    /// Keeps what came over the network for a start without it.
+    async fn keep(&self, origin: Origin, texts: &[SourceFile]) {
+        let (Place::Remote(remote), [file]) = (&self.source.place, texts) else {
+            return;
+        };
+        if matches!(origin, Origin::Source | Origin::Signal | Origin::Reload) {
+            remote.keep(file.text.clone()).await;
+        }
+    }
+
     /// Makes the plan and swaps the one pointer.
-    fn put(&mut self, blueprint: &Blueprint, leaving: &[Arc<str>]) {
-        let current = &self.services.gateway.current;
-        let before = current.load();
-        let usage = self.usage(&before, blueprint);
+    pub(super) fn put(&mut self, blueprint: &Blueprint, leaving: &[Arc<str>], after: After) {
+        let baseline = self.services.gateway.current.load();
+        let usage = self.usage(&baseline, blueprint);
+        let (before, alone) = match &after {
+            After::Itself => (&baseline, false),
+            After::Baseline => (&baseline, true),
+            After::Canary(plan) => (plan, true),
+        };
+        let plan = self.planned(blueprint, usage, leaving, before, false);
+        drop(baseline);
+        let old = self.services.gateway.current.publish(plan, alone);
+        self.reaper.take(old);
+        if let After::Canary(plan) = after {
+            self.reaper.take(plan);
+        }
+    }
+
+    /// A plan beside the baseline's. What keys have used is counted apart where keys or usage plans are others.
+    pub(super) fn beside(&self, blueprint: &Blueprint) -> Plan {
+        let before = self.services.gateway.current.load();
+        let usage = blueprint.usage_after(&before.usage);
+        let (old, new) = (&*before.keys, &*blueprint.keys);
+        let usage = if before.usage.serves(old, &usage, new) {
+            before.usage.clone()
+        } else {
+            usage.take_over(&before.usage, old, new);
+            usage
+        };
+        self.planned(blueprint, usage, &[], &before, true)
+    }
+
+    fn planned(
+        &self,
+        blueprint: &Blueprint,
+        usage: Arc<Usage>,
+        leaving: &[Arc<str>],
+        before: &Plan,
+        beside: bool,
+    ) -> Plan {
         let shared = Shared {
             metrics: &self.metrics,
             targets: self.targets.clone(),
@@ -356,11 +544,10 @@ impl Live {
             admission: self.admission.clone(),
             leaving,
             rehearses: false,
+            beside,
             aws: self.aws.clone(),
         };
-        let plan = build(blueprint, &shared, Some(&before));
-        drop(before);
-        self.reaper.take(current.publish(plan));
+        build(blueprint, &shared, Some(before))
     }
 
     /// The SQS protocol as the blueprint has it.
@@ -430,8 +617,9 @@ impl Live {
         plan.usage.is_loading()
     }
 
-    async fn compile(&self, content: &Content) -> Result<Compiled, Refused> {
-        let mut compiled = self.compile_once(content).await?;
+    pub(super) async fn compile(&self, content: &Content) -> Result<Compiled, Refused> {
+        let from = self.from(content).await?;
+        let mut compiled = self.compile_once(content, from.clone()).await?;
         if self.source.vault.has_stood_in() && !compiled.problems.has_errors() {
             // It names secrets that nobody has asked for before, perhaps of another account.
             let (aws, egress) = std::mem::take(&mut compiled.reach);
@@ -442,21 +630,29 @@ impl Live {
                     self.fetch_with(&aws, &via).await
                 }
             };
-            compiled = self.compile_once(content).await?;
+            compiled = self.compile_once(content, from).await?;
         }
         Ok(compiled)
     }
 
-    async fn compile_once(&self, content: &Content) -> Result<Compiled, Refused> {
-        enum From {
-            Texts(Vec<SourceFile>),
-            Files(Vec<std::path::PathBuf>),
-        }
-        let from = match (content, &self.source.place) {
+    async fn from(&self, content: &Content) -> Result<From, Refused> {
+        Ok(match (content, &self.source.place) {
             (Content::Running, _) => From::Texts(self.texts.clone()),
             (Content::Texts(texts), _) => From::Texts(texts.clone()),
             (Content::Anew, Place::Files(paths)) => From::Files(paths.clone()),
-        };
+            (Content::Anew, Place::Remote(remote)) => {
+                let fetched = remote.fetch().await;
+                self.metrics.renewal.asked(fetched.is_ok());
+                let text = fetched.map_err(|error| Refused::Build(error.to_string()))?;
+                self.remark(None);
+                From::Texts(vec![remote.named(text)])
+            }
+        })
+    }
+
+    async fn compile_once(&self, content: &Content, from: From) -> Result<Compiled, Refused> {
+        // What is tried stands beside what runs, whose files are still looked at.
+        let beside = matches!(content, Content::Texts(_)) || self.deployed.trial.is_some();
         let vault = self.source.vault.clone();
         let compiling = tokio::task::spawn_blocking(move || {
             let before = vault.forget_files();
@@ -464,7 +660,7 @@ impl Live {
                 From::Texts(texts) => compiled_again(texts, &*vault),
                 From::Files(paths) => compiled(&paths, &*vault),
             };
-            if compiled.blueprint.is_none() {
+            if beside || compiled.blueprint.is_none() {
                 // A file that is missing at the moment is looked for again.
                 vault.remember_files(before);
             }
@@ -486,6 +682,30 @@ impl Live {
         self.succession.hand_over(usage.clone(), next.keys.clone());
         usage
     }
+}
+
+/// When something was last done that is done again and again.
+struct When {
+    /// Secrets were fetched.
+    fetched: Instant,
+    /// The source over the network was asked.
+    polled: Instant,
+}
+
+impl When {
+    fn now() -> When {
+        When {
+            fetched: Instant::now(),
+            polled: Instant::now(),
+        }
+    }
+}
+
+/// What a candidate is compiled from.
+#[derive(Clone)]
+enum From {
+    Texts(Vec<SourceFile>),
+    Files(Vec<PathBuf>),
 }
 
 /// Waits for a sign that files have changed; for ever, where nobody follows them.

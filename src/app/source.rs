@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::remote::Remote;
 use crate::config::load::SourceFile;
 use crate::config::secrets::Vault;
 use crate::plan::Blueprint;
@@ -15,6 +16,8 @@ pub struct Source {
     pub place: Place,
     /// The texts as they were read.
     pub texts: Vec<SourceFile>,
+    /// Why what was started with is not what the source has now.
+    pub remark: Option<String>,
     pub vault: Arc<Vault>,
     /// Whether changes of the files, or of the source, are noticed without being told.
     pub watch: bool,
@@ -24,10 +27,19 @@ pub struct Source {
     pub shown: fn(&Blueprint) -> Value,
 }
 
+impl Source {
+    /// The folder in which files that are sent are seen.
+    pub(super) fn folder(&self) -> PathBuf {
+        let first = self.texts.first().and_then(|file| file.path.parent());
+        first.map(PathBuf::from).unwrap_or_default()
+    }
+}
+
 /// What is read.
 pub enum Place {
     /// Route files, and folders of them, as the command line names them.
     Files(Vec<PathBuf>),
+    Remote(Arc<Remote>),
 }
 
 impl Place {
@@ -35,6 +47,7 @@ impl Place {
     pub fn whence(&self) -> Whence {
         match self {
             Place::Files(paths) => Whence::Files(paths.clone()),
+            Place::Remote(remote) => Whence::Remote(remote.to_string()),
         }
     }
 }

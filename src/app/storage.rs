@@ -122,7 +122,7 @@ impl Storage {
     }
 
     /// What the blueprint changes about a store that only a restart brings into use.
-    pub(super) fn needs_restart(&self, blueprint: &StoreBlueprint) -> Vec<&'static str> {
+    pub(super) fn needs_restart(&self, blueprint: &StoreBlueprint) -> Vec<String> {
         let Some((path, max_size)) = &self.place else {
             return Vec::new();
         };
@@ -131,7 +131,7 @@ impl Storage {
             ("store.max_size", blueprint.max_size != *max_size),
         ];
         let changed = changed.into_iter().filter(|(_, changed)| *changed);
-        changed.map(|(what, _)| what).collect()
+        changed.map(|(what, _)| what.to_owned()).collect()
     }
 
     /// Finds out whether the store can be as the blueprint has it, and opens it if there is none yet. Nothing is declared.

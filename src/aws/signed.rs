@@ -26,15 +26,28 @@ pub enum Service {
     Lambda,
     SecretsManager,
     Ssm,
+    S3,
+    /// AppConfig's data plane.
+    AppConfigData,
 }
 
 impl Service {
-    /// The name in host names and credential scopes.
+    /// The name in host names.
     pub fn name(self) -> &'static str {
         match self {
             Service::Lambda => "lambda",
             Service::SecretsManager => "secretsmanager",
             Service::Ssm => "ssm",
+            Service::S3 => "s3",
+            Service::AppConfigData => "appconfigdata",
+        }
+    }
+
+    /// The name in credential scopes.
+    fn signing_name(self) -> &'static str {
+        match self {
+            Service::AppConfigData => "appconfig",
+            other => other.name(),
         }
     }
 }
@@ -59,6 +72,8 @@ impl Clients {
             Service::Lambda => own.lambda.as_deref(),
             Service::SecretsManager => own.secretsmanager.as_deref(),
             Service::Ssm => own.ssm.as_deref(),
+            // Only a configuration that is kept there is fetched from these, and it cannot say where they are.
+            Service::S3 | Service::AppConfigData => None,
         };
         let endpoint = match own.or(shared.endpoint_url()) {
             Some(written) => written.to_owned(),
@@ -70,7 +85,7 @@ impl Clients {
             &mut request,
             &*ready.credentials()?,
             &region,
-            service.name(),
+            service,
             &stamp,
         )?;
         let bounds = Bounds {
@@ -160,7 +175,7 @@ fn sign(
     request: &mut Request<Bytes>,
     credentials: &Credentials,
     region: &str,
-    service: &str,
+    service: Service,
     stamp: &Stamp,
 ) -> Result<(), CallError> {
     let unfit = |what: &str| setup("InvalidRequest", format!("{what} cannot be signed"));
@@ -174,6 +189,16 @@ fn sign(
         token.set_sensitive(true);
         headers.insert(sigv4::TOKEN, token);
     }
+    // S3 signs the path as it is sent, and wants the body's hash in a header (Signature Version 4, S3 API reference).
+    let path = match service {
+        Service::S3 => {
+            let hash = sigv4::hashed(request.body());
+            let hash = HeaderValue::try_from(hash).map_err(|_| unfit("the hash"))?;
+            request.headers_mut().insert(sigv4::CONTENT_SHA256, hash);
+            uri.path().to_owned()
+        }
+        _ => canonical_path(uri.path()),
+    };
     let mut signed = Vec::with_capacity(request.headers().len());
     for (name, value) in request.headers() {
         let value = value.to_str().map_err(|_| unfit(name.as_str()))?;
@@ -185,11 +210,11 @@ fn sign(
         credentials.secret_access_key(),
         stamp.day(),
         region,
-        service,
+        service.signing_name(),
     );
     let signable = Signable {
         method: request.method().as_str(),
-        path: &canonical_path(uri.path()),
+        path: &path,
         query: &canonical_query(uri.query().unwrap_or_default()),
         headers: &signed,
         body: request.body(),

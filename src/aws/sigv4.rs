@@ -10,6 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 
 pub(super) const DATE: HeaderName = HeaderName::from_static("x-amz-date");
+pub(super) const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// The characters that stand for themselves in a canonical request: RFC 3986's unreserved ones.
@@ -206,6 +207,15 @@ fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
         ];
         text.extend_from_slice(&pair);
     }
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn hashed(body: &[u8]) -> String {
+    let hash = digest(&SHA256, body);
+    hash.as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The canonical spelling of a path as it is sent (every service but S3): without empty and dot segments, and each

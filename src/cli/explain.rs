@@ -1,35 +1,19 @@
 //! `penstock explain`: what would become of a request, with nothing sent.
 
 use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Args;
-use http::request::Parts;
 use http::{HeaderValue, Method, Uri};
 
 use super::load::{Names, blueprint_or_problems, fetched};
+use super::rehearsal::Rehearsal;
 use super::{Exit, headers, print};
-use crate::aws::Clients;
 use crate::config::secrets::Vault;
-use crate::forward::Forward;
-use crate::integration::{StoreState, Targets};
-use crate::limit::admission::Admission;
-use crate::limit::shared::SharedStores;
-use crate::limit::{CallerTable, Clock};
-use crate::model::call::Call;
-use crate::model::peer::Peer;
-use crate::outbound;
-use crate::pipeline::{self, Explanation};
-use crate::plan::blueprint::ListenerBlueprint;
-use crate::plan::build::Shared;
-use crate::plan::{Blueprint, Plan, admission, build};
-use crate::telemetry::access_log::Destination;
-use crate::telemetry::exchange::Exchange;
-use crate::telemetry::log_format::LogFormat;
-use crate::telemetry::{AccessLog, Metrics, Telemetry};
+use crate::pipeline::Explanation;
+use crate::plan::Blueprint;
 
 /// Show which route a request would take, what each phase would decide, and the exact service call. Nothing is sent
 #[derive(Debug, Args)]
@@ -153,77 +137,16 @@ impl Explain {
         Ok((request, body.into()))
     }
 
-    /// The connection that the request comes in on.
-    fn peer(&self, blueprint: &Blueprint, plan: &Plan, head: &Parts) -> Peer {
-        let from = SocketAddr::new(self.from, 0);
-        let anywhere = Arc::new(Peer::tcp(from, from, ""));
-        let call = Call::new(head.clone(), anywhere);
-        let chosen = plan.choose(&call);
-        let serves = |listener: &&ListenerBlueprint| match &self.listener {
-            Some(name) => *listener.name == **name,
-            None => plan.listener(&listener.name).is_some_and(|listener| {
-                let path = chosen.and_then(|chosen| chosen.api.below_stage(chosen.path));
-                let matcher = chosen.and_then(|chosen| listener.routes_of(chosen.api));
-                path.zip(matcher)
-                    .is_some_and(|(path, matcher)| matcher.find(&call.method, path, true).is_ok())
-            }),
-        };
-        let mut listeners = blueprint.listeners.iter();
-        let listener = listeners.find(serves).or(blueprint.listeners.first());
-        let name = listener.map_or_else(|| "public".into(), |listener| listener.name.clone());
-        Peer {
-            secure: listener.is_some_and(|listener| listener.tls.is_some()),
-            trust: Arc::new(
-                listener
-                    .map(|listener| listener.trust.clone())
-                    .unwrap_or_default(),
-            ),
-            ..Peer::tcp(from, from, name)
-        }
-    }
-
     async fn explained(
         &self,
         blueprint: &Blueprint,
         request: http::Request<()>,
         body: &Bytes,
     ) -> std::io::Result<Explanation> {
-        let metrics = Metrics::new();
-        let log = AccessLog::open(&Destination::None, LogFormat::Json, metrics.clone())?;
-        let clients = Clients::new(blueprint.aws.clone());
-        let targets = Targets::new(clients.clone(), StoreState::Absent);
-        let targets = Arc::new(targets);
-        let plan = build(
-            blueprint,
-            &Shared {
-                metrics: &metrics,
-                forward: Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone()),
-                targets,
-                keys: blueprint.keys.clone(),
-                usage: blueprint.usage(),
-                callers: Arc::new(CallerTable::new(CallerTable::ENTRIES, Clock::monotonic())),
-                stores: Arc::new(SharedStores::new(metrics.throttling.shared())),
-                outbound: outbound::Client::new(blueprint.egress.clone()),
-                admission: Admission::new(
-                    &admission::settings(blueprint),
-                    metrics.received.clone(),
-                    Clock::monotonic(),
-                ),
-                leaving: &[],
-                rehearses: true,
-                aws: clients,
-            },
-            None,
-        );
+        let rehearsal = Rehearsal::of(blueprint)?;
         let head = request.into_parts().0;
-        let peer = Arc::new(self.peer(blueprint, &plan, &head));
-        let call = Arc::new(Call::new(head, peer));
-        let chosen = plan.choose(&call).map(|chosen| chosen.api);
-        let (api, stage) = chosen.map_or_else(Default::default, |api| {
-            (api.name.clone(), api.stage.clone())
-        });
-        let exchange = Exchange::open(Telemetry::new(metrics, log), call.clone(), api, stage);
-        Ok(pipeline::explain(&plan, &call, body, exchange).await)
+        let call = rehearsal.call(blueprint, head, self.listener.as_deref(), self.from);
+        Ok(rehearsal.explain(&call, body).await)
     }
 }
 

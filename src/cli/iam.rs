@@ -86,7 +86,10 @@ impl Iam {
         }
         print(&match self.format {
             Format::Json => json(&found),
-            Format::Cloudformation => cloud_formation(&found, &blueprint.api),
+            Format::Cloudformation => {
+                let apis = blueprint.apis.iter().map(|api| &*api.name);
+                cloud_formation(&found, &apis.collect::<Vec<_>>().join(", "))
+            }
             Format::Terraform => terraform(&found),
         });
         Exit::Ok

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::aws::Clients;
-use crate::config::load::{Environment, ProcessEnvironment};
+use crate::config::load::{Environment, ProcessEnvironment, SourceFile};
 use crate::config::secrets::Vault;
 use crate::model::problem::{Problem, Problems, Severity};
 use crate::outbound;
@@ -51,7 +51,18 @@ impl Environment for Names {
 
 /// Loads and compiles, with the secrets that AWS keeps. `Err`: some cannot be had.
 pub async fn fetched(paths: &[PathBuf], vault: &Vault) -> Result<Compiled, String> {
-    let mut compiled = written::compiled(paths, vault);
+    completed(|| written::compiled(paths, vault), vault).await
+}
+
+/// The same of a text that was fetched itself.
+pub async fn fetched_text(file: SourceFile, vault: &Vault) -> Result<Compiled, String> {
+    let compile = || written::compiled_again(vec![file.clone()], vault);
+    completed(compile, vault).await
+}
+
+/// Compiles, fetches the secrets that are missing, and compiles again.
+async fn completed(compile: impl Fn() -> Compiled, vault: &Vault) -> Result<Compiled, String> {
+    let mut compiled = compile();
     if !vault.draws_on_aws() || compiled.problems.has_errors() {
         return Ok(compiled);
     }
@@ -63,7 +74,7 @@ pub async fn fetched(paths: &[PathBuf], vault: &Vault) -> Result<Compiled, Strin
         let fetched = vault.fetch(&clients, &via).await;
         tries += 1;
         if fetched.failed.is_empty() {
-            compiled = written::compiled(paths, vault);
+            compiled = compile();
             // What has been fetched may have led to a file that names further secrets.
             if !vault.has_stood_in() {
                 return Ok(compiled);

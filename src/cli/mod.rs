@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod deploy;
 mod drill;
 mod explain;
 mod export;
@@ -11,9 +12,15 @@ mod health;
 mod iam;
 mod import;
 mod keys;
+mod live;
 mod load;
 mod overrides;
+mod plan;
 mod queue;
+mod rehearsal;
+mod reload;
+mod remote;
+mod replay;
 mod routes;
 mod schema;
 mod send;
@@ -73,7 +80,15 @@ enum Command {
     Import(import::Import),
     Export(export::Export),
     Keys(keys::Keys),
+    Plan(plan::Plan),
+    Replay(replay::Replay),
+    Deploy(deploy::Deploy),
+    Deployments(deploy::Deployments),
+    Canary(deploy::Canary),
+    Promote(deploy::Promote),
+    Rollback(deploy::Rollback),
     Queue(queue::Queue),
+    Reload(reload::Reload),
     Store(store::Store),
     Send(send::Send),
     Drill(drill::Drill),
@@ -106,7 +121,15 @@ pub fn main() -> Exit {
         Command::Import(import) => import.run(),
         Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Plan(plan) => plan.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Deployments(deployments) => deployments.run(),
+        Command::Canary(canary) => canary.run(),
+        Command::Promote(promote) => promote.run(),
+        Command::Rollback(rollback) => rollback.run(),
         Command::Queue(queue) => queue.run(),
+        Command::Reload(reload) => reload.run(),
         Command::Store(store) => store.run(),
         Command::Send(send) => send.run(),
         Command::Drill(drill) => drill.run(),

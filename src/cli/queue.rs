@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 use crate::model::value::Span;
+pub use client::Client;
 pub use failure::Failure;
 use reach::Reach;
 pub use reach::{log_to_terminal, running};

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::Exit;
 use super::load::{Names, blueprint_or_problems, fetched};
 use super::overrides::Overrides;
+use super::remote::{Fetching, First, first};
 use super::routes::{plan_json, routes_table};
 use crate::app::{self, Ended, Listening, Place, Source, Started};
 use crate::authn::api_key::DEMO_KEY;
@@ -36,7 +37,7 @@ enum LogFormat {
 /// Run the gateway until SIGTERM or SIGINT; what is in flight is finished first. SIGHUP has the route files read anew
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Route files, or folders of them
+    /// Route files, or folders of them; or s3://BUCKET/KEY, or appconfig:APPLICATION/ENVIRONMENT/PROFILE
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -51,6 +52,8 @@ pub struct Serve {
     /// How lines of the process log look
     #[arg(long, env = "PENSTOCK_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+    #[command(flatten)]
+    fetching: Fetching,
     #[command(flatten)]
     overrides: Overrides,
     /// End, as by kill -9, when the process that started this one ends, whose number this is
@@ -89,8 +92,24 @@ impl Serve {
             }
         };
         let vault = Arc::new(Vault::with_vars(self.names.vars.clone()));
-        let compiled = match runtime.block_on(fetched(&self.files, &vault)) {
-            Ok(compiled) => compiled,
+        let remote = match self.fetching.source(&self.files) {
+            Ok(remote) => remote,
+            Err(refusal) => {
+                eprintln!("error: {refusal}");
+                return Exit::Usage;
+            }
+        };
+        let loading = async {
+            match &remote {
+                Some(remote) => first(remote, &vault).await,
+                None => fetched(&self.files, &vault).await.map(|compiled| First {
+                    compiled,
+                    remark: None,
+                }),
+            }
+        };
+        let First { compiled, remark } = match runtime.block_on(loading) {
+            Ok(first) => first,
             Err(refusal) => {
                 eprintln!("error: {refusal}");
                 return Exit::CannotStart;
@@ -103,7 +122,8 @@ impl Serve {
         self.overrides.apply(&mut blueprint);
         let overrides = self.overrides.clone();
         let source = Source {
-            place: Place::Files(self.files.clone()),
+            place: remote.map_or_else(|| Place::Files(self.files.clone()), Place::Remote),
+            remark,
             watch: !self.no_watch,
             texts,
             vault,

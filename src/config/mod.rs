@@ -4,6 +4,7 @@
 mod ack;
 pub mod certificates;
 mod decode;
+mod deployment;
 mod error_responses;
 pub mod key_files;
 mod keys;
@@ -40,6 +41,7 @@ use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
 pub use decode::Decode;
+pub use deployment::{Deployment, RollbackOn, Sticky, Strategy};
 pub use error_responses::ErrorResponse;
 pub use keys::{ApiKey, KeyFile};
 pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
@@ -171,6 +173,8 @@ pub struct Config {
     pub usage_plans: IndexMap<String, UsagePlan>,
     /// The routes: `METHOD /path`, `ANY /path`, `METHOD /path/{name}`, `METHOD /path/{rest+}`, `$default`.
     pub routes: IndexMap<RouteKey, Route>,
+    /// How this configuration takes over from the one that runs.
+    pub deployment: Deployment,
     /// One line for each request; `false` for none. Default: JSON to standard output.
     #[serde(deserialize_with = "off::access_log")]
     #[schemars(with = "Option<OrOff<AccessLog>>")]

@@ -10,6 +10,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::ack::Idempotency;
 use super::decode::Decode;
+use super::deployment::{RollbackOn, Sticky};
 use super::stage::{AccessLog, Cors};
 use super::target::Batch;
 use super::throttle::{AuthFailures, Throttles};
@@ -44,6 +45,20 @@ impl<'de> Switched<'de> for Decode {
     fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
         Decode::deserialize(de::value::SeqAccessDeserializer::new(list))
     }
+}
+
+impl<'de> Switched<'de> for Sticky {
+    const FORMS: &'static str =
+        "a list (`[$request.header.x-tenant, $context.identity.sourceIp]`) or `false`";
+
+    fn from_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        Sticky::deserialize(de::value::SeqAccessDeserializer::new(list))
+    }
+}
+
+impl Switched<'_> for RollbackOn {
+    const FORMS: &'static str =
+        "a mapping (`{ error_ratio: 2%, p99: 500ms, min_requests: 200 }`) or `false`";
 }
 
 impl Switched<'_> for AuthFailures {

@@ -123,6 +123,8 @@ impl Kind for GetConfiguration {
             region: compiled.region.as_ref().and_then(Param::constant).cloned(),
             parameter: "Application",
             actions: &["appconfig:GetConfiguration"],
+            attributes: None,
+            writes: false,
         })
     }
 

@@ -218,6 +218,8 @@ impl Kind for PutEvents {
             region: region.cloned(),
             parameter: "EventBusName",
             actions: &["events:PutEvents"],
+            attributes: None,
+            writes: false,
         })
     }
 

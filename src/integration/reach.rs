@@ -15,6 +15,10 @@ pub struct Reached {
     pub parameter: &'static str,
     /// What a policy has to allow.
     pub actions: &'static [&'static str],
+    /// Of a table: the attributes that a read's key has, or a write's item, where the configuration names them.
+    pub attributes: Option<Vec<String>>,
+    /// Whether a whole item is written, in which the key is only a part.
+    pub writes: bool,
 }
 
 /// What it is.
@@ -48,6 +52,8 @@ impl Reached {
             region: region.as_ref().and_then(Param::constant).cloned(),
             parameter,
             actions,
+            attributes: None,
+            writes: false,
         }
     }
 }

@@ -85,6 +85,8 @@ macro_rules! plain {
 plain! {
     ApiId true "apiId";
     Stage true "stage";
+    DeploymentId true "deploymentId";
+    IsCanaryRequest true "isCanaryRequest";
     RouteKey true "routeKey" | "resourcePath";
     HttpMethod true "httpMethod";
     Path true "path";
@@ -137,15 +139,13 @@ const VACANT: [&str; 6] = [
     "responseOverride.",
     "error.",
 ];
-const VACANT_NAMES: [&str; 8] = [
+const VACANT_NAMES: [&str; 6] = [
     "accountId",
     "awsEndpointRequestId2",
     "wafResponseCode",
     "webaclArn",
     "xrayTraceId",
     "resourceId",
-    "isCanaryRequest",
-    "deploymentId",
 ];
 
 impl ContextVariable {

@@ -264,6 +264,64 @@ text_value!(
     })
 );
 
+/// A part of a whole, from 0% to 100%: `5%`, `0.5%`. Kept in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    pub const NONE: Share = Share(0);
+    pub const ALL: Share = Share(1_000_000);
+
+    /// So many percent; more than a hundred are a hundred.
+    pub const fn percent(percent: u32) -> Share {
+        Share(if percent > 100 {
+            1_000_000
+        } else {
+            percent * 10_000
+        })
+    }
+
+    pub const fn millionths(self) -> u32 {
+        self.0
+    }
+
+    /// From 0 to 1.
+    pub fn ratio(self) -> f64 {
+        f64::from(self.0) / 1e6
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is not a share; write 0% to 100%, such as 5% or 0.5%");
+        let number = text.trim().strip_suffix('%').ok_or_else(refused)?;
+        let percent: f64 = number.trim().parse().map_err(|_| refused())?;
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(refused());
+        }
+        // In range, so the number of millionths fits.
+        Ok(Share((percent * 10_000.0).round() as u32))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 10_000.0)
+    }
+}
+
+text_value!(
+    Share,
+    deserialize_any,
+    "a share such as 5% or 0.5%",
+    json_schema!({
+        "description": "A share from 0% to 100%: 5%, 0.5%.",
+        "type": "string", "pattern": "^\\s*[0-9.]+\\s*%$"
+    })
+);
+
 /// The name of a stage: letters, digits, `-`, `_`, up to 128 characters, or `$default`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StageName(pub String);
@@ -382,6 +440,18 @@ mod tests {
         assert_eq!("1KiB".parse(), Ok(MemoryShare::Bytes(1024)));
         for other in ["0%", "101%", "much", "%", "-1%"] {
             assert!(other.parse::<MemoryShare>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_written_in_percent() {
+        assert_eq!("5%".parse(), Ok(Share::percent(5)));
+        assert_eq!("0.5%".parse::<Share>().unwrap().millionths(), 5_000);
+        assert_eq!("100%".parse(), Ok(Share::ALL));
+        assert_eq!(Share::percent(25).to_string(), "25%");
+        assert_eq!("0.5%".parse::<Share>().unwrap().to_string(), "0.5%");
+        for other in ["5", "101%", "-1%", "%", "", "NaN%"] {
+            assert!(other.parse::<Share>().is_err(), "{other}");
         }
     }
 

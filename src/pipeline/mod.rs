@@ -92,12 +92,13 @@ pub async fn handle(
 ) -> Answer {
     let (head, body) = request.into_parts();
     let call = Arc::new(Call::new(head, peer.clone()));
-    let plan = gateway.current.load();
+    let (plan, part) = gateway.current.serving(&call);
     let chosen = plan.choose(&call);
     let api = chosen.map(|chosen| chosen.api);
     let nobody = || (Arc::default(), Arc::default());
     let (name, stage) = api.map_or_else(nobody, |api| (api.name.clone(), api.stage.clone()));
     let mut exchange = Exchange::open(gateway.telemetry.clone(), call.clone(), name, stage);
+    exchange.deployed(plan.deployment.clone(), part);
     let dialect = api.map_or(plan.dialect, |api| api.dialect);
     if let Some(chosen) = &chosen {
         plan.count_version(&call, chosen);

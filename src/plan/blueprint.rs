@@ -12,6 +12,7 @@ use crate::authn::policy::Document;
 use crate::aws;
 use crate::config::{Dialect, TrailingSlash};
 use crate::decode::Codings;
+use crate::deploy::{self, DeploymentId};
 use crate::forward::{self, AckMode, AckPlan};
 use crate::integration::Integration;
 use crate::limit::Clock;
@@ -42,6 +43,8 @@ use super::versions::Versions;
 /// Everything that a plan is built from.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
+    /// Of the texts that it was compiled from.
+    pub id: DeploymentId,
     /// At least one, in the order in which they are first named.
     pub apis: Vec<ApiBlueprint>,
     pub listeners: Vec<ListenerBlueprint>,
@@ -65,6 +68,8 @@ pub struct Blueprint {
     pub targets: forward::Settings,
     /// How many requests may wait for each of them.
     pub target_places: TargetPlaces,
+    /// How it takes over from the one that runs.
+    pub deployment: deploy::Settings,
     pub log_destination: Destination,
     pub log_format: LogFormat,
 }
@@ -150,6 +155,13 @@ pub struct StoreBlueprint {
     pub queues: Vec<QueueSpec>,
     /// Whether anything configured needs it: a queue is declared, or a route names one.
     pub needed: bool,
+}
+
+impl StoreBlueprint {
+    /// Whether it is the same store; its queues can be others.
+    pub fn same_place(&self, other: &StoreBlueprint) -> bool {
+        (&self.path, self.max_size, self.wait) == (&other.path, other.max_size, other.wait)
+    }
 }
 
 /// A usage plan, checked.

@@ -50,12 +50,16 @@ pub struct Shared<'a> {
     pub leaving: &'a [Arc<str>],
     /// Whether the plan only tells what would become of requests.
     pub rehearses: bool,
+    /// Whether the plan is tried beside another one, whose limits of the process hold for both.
+    pub beside: bool,
 }
 
 /// Builds a plan. Cannot fail: what can has been opened by whoever gives `shared`. `before`: the plan that it follows;
 /// buckets, places and authorizers that are to be as they were go on with what they hold.
 pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) -> Plan {
-    shared.admission.configure(&admission::settings(blueprint));
+    if !shared.beside {
+        shared.admission.configure(&admission::settings(blueprint));
+    }
     let clock = Clock::monotonic();
     let builder = Builder {
         blueprint,
@@ -75,10 +79,18 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             clock: &clock,
         },
     };
-    let mut apis: Vec<Api> = blueprint
+    let leaving: Vec<&ListenerPlan> = shared
+        .leaving
+        .iter()
+        .filter_map(|name| before?.listener(name))
+        .collect();
+    let apis: Vec<Api> = blueprint
         .apis
         .iter()
-        .map(|api| builder.api(api, before.and_then(|before| before.api(&api.name))))
+        .map(|api| {
+            let before = before.and_then(|before| before.api(&api.name));
+            builder.api(api, before, &leaving)
+        })
         .collect();
     let vendor = apis.iter().all(|api| api.dialect == Dialect::Aws);
     let listener = |(position, listener): (usize, &ListenerBlueprint)| ListenerPlan {
@@ -86,16 +98,15 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         access: listener.access.clone(),
         position,
     };
-    let mut listeners: Vec<ListenerPlan> = blueprint
-        .listeners
-        .iter()
-        .enumerate()
-        .map(listener)
-        .collect();
-    if let Some(before) = before {
-        stay(shared.leaving, before, &mut listeners, &mut apis);
-    }
+    let configured = blueprint.listeners.iter().enumerate().map(listener);
+    let left = (blueprint.listeners.len()..)
+        .zip(leaving)
+        .map(|(position, left)| ListenerPlan {
+            position,
+            ..left.clone()
+        });
     Plan {
+        deployment: blueprint.id.shared(),
         apis,
         hosts: Hosts::new(blueprint.apis.iter().map(|api| {
             let mount = &api.mount;
@@ -112,27 +123,11 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         decoders: before
             .map(|before| before.decoders.clone())
             .unwrap_or_default(),
-        listeners,
+        listeners: configured.chain(left).collect(),
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
         keys: shared.keys.clone(),
         usage: shared.usage.clone(),
-    }
-}
-
-/// Listeners that are no longer configured, but whose last requests are still to be answered, keep the routes that they
-/// had.
-fn stay(leaving: &[Arc<str>], before: &Plan, listeners: &mut Vec<ListenerPlan>, apis: &mut [Api]) {
-    for old in leaving.iter().filter_map(|name| before.listener(name)) {
-        for api in apis.iter_mut() {
-            let known = before.api(&api.name);
-            let routes = known.and_then(|known| known.matchers.get(old.position));
-            api.matchers.push(routes.cloned().unwrap_or_default());
-        }
-        listeners.push(ListenerPlan {
-            position: listeners.len(),
-            ..old.clone()
-        });
     }
 }
 
@@ -147,7 +142,7 @@ struct Builder<'b> {
 
 impl Builder<'_> {
     /// `before`: the API of that name in the plan that this one follows.
-    fn api(&self, api: &ApiBlueprint, before: Option<&Api>) -> Api {
+    fn api(&self, api: &ApiBlueprint, before: Option<&Api>, leaving: &[&ListenerPlan]) -> Api {
         let Builder {
             blueprint, shared, ..
         } = self;
@@ -259,6 +254,12 @@ impl Builder<'_> {
             }
             routes.push(live(key, None));
         }
+        let configured = matchers(&blueprint.listeners, api, &routes, &questions);
+        // What was to be had on a listener that goes is to be had until its connections have gone.
+        let left = leaving.iter().map(|listener| {
+            let routes = before.and_then(|before| before.matchers.get(listener.position));
+            routes.cloned().unwrap_or_default()
+        });
         Api {
             name: api.name.clone(),
             stage,
@@ -270,7 +271,7 @@ impl Builder<'_> {
             versions: api.versions.clone(),
             version_meters: self.version_meters(api),
             error_responses: api.error_responses.clone(),
-            matchers: matchers(&blueprint.listeners, api, &routes, &questions),
+            matchers: configured.into_iter().chain(left).collect(),
             routes,
             authorizers: named,
         }

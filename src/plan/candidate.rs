@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::load::SourceFile;
@@ -17,7 +17,7 @@ use crate::model::problem::Problems;
 const WAITING: usize = 16;
 
 /// What brought a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// What the process was started with.
@@ -94,7 +94,7 @@ impl Candidate {
 }
 
 /// A candidate runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The content address of the texts: see [`content_hash`].
@@ -105,7 +105,7 @@ pub struct Outcome {
     /// What an operator should know: warnings of the configuration, and queues that are no longer declared.
     pub warnings: Vec<String>,
     /// Settings that are others than those that run and that only a restart brings into use.
-    pub needs_restart: Vec<&'static str>,
+    pub needs_restart: Vec<String>,
 }
 
 /// Why a candidate does not run. Nothing has changed.

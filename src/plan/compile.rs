@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 
 use crate::aws;
 use crate::config::{Config, Dialect, Queue};
+use crate::deploy::DeploymentId;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Place, Problems, nearest};
 use crate::model::text::Text;
@@ -26,7 +27,9 @@ use super::error_responses::ErrorResponses;
 use super::hosts::{Mount, Neighbour};
 use super::listeners::check_bind;
 use super::versions::{Named, Versions};
-use super::{admission, delivery, hosts, keys, listeners, routes, sqs, throttle, usage};
+use super::{
+    admission, delivery, deployment, hosts, keys, listeners, routes, sqs, throttle, usage,
+};
 
 /// How long work may wait for the CPU, unless `limits.cpu_wait` says otherwise.
 const CPU_WAIT: Duration = Duration::from_millis(20);
@@ -34,6 +37,7 @@ const CPU_WAIT: Duration = Duration::from_millis(20);
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
     pub api: &'a str,
+    pub id: DeploymentId,
     /// The folder that relative paths under a configuration path are seen from.
     pub directory: &'a dyn Fn(&ConfigPath) -> PathBuf,
     /// Where a part was written.
@@ -108,10 +112,12 @@ pub fn compile_apis(apis: &[Written<'_>], found: &mut [Problems]) -> Option<Blue
         &root.key("auth_failures"),
         problems,
     );
+    let deployment = deployment::compile(&config.deployment, problems);
     if errors(found) > before {
         return None;
     }
     Some(Blueprint {
+        id: origin.id.clone(),
         apis: compiled,
         listeners,
         admin,
@@ -127,6 +133,7 @@ pub fn compile_apis(apis: &[Written<'_>], found: &mut [Problems]) -> Option<Blue
         usage_plans,
         targets,
         target_places,
+        deployment,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
     })
@@ -279,7 +286,21 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
             ),
         );
     }
-    for (name, value) in &config.stage_variables {
+    check_variables(&config.stage_variables, &at, problems);
+    config
+        .stage_variables
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Names and values of stage variables.
+pub(super) fn check_variables(
+    variables: &IndexMap<String, String>,
+    at: &ConfigPath,
+    problems: &mut Problems,
+) {
+    for (name, value) in variables {
         if !(1..=64).contains(&name.len())
             || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
@@ -297,11 +318,6 @@ fn stage_variables(config: &Config, problems: &mut Problems) -> IndexMap<String,
             );
         }
     }
-    config
-        .stage_variables
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
 }
 
 fn queues(config: &Config, problems: &mut Problems) -> Vec<QueueSpec> {

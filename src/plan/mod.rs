@@ -8,14 +8,17 @@ mod api;
 pub mod blueprint;
 pub mod build;
 pub mod candidate;
+pub mod change;
 pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod deployment;
 mod error_responses;
 mod hosts;
 mod keys;
 mod listeners;
+pub mod live;
 pub mod matcher;
 pub mod permissions;
 mod response;
@@ -48,7 +51,7 @@ pub use blueprint::{Blueprint, RouteLimits};
 pub use build::build;
 pub use compile::compile;
 pub use cors::CorsPolicy;
-pub use current::Current;
+pub use current::{Current, Trial};
 pub use delivery::IdempotencyPlan;
 pub use error_responses::{ErrorResponses, Refused};
 pub use hosts::{Host, Hosts, Mount};
@@ -125,6 +128,8 @@ impl ListenerPlan {
 
 /// All that a request needs from its head to its answer.
 pub struct Plan {
+    /// The id of the configuration that it was built from.
+    pub deployment: Arc<str>,
     /// At least one.
     pub apis: Vec<Api>,
     hosts: Hosts,

@@ -51,7 +51,7 @@ pub fn of(blueprint: &Blueprint, secrets: &[SecretName], given: &Given) -> Permi
         region: blueprint.aws.region.clone().or(given.region.clone()),
         ..Found::default()
     };
-    for route in &blueprint.routes {
+    for route in blueprint.routes() {
         for reached in route.targets().filter_map(|target| target.reaches()) {
             found.reach(&route.key.to_string(), &reached, given.looks);
         }

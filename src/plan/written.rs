@@ -7,7 +7,8 @@ use crate::aws;
 use crate::config::load::{
     Environment, LoadedApis, SourceFile, Sources, load_apis, load_apis_from_texts,
 };
-use crate::config::{Config, OF_ONE_API, certificates, key_files, users, validation};
+use crate::config::{Config, OF_ONE_API, Strategy, certificates, key_files, users, validation};
+use crate::deploy::DeploymentId;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problem, Problems};
 use crate::outbound;
@@ -19,6 +20,8 @@ use super::compile::{Origin, Written, compile_apis};
 pub struct Compiled {
     /// `None` when there are errors, and when it cannot be had without secrets that have not been fetched.
     pub blueprint: Option<Blueprint>,
+    /// The same as a canary, whose stage variables are others; `None` where they are not.
+    pub as_canary: Option<Blueprint>,
     pub problems: Problems,
     /// The route files as they were read, nothing substituted.
     pub texts: Vec<SourceFile>,
@@ -62,6 +65,7 @@ fn understood(loaded: LoadedApis<Config>, environment: &dyn Environment) -> Comp
         problems.0.retain(|problem| !unfetched(problem));
         return Compiled {
             blueprint: None,
+            as_canary: None,
             problems,
             texts,
             reach: Default::default(),
@@ -77,7 +81,10 @@ fn understood(loaded: LoadedApis<Config>, environment: &dyn Environment) -> Comp
         }
     }
     let mut found: Vec<Problems> = sources.iter().map(|_| Problems::default()).collect();
-    let blueprint = compile(&configs, &sources, &mut found);
+    let named = texts.iter();
+    let id = DeploymentId::of(named.map(|file| (file.path.as_path(), file.text.as_str())));
+    let blueprint = compile(&configs, &sources, &id, &mut found);
+    let as_canary = as_canary(&configs, &sources, &id, &mut found);
     if let (Some(blueprint), Some(config), Some(found)) =
         (&blueprint, configs.first(), found.first_mut())
     {
@@ -100,17 +107,52 @@ fn understood(loaded: LoadedApis<Config>, environment: &dyn Environment) -> Comp
         sources.locate(&mut problems);
     }
     problems.without_repetitions();
-    let blueprint = blueprint.filter(|_| !problems.has_errors() && !environment.has_stood_in());
+    let usable = !problems.has_errors() && !environment.has_stood_in();
     let general = configs.into_iter().next().unwrap_or_default();
     Compiled {
-        blueprint,
+        blueprint: blueprint.filter(|_| usable),
+        as_canary: as_canary.filter(|_| usable),
         problems,
         texts,
         reach: (general.aws.unwrap_or_default(), general.egress),
     }
 }
 
-fn compile(configs: &[Config], sources: &[Sources], found: &mut [Problems]) -> Option<Blueprint> {
+/// The configuration with its canary's stage variables. Of the problems, those that it would not have without them are
+/// new.
+fn as_canary(
+    configs: &[Config],
+    sources: &[Sources],
+    id: &DeploymentId,
+    found: &mut [Problems],
+) -> Option<Blueprint> {
+    let deployment = &configs.first()?.deployment;
+    if deployment.strategy != Some(Strategy::Canary) || deployment.variables.is_empty() {
+        return None;
+    }
+    let mut overlaid = configs.to_vec();
+    for config in &mut overlaid {
+        let own = deployment.variables.iter();
+        let own = own.map(|(name, value)| (name.clone(), value.clone()));
+        config.stage_variables.extend(own);
+    }
+    let mut others: Vec<Problems> = sources.iter().map(|_| Problems::default()).collect();
+    let blueprint = compile(&overlaid, sources, id, &mut others);
+    for (problems, other) in found.iter_mut().zip(others) {
+        let new = other.0.into_iter();
+        let new = new.filter(|problem| !problems.0.contains(problem));
+        let new: Vec<Problem> = new.collect();
+        problems.0.extend(new);
+    }
+    blueprint
+}
+
+fn compile(
+    configs: &[Config],
+    sources: &[Sources],
+    id: &DeploymentId,
+    found: &mut [Problems],
+) -> Option<Blueprint> {
     let names: Vec<String> = sources.iter().map(Sources::default_api).collect();
     let directories: Vec<_> = sources
         .iter()
@@ -126,6 +168,7 @@ fn compile(configs: &[Config], sources: &[Sources], found: &mut [Problems]) -> O
         .zip(&places)
         .map(|((api, directory), place)| Origin {
             api,
+            id: id.clone(),
             directory,
             place,
         })

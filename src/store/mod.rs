@@ -43,6 +43,7 @@ mod checksum;
 mod clock;
 mod commit;
 mod declare;
+mod deployments;
 mod dispatch;
 mod error;
 mod group;
@@ -91,6 +92,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, Watch};
+pub use deployments::{DeploymentRow, Deployments};
 pub use error::{DeclareError, FullReason, OpenError, StoreError};
 pub use idempotency::{Kept, Known, NewKey, Once, Reservation};
 pub use manage::{Extra, ManageError, QueueFacts, Tags};

@@ -49,7 +49,7 @@ pub struct Salvage {
     /// By name.
     pub queues: Vec<QueueSalvage>,
     /// Tables beside the messages: `deduplication`, `death`, `move_task`, `damaged`, `tag`, `idempotency`,
-    /// `usage`, `key_state`.
+    /// `usage`, `key_state`, `deployment`, `stage`.
     pub tables: Vec<(&'static str, Rows)>,
     /// Commits that had been synced and that the file did not know; what they held is not known.
     pub lost_commits: u64,

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, Transaction};
 
 /// The format that this version writes, in `user_version`.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// `PNST`, in `application_id`: what `file(1)` and we know the file by.
 pub(super) const APPLICATION_ID: i64 = 0x504E_5354;
 
@@ -205,6 +205,21 @@ CREATE TABLE key_state (
 ) WITHOUT ROWID;
 "#;
 
+/// What version 4 added: the configurations that were deployed.
+const ADDED_BY_4: &str = r#"
+-- a deployment, in the order of n: its texts before substitution, and what is told of it, as JSON of whoever deploys
+CREATE TABLE deployment (
+    n       INTEGER PRIMARY KEY,
+    told    TEXT    NOT NULL,
+    texts   TEXT
+);
+-- one row, JSON: which deployment runs, and how far its canary is
+CREATE TABLE stage (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    state   TEXT    NOT NULL
+);
+"#;
+
 /// Brings a file of an earlier version up to this one.
 pub(super) fn upgrade(transaction: &Transaction<'_>, from: i64) -> rusqlite::Result<()> {
     if from < 2 {
@@ -221,6 +236,9 @@ pub(super) fn upgrade(transaction: &Transaction<'_>, from: i64) -> rusqlite::Res
     if from < 3 {
         transaction.execute_batch(ADDED_BY_3)?;
     }
+    if from < 4 {
+        transaction.execute_batch(ADDED_BY_4)?;
+    }
     transaction.pragma_update(None, "user_version", VERSION)
 }
 
@@ -233,6 +251,7 @@ pub(super) fn create(
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(ADDED_BY_2)?;
     transaction.execute_batch(ADDED_BY_3)?;
+    transaction.execute_batch(ADDED_BY_4)?;
     transaction.execute(
         "INSERT INTO state (id, commits, next_seq, wall, steady, boot, boot_id, handle_key, created_at)
          VALUES (1, 0, 1, ?1, ?1, 0, '', ?2, ?1)",

@@ -2,6 +2,7 @@
 
 mod broken;
 mod crash;
+mod deployments;
 mod faults;
 mod fifo;
 mod format;

@@ -14,6 +14,7 @@ use self::ending::{Ending, common_log_time, epoch_millis, millis};
 use super::Telemetry;
 use super::log_format::LogFormat;
 use super::metrics::{Ended, Metrics, Name, Outcome, RouteMeters};
+use crate::deploy::Part;
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::context::{PhaseFact, Plain};
@@ -95,6 +96,9 @@ struct Facts {
     route: Option<Arc<RouteFacts>>,
     api: Arc<str>,
     stage: Arc<str>,
+    deployment: Option<Arc<str>>,
+    /// While two deployments are compared.
+    part: Option<Arc<Part>>,
     /// The path that the API is seen under, before the route's own.
     identity: Identity,
     request_bytes: u64,
@@ -184,6 +188,8 @@ impl Exchange {
             route: None,
             api,
             stage,
+            deployment: None,
+            part: None,
             identity: Identity::default(),
             request_bytes: 0,
             response_bytes: 0,
@@ -208,6 +214,14 @@ impl Exchange {
     /// The phase is over and let the request pass; its time is that since the one before.
     pub fn passed(&mut self, phase: Phase) {
         self.with(|facts| facts.end_phase(phase, 200));
+    }
+
+    /// The deployment that serves the request; and which of two that are compared.
+    pub fn deployed(&mut self, deployment: Arc<str>, part: Option<Arc<Part>>) {
+        self.with(|facts| {
+            facts.deployment = Some(deployment);
+            facts.part = part;
+        });
     }
 
     /// The route that the request goes by.
@@ -429,6 +443,12 @@ impl Facts {
             route.meters.received_bytes.inc_by(self.request_bytes);
             route.meters.sent_bytes.inc_by(self.response_bytes);
         }
+        if let Some(part) = &self.part {
+            let waited =
+                self.phases[Phase::Receive.index()].map_or(Duration::ZERO, |note| note.took);
+            let took = took.saturating_sub(waited);
+            metrics.deployments.ended(part, self.failed(), took);
+        }
         for (phase, note) in metrics.phase_seconds.iter().zip(&self.phases) {
             if let Some(note) = note {
                 phase.observe(note.took);
@@ -446,6 +466,19 @@ impl Facts {
                 LogFormat::Json => view.write_json(line),
                 LogFormat::Template(template) => template.write(line, &view),
             });
+    }
+
+    /// Whether the request failed for a reason that a configuration can have: an answer of 5xx, or a record that the target
+    /// refuses. What callers do wrong, and a lack of room in the process, befalls every deployment alike.
+    fn failed(&self) -> bool {
+        match &self.refusal {
+            Some(refusal) => match refusal.code {
+                Code::Overloaded | Code::Draining => false,
+                Code::TargetRefusedRecord => true,
+                _ => refusal.status >= 500,
+            },
+            None => self.status.is_some_and(|status| status >= 500),
+        }
     }
 
     fn route_name(&self) -> Name {
@@ -512,6 +545,11 @@ impl Facts {
         match variable {
             Plain::ApiId => Some(Cow::Borrowed(&self.api)),
             Plain::Stage => Some(Cow::Borrowed(&self.stage)),
+            Plain::DeploymentId => self.deployment.as_deref().map(Cow::Borrowed),
+            Plain::IsCanaryRequest => Some(Cow::Borrowed(match &self.part {
+                Some(part) if part.is_canary => "true",
+                _ => "false",
+            })),
             Plain::RouteKey => self
                 .route
                 .as_ref()

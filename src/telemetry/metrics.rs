@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::deployments::Deployments;
 use super::forwarding::Forwarding;
 use super::histogram::Latencies;
 use super::renewal::Renewal;
@@ -218,6 +219,7 @@ pub struct Metrics {
     pub sqs_requests: Family<SqsRequest, Counter>,
     pub log_dropped: Counter,
     pub log_lines: Counter,
+    pub deployments: Deployments,
     pub forwarding: Forwarding,
     pub renewal: Renewal,
     pub tokens: Tokens,
@@ -252,6 +254,7 @@ impl Default for Metrics {
             sqs_requests: Family::default(),
             log_dropped: Counter::default(),
             log_lines: Counter::default(),
+            deployments: Deployments::default(),
             forwarding: Forwarding::default(),
             renewal: Renewal::default(),
             tokens: Tokens::default(),
@@ -409,6 +412,7 @@ impl Metrics {
             "Access log lines dropped because the log could not keep up",
             self.log_dropped.clone(),
         );
+        self.deployments.register(registry);
         self.forwarding.register(registry);
         self.renewal.register(registry);
         self.tokens.register(registry);

@@ -1,6 +1,7 @@
 //! What can be seen: the exchange (all that is known of one request), the access log, the metrics.
 
 pub mod access_log;
+pub mod deployments;
 pub mod exchange;
 pub mod forwarding;
 pub mod histogram;

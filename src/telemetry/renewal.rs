@@ -26,6 +26,7 @@ pub struct Reloaded {
 pub struct Renewal {
     pub secrets: Family<Renewed, Counter>,
     pub reloads: Family<Reloaded, Counter>,
+    pub sources: Family<Renewed, Counter>,
 }
 
 impl Renewal {
@@ -34,6 +35,11 @@ impl Renewal {
             "secret_fetches",
             "Rounds of fetching the secrets that AWS keeps, by result; after a failure the old values stay in use",
             self.secrets.clone(),
+        );
+        registry.register(
+            "config_source_fetches",
+            "Questions whether a configuration that is kept elsewhere has changed, by result",
+            self.sources.clone(),
         );
         registry.register(
             "config_reloads",
@@ -52,6 +58,12 @@ impl Renewal {
     pub fn fetched(&self, good: bool) {
         let result = if good { "ok" } else { "failed" };
         self.secrets.get_or_create(&Renewed { result }).inc();
+    }
+
+    /// Counts a question to a source over the network.
+    pub fn asked(&self, good: bool) {
+        let result = if good { "ok" } else { "failed" };
+        self.sources.get_or_create(&Renewed { result }).inc();
     }
 
     /// Counts what became of a configuration.

@@ -48,7 +48,7 @@ class Background:
         return self.answer
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_what_is_in_flight_is_finished_and_the_exit_code_is_0(gateway, fake, number):
     for operation in ("SQS-SendMessage", "SQS-SendMessageBatch"):  # some of them may share a call
         fake.always(operation, Usual(after=1.5))

@@ -28,7 +28,7 @@ def status(one, key):
 
 
 def refused(one, result="refused"):
-    return one.metrics().value("penstock_plan_renewals_total", result=result)
+    return one.metrics().value("penstock_config_reloads_total", origin="renewal", result=result)
 
 
 @pytest.fixture

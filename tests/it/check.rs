@@ -1,6 +1,7 @@
 //! What is wrong with a configuration is said at once, each with its place, its path and what to write instead.
 
 mod delivery;
+mod deployments;
 mod documents;
 mod door;
 mod edge;

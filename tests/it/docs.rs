@@ -46,6 +46,7 @@ fn problems(path: &Path, text: String) -> Vec<String> {
         let directory = |path: &_| loaded.sources.directory(path);
         let place = |path: &_| loaded.sources.place(path);
         let origin = Origin {
+            id: penstock::deploy::DeploymentId::of([]),
             api: &api,
             directory: &directory,
             place: &place,

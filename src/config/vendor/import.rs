@@ -80,7 +80,7 @@ pub fn import(document: &SourceFile, told: Told<'_>) -> Imported {
         .unwrap_or_default()
         .to_string_lossy();
     for (name, mut made) in emitted {
-        head(&mut made, &title, &imported.findings);
+        head(&mut made, &document.path, &title, &imported.findings);
         let yaml = yaml::write(&made.tree, &made.comments);
         imported.apis.push(RouteFile { name, yaml });
     }
@@ -156,8 +156,8 @@ fn is_called(api: &HttpApi, asked: &str) -> bool {
 
 /// What an API is called: by its title, by its resource, by its place.
 fn name_of(api: &HttpApi, index: usize) -> String {
-    let title = api.name.as_ref().and_then(Value::text).unwrap_or_default();
-    let title = slug(&title);
+    let named = api.name.as_ref().filter(|name| !name.node.has_unfetched());
+    let title = slug(&named.and_then(Value::text).unwrap_or_default());
     if !title.is_empty() {
         return title;
     }
@@ -174,7 +174,7 @@ fn name_of(api: &HttpApi, index: usize) -> String {
 }
 
 /// What stands at the head of a route file: where it is from, and what is not as there.
-fn head(made: &mut Emitted, title: &str, findings: &Findings) {
+fn head(made: &mut Emitted, document: &Path, title: &str, findings: &Findings) {
     let root = ConfigPath::root();
     made.comments.add(
         &root,
@@ -190,10 +190,19 @@ fn head(made: &mut Emitted, title: &str, findings: &Findings) {
                 Verdict::Missing => "missing",
                 _ => "differs",
             };
+            let mark = &finding.mark;
+            // what stands in an included file is found by its name
+            let file = match mark.file.as_ref() == document {
+                true => String::new(),
+                false => format!(
+                    "{}:",
+                    mark.file.file_name().unwrap_or_default().to_string_lossy()
+                ),
+            };
             format!(
-                "  {}:{}: {what}: {}",
-                finding.mark.line,
-                finding.mark.column,
+                "  {file}{}:{}: {what}: {}",
+                mark.line,
+                mark.column,
                 finding.reason()
             )
         })

@@ -146,13 +146,12 @@ impl Kind for GetItem {
     fn reaches(compiled: &Compiled) -> Option<Reached> {
         let (table, region) = (&compiled.table_name, &compiled.region);
         let actions = &["dynamodb:GetItem"];
-        Some(Reached::by(
-            ReachedKind::Table,
-            "TableName",
-            table,
-            region,
-            actions,
-        ))
+        let names = compiled.key.known();
+        Some(Reached {
+            attributes: names.map(|names| names.map(str::to_owned).collect()),
+            writes: false,
+            ..Reached::by(ReachedKind::Table, "TableName", table, region, actions)
+        })
     }
 
     fn label(compiled: &Compiled) -> Option<String> {

@@ -224,13 +224,12 @@ impl Kind for PutItem {
     fn reaches(compiled: &Compiled) -> Option<Reached> {
         let (table, region) = (&compiled.table_name, &compiled.region);
         let actions = &["dynamodb:PutItem"];
-        Some(Reached::by(
-            ReachedKind::Table,
-            "TableName",
-            table,
-            region,
-            actions,
-        ))
+        let names = compiled.item.known();
+        Some(Reached {
+            attributes: names.map(|names| names.map(str::to_owned).collect()),
+            writes: true,
+            ..Reached::by(ReachedKind::Table, "TableName", table, region, actions)
+        })
     }
 
     fn label(compiled: &Compiled) -> Option<String> {

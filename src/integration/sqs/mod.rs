@@ -263,6 +263,8 @@ impl Address {
             region,
             parameter: "QueueUrl",
             actions,
+            attributes: None,
+            writes: false,
         })
     }
 

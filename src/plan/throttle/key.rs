@@ -120,6 +120,8 @@ fn known(source: &Source) -> When {
         Source::Context(ContextVariable::Plain(plain)) => match plain {
             Plain::ApiId
             | Plain::Stage
+            | Plain::DeploymentId
+            | Plain::IsCanaryRequest
             | Plain::RouteKey
             | Plain::HttpMethod
             | Plain::Path

@@ -21,6 +21,7 @@ fn read(text: &str) -> (Option<Blueprint>, Problems) {
     let loaded = load_texts::<Config>(vec![file], &BTreeMap::new());
     assert!(loaded.problems.0.is_empty(), "{:?}", loaded.problems);
     let origin = Origin {
+        id: crate::deploy::DeploymentId::of([]),
         api: "shop",
         directory: &|_: &ConfigPath| ".".into(),
         place: &|_: &ConfigPath| None,

@@ -14,11 +14,13 @@ pub struct Rows {
 }
 
 /// Tables with row ids, and their keys.
-const BY_ROW_ID: [(&str, &str); 4] = [
+const BY_ROW_ID: [(&str, &str); 6] = [
     ("deduplication", "n"),
     ("death", "seq"),
     ("move_task", "id"),
     ("damaged", "n"),
+    ("deployment", "n"),
+    ("stage", "id"),
 ];
 /// Tables without row ids, and their keys.
 const BY_KEY: [(&str, &str); 4] = [

@@ -554,7 +554,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
         "ALTER TABLE queue DROP COLUMN modified_at; ALTER TABLE queue DROP COLUMN role;
          ALTER TABLE queue DROP COLUMN origin; ALTER TABLE queue DROP COLUMN extra;
          DROP TABLE tag; DROP TABLE death; DROP TABLE move_task; DROP TABLE idempotency;
-         DROP TABLE usage; DROP TABLE key_state;
+         DROP TABLE usage; DROP TABLE key_state; DROP TABLE deployment; DROP TABLE stage;
          PRAGMA user_version = 1;",
     )
     .unwrap();

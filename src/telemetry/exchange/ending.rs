@@ -96,6 +96,7 @@ impl Ending<'_> {
             ("host", Plain::DomainName),
             ("api", Plain::ApiId),
             ("stage", Plain::Stage),
+            ("deploymentId", Plain::DeploymentId),
             ("routeKey", Plain::RouteKey),
             ("userAgent", Plain::UserAgent),
             ("apiKeyId", Plain::ApiKeyId),
@@ -103,6 +104,12 @@ impl Ending<'_> {
             if let Some(value) = facts.early(plain) {
                 json.text(name, clipped(&value));
             }
+        }
+        if let Some(part) = &facts.part {
+            json.raw(
+                "isCanaryRequest",
+                if part.is_canary { "true" } else { "false" },
+            );
         }
         json.text("outcome", self.outcome.name());
         match facts.status {

@@ -56,6 +56,7 @@ fn problems(text: &str) -> Vec<String> {
             let mut found = Problems::default();
             let api = loaded.sources.default_api();
             let origin = Origin {
+                id: penstock::deploy::DeploymentId::of([]),
                 api: &api,
                 directory: &|path| loaded.sources.directory(path),
                 place: &|path| loaded.sources.place(path),

@@ -213,7 +213,10 @@ impl Emitter<'_> {
 
     /// The role that the vendor assumes.
     pub(super) fn credentials(&mut self, credentials: &Value) {
-        let Some(role) = credentials.text() else {
+        let known = credentials
+            .text()
+            .filter(|_| !credentials.node.has_unfetched());
+        let Some(role) = known else {
             // who calls is ours to say, whatever the function stands for
             self.findings.note(
                 Verdict::Ignored,

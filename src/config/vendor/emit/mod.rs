@@ -74,8 +74,10 @@ impl Emitter<'_> {
         let at = &api.document.mark;
         let mut root = Mapping::new(at);
         if let Some(name) = &api.name {
-            if let Some(slug) = name
-                .text()
+            // a name that nobody knows yet is no name: the file's own serves
+            if let Some(slug) = Some(name)
+                .filter(|name| !name.node.has_unfetched())
+                .and_then(Value::text)
                 .map(|name| slug(&name))
                 .filter(|s| !s.is_empty())
             {

@@ -131,6 +131,11 @@ impl Stack<'_> {
         let Some(text) = body.text() else {
             return body;
         };
+        if let Kind::Scalar(scalar) = &body.node.kind
+            && !self.unresolved.settled(scalar)
+        {
+            return made(&body, Kind::Mapping(Vec::new()));
+        }
         let mut problems = Problems::default();
         let tree = super::super::tree(&text, &body.node.mark.file, &mut problems);
         for problem in problems.0 {
@@ -266,11 +271,14 @@ impl Stack<'_> {
             }
             known.push(id.clone());
             let mut api = HttpApi::new(root.clone());
+            let names = &self.unresolved.names;
+            let asked = names.iter().find(|name| name.shown == id);
+            let shown = asked.map_or(id.as_str(), |name| name.name.as_str());
             self.findings.note(
                 Verdict::Noted,
                 &resource.at.mark,
                 &resource.at.path,
-                format!("the API `{id}` is declared elsewhere: its stage, CORS and name are not known here"),
+                format!("the API `{shown}` is declared elsewhere: its stage, CORS and name are not known here"),
             );
             self.parts(&id, &mut api);
             apis.push(api);
@@ -331,7 +339,8 @@ impl Stack<'_> {
             ("none", Some(_)) => access.open = true,
             _ => {
                 if let Some(at) = authorizer {
-                    let name = self.link(resource, "AuthorizerId").unwrap_or_default();
+                    let id = self.link(resource, "AuthorizerId").unwrap_or_default();
+                    let name = authorizer_name(&id);
                     access.required.push(Requirement {
                         at,
                         kind: Required::Authorizer { name, scopes },
@@ -376,7 +385,10 @@ impl Stack<'_> {
         integration.method = fields.take("IntegrationMethod");
         integration.credentials = fields.take("CredentialsArn");
         integration.payload_version = fields.take("PayloadFormatVersion");
-        integration.timeout_millis = fields.take("TimeoutInMillis");
+        // the vendor's default, which a plan always has, is the file's own (`limits.timeout`)
+        integration.timeout_millis = fields
+            .take("TimeoutInMillis")
+            .filter(|millis| millis.number() != Some(30_000));
         integration.connection_type = fields.take("ConnectionType");
         integration.connection_id = fields.take("ConnectionId");
         if let Some(tls) = fields.take("TlsConfig") {
@@ -424,7 +436,7 @@ impl Stack<'_> {
         };
         Authorizer {
             at: properties.clone(),
-            name: resource.id.clone(),
+            name: authorizer_name(&resource.id),
             kind,
             identity_sources,
             ttl_seconds,
@@ -440,6 +452,11 @@ impl Stack<'_> {
         }
         stage(properties.clone(), &mut fields).finished(Some(fields))
     }
+}
+
+/// What an authorizer is called: its id, or its address without the type.
+fn authorizer_name(id: &str) -> String {
+    id.replace("aws_apigatewayv2_authorizer.", "")
 }
 
 /// A stage while it is read.

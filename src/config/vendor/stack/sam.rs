@@ -67,7 +67,8 @@ impl Stack<'_> {
         match fields.take("Name") {
             Some(name) => api.name = Some(name),
             None => {
-                api.name.get_or_insert_with(|| properties.replaced(id));
+                let known = api.name.take().filter(|name| !name.node.has_unfetched());
+                api.name = Some(known.unwrap_or_else(|| properties.replaced(id)));
             }
         }
         if let Some(at) = fields.take("CorsConfiguration") {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Template;
-use super::text::{self, joined, written};
+use super::text::{self, dynamic, written};
 use super::unresolved::{Place, Unresolved};
 use crate::config::load::tree::{Entry, Kind, Mark, Node, Scalar};
 use crate::model::path::ConfigPath;
@@ -12,8 +12,8 @@ use crate::model::problem::nearest;
 
 /// How deep functions, references and values may stand in each other: readers recurse.
 const MAX_DEPTH: usize = 160;
-/// How many steps one value may take: names that refer to names twice over double with each level.
-const MAX_STEPS: usize = 2_000_000;
+/// How many names one value may lead to: names that refer to names twice over double with each level.
+const MAX_NAMES: usize = 50_000;
 
 /// The functions that are known here, for the spelling of others.
 const FUNCTIONS: [&str; 11] = [
@@ -37,7 +37,8 @@ pub struct Run<'t, 'u> {
     /// Whether a reference to a resource gives its logical id.
     links: bool,
     depth: usize,
-    steps: usize,
+    /// How many names have been looked up.
+    names: usize,
 }
 
 impl<'t, 'u> Run<'t, 'u> {
@@ -47,14 +48,13 @@ impl<'t, 'u> Run<'t, 'u> {
             unresolved,
             links,
             depth: 0,
-            steps: 0,
+            names: 0,
         }
     }
 
-    /// One level deeper; `false` when that is too deep, or takes too long.
+    /// One level deeper; `false` when that is too deep, or leads to too many names.
     pub fn enter(&mut self, at: &Place) -> bool {
-        self.steps += 1;
-        if self.depth < MAX_DEPTH && self.steps < MAX_STEPS {
+        if self.depth < MAX_DEPTH && self.names < MAX_NAMES {
             self.depth += 1;
             return true;
         }
@@ -205,10 +205,11 @@ impl<'t, 'u> Run<'t, 'u> {
     }
 
     /// `Ref`.
-    fn reference(&mut self, name: &str, at: &Place) -> Option<Node> {
+    pub(super) fn reference(&mut self, name: &str, at: &Place) -> Option<Node> {
         if name == "AWS::NoValue" {
             return None;
         }
+        self.names += 1;
         if self.links && self.declared(name) {
             return Some(text::node(written(name), &at.mark));
         }
@@ -231,7 +232,8 @@ impl<'t, 'u> Run<'t, 'u> {
     }
 
     /// `Fn::GetAtt`.
-    fn get_att(&mut self, id: &str, attribute: &str, at: &Place) -> Scalar {
+    pub(super) fn get_att(&mut self, id: &str, attribute: &str, at: &Place) -> Scalar {
+        self.names += 1;
         if self.links && self.declared(id) {
             return written(id);
         }
@@ -318,7 +320,7 @@ impl<'t, 'u> Run<'t, 'u> {
         }
     }
 
-    fn malformed(&mut self, mark: &Mark, path: &ConfigPath, wanted: &str) {
+    pub(super) fn malformed(&mut self, mark: &Mark, path: &ConfigPath, wanted: &str) {
         let at = Place {
             mark: mark.clone(),
             path: path.clone(),
@@ -328,7 +330,7 @@ impl<'t, 'u> Run<'t, 'u> {
     }
 
     /// The items of an argument as written; what is wrong with it is noted.
-    fn arguments<'n>(
+    pub(super) fn arguments<'n>(
         &mut self,
         node: &'n Node,
         path: &ConfigPath,
@@ -364,217 +366,6 @@ impl<'t, 'u> Run<'t, 'u> {
             self.malformed(&argument.mark, path, wanted);
         }
         pair
-    }
-
-    /// `Fn::Sub: text` or `[text, { name: value }]`; `${!x}` is a literal `${x}`.
-    fn sub(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Scalar {
-        let (body, body_path, own) = match &argument.kind {
-            Kind::Sequence(items) => match items.as_slice() {
-                [body, own] => (body, path.index(0), Some(own)),
-                [body] => (body, path.index(0), None),
-                _ => {
-                    self.malformed(&argument.mark, path, "`[text, { name: value }]`");
-                    return written("");
-                }
-            },
-            _ => (argument, path.clone(), None),
-        };
-        let Some(body) = self.text_of(body, &body_path) else {
-            return written("");
-        };
-        let text = body.text().into_owned();
-        let mut parts = Vec::new();
-        let mut rest = text.as_str();
-        while let Some(start) = rest.find("${") {
-            let (before, from) = rest.split_at(start);
-            let Some(end) = from.find('}') else { break };
-            parts.push(written(before));
-            let name = from.get(2..end).unwrap_or_default().trim();
-            match name.strip_prefix('!') {
-                Some(literal) => parts.push(written(format!("${{{literal}}}"))),
-                None => parts.push(self.in_sub(name, own, at, path)),
-            }
-            rest = from.get(end + 1..).unwrap_or_default();
-        }
-        parts.push(written(rest));
-        dynamic(&joined(parts))
-    }
-
-    fn in_sub(&mut self, name: &str, own: Option<&Node>, at: &Place, path: &ConfigPath) -> Scalar {
-        if let Some(entry) = own.and_then(|own| own.entry(name)) {
-            let path = path.index(1).key(name);
-            return self
-                .text_of(&entry.value, &path)
-                .unwrap_or_else(|| written(""));
-        }
-        let source = ["request.", "context.", "stageVariables.", "response."];
-        if source.iter().any(|source| name.starts_with(source)) {
-            let reason = format!("in Fn::Sub, `${{{name}}}` is looked up in the template");
-            let help = format!("a mapping expression is written `${{!{name}}}` there");
-            self.unresolved.fault(at.clone(), reason, Some(&help));
-            return written(format!("${{{name}}}"));
-        }
-        let value = match name.split_once('.') {
-            Some((id, attribute)) => return self.get_att(id, attribute, at),
-            None => self.reference(name, at),
-        };
-        match value.map(|node| node.kind) {
-            Some(Kind::Scalar(scalar)) => scalar,
-            _ => {
-                let reason = format!("`{name}` is no text, and Fn::Sub wants one");
-                self.unresolved.fault(at.clone(), reason, None);
-                written("")
-            }
-        }
-    }
-
-    /// `Fn::Join: [delimiter, [part, …]]`.
-    fn join(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Scalar {
-        let wanted = "`[delimiter, [part, …]]`";
-        let Some([delimiter, parts]) = self.arguments(argument, path, wanted) else {
-            self.malformed(&at.mark, path, wanted);
-            return written("");
-        };
-        let delimiter = written(leaf(delimiter));
-        let parts = match self.value(parts, &path.index(1)) {
-            Some(Node {
-                kind: Kind::Sequence(parts),
-                ..
-            }) => parts,
-            // a list that is not known is one name
-            Some(Node {
-                kind: Kind::Scalar(scalar),
-                ..
-            }) if !scalar.origins.is_empty() => {
-                return scalar;
-            }
-            _ => {
-                self.malformed(&parts.mark, &path.index(1), "a list");
-                return written("");
-            }
-        };
-        let mut whole = Vec::new();
-        for (index, part) in parts.into_iter().enumerate() {
-            if index > 0 {
-                whole.push(delimiter.clone());
-            }
-            match part.kind {
-                Kind::Scalar(scalar) => whole.push(scalar),
-                _ => self.malformed(&part.mark, &path.index(1).index(index), "a text"),
-            }
-        }
-        joined(whole)
-    }
-
-    /// `Fn::Select: [index, list]`.
-    fn select(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Option<Node> {
-        let wanted = "`[index, list]`";
-        let Some([index, list]) = self.arguments(argument, path, wanted) else {
-            self.malformed(&at.mark, path, wanted);
-            return None;
-        };
-        let index_text = self.text_of(index, &path.index(0))?;
-        let list_value = self.value(list, &path.index(1))?;
-        let items = match list_value.kind {
-            Kind::Sequence(items) => items,
-            Kind::Scalar(scalar) if !self.unresolved.settled(&scalar) => {
-                return Some(text::node(scalar, &at.mark));
-            }
-            _ => {
-                self.malformed(&list.mark, &path.index(1), "a list");
-                return None;
-            }
-        };
-        if !self.unresolved.settled(&index_text) {
-            return Some(text::node(index_text, &at.mark));
-        }
-        let item = index_text.text().trim().parse::<usize>().ok();
-        let item = item.and_then(|index| items.into_iter().nth(index));
-        if item.is_none() {
-            let reason = format!("the list has no item {}", index_text.text());
-            self.unresolved.fault(at.clone(), reason, None);
-        }
-        item
-    }
-
-    /// `Fn::Split: [delimiter, text]`. Regions and accounts hold no delimiter; other names may, and stay whole.
-    fn split(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Node {
-        let nothing = Node::new(Kind::Sequence(Vec::new()), at.mark.clone());
-        let wanted = "`[delimiter, text]`";
-        let Some([delimiter, source]) = self.arguments(argument, path, wanted) else {
-            self.malformed(&at.mark, path, wanted);
-            return nothing;
-        };
-        let Some(source) = self.text_of(source, &path.index(1)) else {
-            return nothing;
-        };
-        let opaque = source.origins.iter().any(|origin| {
-            let mut names = self.unresolved.names.iter();
-            !names.any(|known| known.shown == origin.shown && known.name.starts_with("AWS::"))
-        });
-        if opaque {
-            return text::node(source, &at.mark);
-        }
-        let parts = text::split(&source, &leaf(delimiter));
-        let parts = parts.into_iter().map(|part| text::node(part, &at.mark));
-        Node::new(Kind::Sequence(parts.collect()), at.mark.clone())
-    }
-
-    /// `Fn::If: [condition, then, else]`; where the condition is not known, as if it held.
-    fn branch(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Option<Node> {
-        let wanted = "`[condition, then, else]`";
-        let Some([condition, then, otherwise]) = self.arguments(argument, path, wanted) else {
-            self.malformed(&at.mark, path, wanted);
-            return None;
-        };
-        // `!Condition IsProd` is the name written long
-        let name = condition
-            .entry("Condition")
-            .map_or_else(|| leaf(condition), |entry| leaf(&entry.value));
-        match self.condition(&name, at) {
-            Some(true) | None => self.value(then, &path.index(1)),
-            Some(false) => self.value(otherwise, &path.index(2)),
-        }
-    }
-
-    /// `Fn::FindInMap: [map, key, key]`, with `{ DefaultValue: … }` as a fourth.
-    fn find_in_map(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Option<Node> {
-        let wanted = "`[map, key, key]`";
-        let items = self.arguments(argument, path, wanted)?;
-        let (map, keys, default) = match items {
-            [map, first, second] => (map, [first, second], None),
-            [map, first, second, more] => (map, [first, second], more.entry("DefaultValue")),
-            _ => {
-                self.malformed(&at.mark, path, wanted);
-                return None;
-            }
-        };
-        let map = self.text_of(map, &path.index(0))?;
-        let mut found = self
-            .template
-            .section("Mappings")
-            .and_then(|maps| maps.entry(&map.text()))
-            .map(|entry| &entry.value);
-        let mut names = vec![map.text().into_owned()];
-        for (index, key) in keys.into_iter().enumerate() {
-            let key = self.text_of(key, &path.index(index + 1))?;
-            if !self.unresolved.settled(&key) {
-                return Some(text::node(key, &at.mark));
-            }
-            found = found
-                .and_then(|map| map.entry(&key.text()))
-                .map(|entry| &entry.value);
-            names.push(key.text().into_owned());
-        }
-        match (found, default) {
-            (Some(value), _) => Some(text::placed(value.clone(), &at.mark)),
-            (None, Some(default)) => self.value(&default.value, &path.index(3).key("DefaultValue")),
-            (None, None) => {
-                let reason = format!("no mapping holds {}", names.join(" / "));
-                self.unresolved.fault(at.clone(), reason, None);
-                None
-            }
-        }
     }
 }
 
@@ -614,49 +405,4 @@ fn default_value(default: &Node, kind: &str, is_list: bool) -> Node {
         Kind::Scalar(dynamic(&Scalar::written(scalar.text(), kind != "Number")))
     };
     Node::new(kind, default.mark.clone())
-}
-
-/// A text with `{{resolve:ssm:NAME}}` and `{{resolve:secretsmanager:…}}` as our own configuration looks them up.
-fn dynamic(scalar: &Scalar) -> Scalar {
-    const START: &str = "{{resolve:";
-    let text = scalar.text();
-    if !text.contains(START) || !scalar.origins.is_empty() {
-        return scalar.clone();
-    }
-    let mut parts = Vec::new();
-    let mut rest = text.as_ref();
-    while let Some((before, from)) = rest.split_once(START) {
-        let Some((reference, after)) = from.split_once("}}") else {
-            break;
-        };
-        let Some(shown) = our_reference(reference) else {
-            break;
-        };
-        parts.push(written(before));
-        parts.push(text::looked_up(shown));
-        rest = after;
-    }
-    parts.push(written(rest));
-    joined(parts)
-}
-
-/// `ssm:NAME[:VERSION]` as `${aws-ssm:NAME[:VERSION]}`, `secretsmanager:ID:SecretString:KEY` as
-/// `${aws-secretsmanager:ID#KEY}`.
-fn our_reference(reference: &str) -> Option<String> {
-    let (keeper, name) = reference.split_once(':')?;
-    match keeper {
-        "ssm" | "ssm-secure" => Some(format!("${{aws-ssm:{name}}}")),
-        "secretsmanager" => {
-            let parts: Vec<&str> = name.split(':').collect();
-            // an ARN holds colons itself: arn:aws:secretsmanager:region:account:secret:name
-            let id_length = if parts.first() == Some(&"arn") { 7 } else { 1 };
-            let id = parts.get(..id_length)?.join(":");
-            let key = parts.get(id_length + 1).filter(|key| !key.is_empty());
-            Some(match key {
-                Some(key) => format!("${{aws-secretsmanager:{id}#{key}}}"),
-                None => format!("${{aws-secretsmanager:{id}}}"),
-            })
-        }
-        _ => None,
-    }
 }

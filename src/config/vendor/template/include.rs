@@ -29,6 +29,7 @@ pub struct OnDisk;
 impl Beside for OnDisk {
     fn read(&self, from: &Path, named: &str) -> Result<SourceFile, String> {
         let directory = from.parent().unwrap_or(Path::new(""));
+        let named = named.strip_prefix("./").unwrap_or(named);
         read_file(&directory.join(named)).map_err(|problems| {
             let first = problems.0.first();
             first.map_or_else(

@@ -3,6 +3,7 @@
 //! name is written. Resolving is pure; every result keeps the place that asked for it. What cannot be known becomes
 //! `${env:NAME}` and is listed once (`Unresolved`), with what it stands for.
 
+mod computed;
 mod conditions;
 mod declared;
 mod functions;

@@ -517,13 +517,15 @@ fn an_include_is_put_in_its_place_and_keeps_its_own() {
 
 #[test]
 fn a_result_keeps_the_place_that_asked_for_it() {
-    let root = read(&format!("{TEMPLATE}\nx:\n  - !Ref Origins\n"));
+    let text = format!("{TEMPLATE}\nx:\n  - !Ref Origins\n");
+    let asks = |line: &str| line == "  - !Ref Origins";
+    let line = 1 + text.lines().position(asks).unwrap();
+    let root = read(&text);
     let mut unresolved = Unresolved::default();
     let resolved = Template::new(&root, &Vars::default())
         .resolved(&root.get("x").unwrap(), &mut unresolved)
         .unwrap();
     let item = resolved.items().remove(0);
-    let line = TEMPLATE.lines().count() + 2;
     assert_eq!(item.node.mark.line, line);
     assert_eq!(item.items()[1].node.mark.line, line);
 }

@@ -115,6 +115,51 @@ pub fn placed(mut value: Node, mark: &Mark) -> Node {
     value
 }
 
+/// A text with `{{resolve:ssm:NAME}}` and `{{resolve:secretsmanager:…}}` as our own configuration looks them up.
+pub fn dynamic(scalar: &Scalar) -> Scalar {
+    const START: &str = "{{resolve:";
+    let text = scalar.text();
+    if !text.contains(START) || !scalar.origins.is_empty() {
+        return scalar.clone();
+    }
+    let mut parts = Vec::new();
+    let mut rest = text.as_ref();
+    while let Some((before, from)) = rest.split_once(START) {
+        let Some((reference, after)) = from.split_once("}}") else {
+            break;
+        };
+        let Some(shown) = our_reference(reference) else {
+            break;
+        };
+        parts.push(written(before));
+        parts.push(looked_up(shown));
+        rest = after;
+    }
+    parts.push(written(rest));
+    joined(parts)
+}
+
+/// `ssm:NAME[:VERSION]` as `${aws-ssm:NAME[:VERSION]}`, `secretsmanager:ID:SecretString:KEY` as
+/// `${aws-secretsmanager:ID#KEY}`.
+fn our_reference(reference: &str) -> Option<String> {
+    let (keeper, name) = reference.split_once(':')?;
+    match keeper {
+        "ssm" | "ssm-secure" => Some(format!("${{aws-ssm:{name}}}")),
+        "secretsmanager" => {
+            let parts: Vec<&str> = name.split(':').collect();
+            // an ARN holds colons itself: arn:aws:secretsmanager:region:account:secret:name
+            let id_length = if parts.first() == Some(&"arn") { 7 } else { 1 };
+            let id = parts.get(..id_length)?.join(":");
+            let key = parts.get(id_length + 1).filter(|key| !key.is_empty());
+            Some(match key {
+                Some(key) => format!("${{aws-secretsmanager:{id}#{key}}}"),
+                None => format!("${{aws-secretsmanager:{id}}}"),
+            })
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,7 +87,8 @@ impl Vars {
     ) {
         for entry in &self.entries {
             let name = &entry.key.text;
-            if used.contains(name) {
+            // region and account are given once for all documents
+            if used.contains(name) || name.starts_with("AWS::") {
                 continue;
             }
             let path = ConfigPath::root().key(name);

@@ -9,16 +9,24 @@ use crate::config::vendor::value::Value;
 /// How many modules a reference may lead through.
 const MAX_STEPS: usize = 32;
 
-/// Which type of resource a parameter of an integration names.
-const PARAMETERS: [(&str, &str); 7] = [
-    ("QueueUrl", "aws_sqs_queue"),
-    ("StreamName", "aws_kinesis_stream"),
-    ("StateMachineArn", "aws_sfn_state_machine"),
-    ("EventBusName", "aws_cloudwatch_event_bus"),
-    ("Application", "aws_appconfig_application"),
-    ("Environment", "aws_appconfig_environment"),
-    ("Configuration", "aws_appconfig_configuration_profile"),
+/// Which type of resource a parameter of an integration names, and which of its attributes: of several integrations'
+/// parameters a plan keeps only all references together, and of `aws_sqs_queue.q[each.key].url` only `aws_sqs_queue.q`.
+const PARAMETERS: [(&str, &str, &str); 7] = [
+    ("QueueUrl", "aws_sqs_queue", "url"),
+    ("StreamName", "aws_kinesis_stream", "name"),
+    ("StateMachineArn", "aws_sfn_state_machine", "arn"),
+    ("EventBusName", "aws_cloudwatch_event_bus", "name"),
+    ("Application", "aws_appconfig_application", "id"),
+    ("Environment", "aws_appconfig_environment", "environment_id"),
+    (
+        "Configuration",
+        "aws_appconfig_configuration_profile",
+        "configuration_profile_id",
+    ),
 ];
+
+/// What begins a reference that names no value of its own: the instance, or the module's folder.
+const NO_VALUES: [&str; 3] = ["each.", "count.", "path."];
 
 /// A resource as it is planned.
 #[derive(Clone, Debug)]
@@ -388,7 +396,12 @@ impl Filling<'_, '_> {
             return given;
         }
         let mut all = references(expression);
-        if let Some((_, kind)) = PARAMETERS.iter().find(|(parameter, _)| *parameter == name) {
+        let named = all.len();
+        all.retain(|one| !NO_VALUES.iter().any(|prefix| one.starts_with(prefix)));
+        // the instance's key stands in an index, or in the text
+        let mut is_whole = all.len() == named;
+        let parameter = PARAMETERS.iter().find(|(parameter, ..)| *parameter == name);
+        if let Some((_, kind, attribute)) = parameter {
             let of_kind = |reference: &String| {
                 let module = &self.resource.module;
                 let found =
@@ -398,18 +411,32 @@ impl Filling<'_, '_> {
             };
             let fitting: Vec<String> = all.iter().filter(|one| of_kind(one)).cloned().collect();
             if !fitting.is_empty() {
-                all = fitting;
+                is_whole = true;
+                all = fitting
+                    .into_iter()
+                    .map(
+                        |one| match one.starts_with(kind) && one.matches('.').count() == 1 {
+                            true => format!("{one}.{attribute}"),
+                            false => one,
+                        },
+                    )
+                    .collect();
             }
         }
+        // a definition is a text around its references, and the text is not kept
+        is_whole &= name != "body";
         match all.as_slice() {
-            [reference] => {
+            [reference] if is_whole => {
                 let module = self.resource.module.clone();
                 self.of_reference(reference, &module, at, 0)
             }
             several => {
                 let stands_for = match several {
                     [] => "a value that is known once the plan is applied".to_owned(),
-                    several => format!("a value made of {}", several.join(", ")),
+                    several => format!(
+                        "a value made of {}, known once the plan is applied: import the state then",
+                        several.join(", ")
+                    ),
                 };
                 self.unresolved.ask(&own_name, stands_for, at.clone())
             }
