@@ -4,77 +4,64 @@
 //! flight finish, wait for the calls that store, close the store, flush the log. At the deadline what is left is cut
 //! off and counted.
 
-mod renewal;
+mod follow;
+mod listeners;
+mod live;
+mod reaper;
+mod source;
+mod stop;
+mod storage;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admin::{Admin, Exposition, Guard};
+use crate::admin::{Admin, Configured, Exposition, Guard, Status};
 use crate::aws::Clients;
 use crate::forward::Forward;
-use crate::integration::{StoreState, Targets};
+use crate::integration::{Integration, StoreState, Targets};
 use crate::limit::admission::Admission;
 use crate::limit::shared::SharedStores;
 use crate::limit::usage::Keeper;
 use crate::limit::{self, CallerTable};
-use crate::listen::{
-    BindError, Bound, BoundAddress, ConnectionLimits, DrainHandle, Drained, ListenStats,
-    ListenerSpec, Terms, Tls, TlsError, run,
-};
+use crate::listen::{BindError, Bound, ListenerSpec};
 use crate::outbound;
 use crate::pipeline::Gateway;
-use crate::plan::blueprint::{ListenerBlueprint, SqsBlueprint, StoreBlueprint};
+use crate::plan::build::Shared;
+use crate::plan::candidate::{Door, Origin, Outcome, content_hash};
 use crate::plan::{Blueprint, Current, admission, build};
-use crate::sqs_api::SqsApi;
-use crate::stack::Front;
-use crate::store::{Clock, DeclareError, Notice, OpenError, Options, Store};
-use crate::telemetry::metrics::Name;
+use crate::store::Notice;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
 
-use renewal::Renewal;
+use listeners::{Listeners, Services};
+use live::{Live, sqs_api};
+use reaper::Reaper;
+use stop::{CLOSING, Stop, close_store, drain_all};
+use storage::Storage;
 
-pub use renewal::Source;
-
-/// How long past the drain deadline closing the store may take.
-const CLOSING: Duration = Duration::from_secs(5);
-
-/// How often opening a store that cannot be used is tried again.
-const REOPEN_EVERY: Duration = Duration::from_secs(2);
+pub use listeners::{ListenError, Listening};
+pub use source::{Place, Source};
+pub use storage::StorageError;
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Bind(#[from] BindError),
+    Listen(#[from] ListenError),
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Admin(#[from] BindError),
     #[error(transparent)]
-    Queues(#[from] DeclareError),
-    #[error("Listener `{listener}`: {source}")]
-    Tls {
-        listener: Arc<str>,
-        source: TlsError,
-    },
+    Storage(#[from] StorageError),
     #[error("the access log cannot be opened: {0}")]
     AccessLog(io::Error),
     #[error("the process cannot be set up: {0}")]
     Process(#[from] io::Error),
-}
-
-/// A listener that was bound.
-pub struct Listening {
-    pub name: Arc<str>,
-    pub address: BoundAddress,
-    pub tls: bool,
 }
 
 /// What was bound, for the banner.
@@ -105,16 +92,12 @@ pub async fn serve(
     announce: impl FnOnce(&Started),
 ) -> Result<Ended, StartError> {
     let mut stop = Stop::new()?;
-    let mut bound = Vec::new();
-    for listener in &blueprint.listeners {
-        let opened = Bound::bind(&ListenerSpec {
-            mode: listener.mode,
-            ..ListenerSpec::new(listener.name.clone(), listener.bind.clone())
-        })?;
-        bound.push((opened, terms(listener)?));
-    }
+    // From here on it does not end the process: one that comes before there is anything to reload waits.
+    let hangup = signal(SignalKind::hangup())?;
+    let mut listeners = Listeners::new();
+    let bound = listeners.prepare(&blueprint).await?;
+    listeners.expect(&bound);
     let admin_bound = Bound::bind(&ListenerSpec::new("admin", blueprint.admin.clone()))?;
-    let sqs_bound = blueprint.sqs.as_ref().map(bind_sqs).transpose()?;
     for name in crate::listen::untaken() {
         tracing::warn!(
             name,
@@ -131,17 +114,10 @@ pub async fn serve(
     let telemetry = Telemetry::new(metrics.clone(), log);
 
     let clients = Clients::new(blueprint.aws.clone());
-    if blueprint
-        .routes()
-        .flat_map(|route| route.targets())
-        .any(|target| target.touches_aws())
-    {
+    if touches_aws(&blueprint) {
         clients.warm();
     }
-    let store_needed = blueprint.store.needed;
-    // What an earlier configuration has spooled is forwarded all the same.
-    let store_opened =
-        store_needed || blueprint.has_quotas() || Store::exists(&blueprint.store.path);
+    let store_opened = Storage::is_needed(&blueprint);
     let before_opening = if store_opened {
         StoreState::Unavailable("the store is being opened".to_owned())
     } else {
@@ -172,7 +148,7 @@ pub async fn serve(
         }
     };
     let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(behind)));
-    let shared = crate::plan::build::Shared {
+    let shared = Shared {
         metrics: &metrics,
         targets: targets.clone(),
         forward: forward.clone(),
@@ -183,6 +159,7 @@ pub async fn serve(
         outbound: outbound.clone(),
         aws: clients.clone(),
         admission: admission.clone(),
+        leaving: &[],
         rehearses: false,
     };
     let gateway = Arc::new(Gateway::new(
@@ -193,61 +170,48 @@ pub async fn serve(
     let admin_address = admin_bound
         .ip_address()
         .ok_or_else(|| io::Error::other("the admin listener has no address"))?;
-    let stats: Vec<Arc<ListenStats>> = bound.iter().map(|_| Arc::default()).collect();
-    let sqs_stats: Arc<ListenStats> = Arc::default();
-    let named = bound
-        .iter()
-        .map(|(bound, _)| Name(bound.name().clone()))
-        .zip(stats.iter().cloned())
-        .chain(
-            sqs_bound
-                .iter()
-                .map(|bound| (Name(bound.name().clone()), sqs_stats.clone())),
-        )
-        .collect();
     let guard = Guard::new(blueprint.admin_token.clone(), admin_address.ip());
-    let plan_json = Arc::new(ArcSwap::from_pointee((source.shown)(&blueprint)));
+    let status = Status::new(Configured {
+        plan: Arc::new((source.shown)(&blueprint)),
+        store_needed: blueprint.store.needed,
+        listeners: listeners.counted(),
+        from: source.place.whence().to_string(),
+        outcome: Outcome {
+            hash: content_hash(&source.texts),
+            origin: Origin::Start,
+            changed: true,
+            warnings: Vec::new(),
+            needs_restart: Vec::new(),
+        },
+        since: SystemTime::now(),
+        refused: None,
+        remark: None,
+    });
+    let (door, behind) = Door::new();
     // Asked while the store is being opened, it says that the gateway is not ready.
     let admin = Admin {
         gateway: gateway.clone(),
-        exposition: Exposition::new(&metrics, named),
-        plan: plan_json.clone(),
-        store_needed,
+        exposition: Exposition::new(&metrics),
+        status: status.clone(),
+        door,
         guard: guard.clone(),
     }
     .start(admin_bound)?;
 
-    let mut started = Started {
-        listeners: Vec::new(),
-        admin: admin_address,
-        sqs: sqs_bound.as_ref().and_then(Bound::ip_address),
-        notices: Vec::new(),
-        store_unavailable: None,
-    };
-    let mut reopening = None;
+    let mut storage = Storage::new(targets.clone(), forward.clone(), &blueprint.store);
+    let mut notices = Vec::new();
+    let mut store_unavailable = None;
     if store_opened {
+        // Nobody is to get a quota twice, so what was used is known before anybody is served.
+        let opening = storage.open_first(async |store| keeper.save(Some(store)).await);
         let opened = tokio::select! {
-            opened = open_store(&blueprint.store) => opened?,
+            opened = opening => opened?,
             // Connections that queue in the backlog are told by the kernel.
             () = stop.asked() => return Ok(Ended::Drained),
         };
         match opened {
-            Ok((store, notices)) => {
-                started.notices = notices;
-                // Nobody is to get a quota twice, so what was used is known before anybody is served.
-                keeper.save(Some(&store)).await;
-                targets.set_store(StoreState::Open(store));
-                forward.start();
-            }
-            Err(reason) => {
-                targets.set_store(StoreState::Unavailable(reason.clone()));
-                started.store_unavailable = Some(reason);
-                reopening = Some(AbortOnDropHandle::new(tokio::spawn(reopen(
-                    blueprint.store.clone(),
-                    targets.clone(),
-                    forward.clone(),
-                ))));
-            }
+            Ok(told) => notices = told,
+            Err(reason) => store_unavailable = Some(reason),
         }
     }
 
@@ -259,37 +223,31 @@ pub async fn serve(
         }
     });
 
-    let (drain_handle, drain) = DrainHandle::new();
-    let (_keep, limits) = watch::channel(connection_limits(&blueprint));
-    let mut listeners = JoinSet::new();
-    for ((bound, terms), counted) in bound.into_iter().zip(stats) {
-        started.listeners.push(Listening {
-            name: bound.name().clone(),
-            address: bound.address().clone(),
-            tls: terms.tls.is_some(),
-        });
-        listeners.spawn(run(
-            bound,
-            terms,
-            limits.clone(),
-            Front(gateway.clone()),
-            drain.clone(),
-            counted,
-        ));
-    }
-    let sqs = blueprint
-        .sqs
-        .as_ref()
-        .map(|sqs| sqs_api(sqs, &targets, &metrics));
-    if let (Some(bound), Some(api)) = (sqs_bound, sqs.clone()) {
-        let (plain, limits) = (Terms::default(), limits.clone());
-        listeners.spawn(run(bound, plain, limits, api, drain.clone(), sqs_stats));
-    }
-    let renewal = Renewal {
-        source,
-        running: blueprint.clone(),
+    let services = Services {
         gateway: gateway.clone(),
-        metrics: metrics.clone(),
+        sqs: blueprint
+            .sqs
+            .as_ref()
+            .map(|sqs| sqs_api(sqs, &targets, &metrics)),
+    };
+    let drain = blueprint.limits.drain;
+    listeners.publish(bound, &services, drain).await;
+    announce(&Started {
+        listeners: listeners.listening(),
+        admin: admin_address,
+        sqs: listeners.sqs(),
+        notices,
+        store_unavailable,
+    });
+    let mut live = Live {
+        texts: source.texts.clone(),
+        admin: blueprint.admin.clone(),
+        running: blueprint,
+        source,
+        services,
+        listeners,
+        storage,
+        metrics,
         targets: targets.clone(),
         forward: forward.clone(),
         outbound,
@@ -299,31 +257,25 @@ pub async fn serve(
         admission,
         succession: keeping.succession(),
         guard,
-        sqs,
-        plan_json,
+        status,
+        reaper: Reaper::default(),
         said: String::new(),
+        pending: None,
     };
-    let renewal = AbortOnDropHandle::new(tokio::spawn(renewal.run()));
-    announce(&started);
 
     // A listener that ends by itself has failed: its port is gone, so the gateway stops in good order.
     let failed = tokio::select! {
         () = stop.asked() => None,
-        Some(ended) = listeners.join_next() => Some(match ended {
-            Ok(Ok(_)) => io::Error::other("a listener has ended"),
-            Ok(Err(error)) => error,
-            Err(error) => io::Error::other(error),
-        }),
+        error = Box::pin(live.run(behind, hangup)) => Some(error),
     };
-    drop((reopening, renewal));
+    live.storage.give_up();
     if let Some(error) = &failed {
         tracing::error!(%error, "A listener has failed");
     }
-    let deadline = Instant::now() + blueprint.limits.drain;
+    let deadline = Instant::now() + live.running.limits.drain;
     let ended = drain_all(
         &gateway,
-        &drain_handle,
-        listeners,
+        &mut live.listeners,
         &targets,
         &forward,
         deadline,
@@ -331,225 +283,17 @@ pub async fn serve(
     )
     .await;
     drop(admin);
+    drop(live);
     keeping.finish(deadline + CLOSING).await;
     if let StoreState::Open(store) = targets.store_state() {
         close_store(&store, deadline, &mut stop).await;
     }
     drop(telemetry);
-    failed.map_or(Ok(ended), |error| Err(StartError::Process(error)))
+    failed.map_or(Ok(ended), Err)
 }
 
-fn bind_sqs(sqs: &SqsBlueprint) -> Result<Bound, BindError> {
-    Bound::bind(&ListenerSpec::new("sqs", sqs.bind.clone()))
-}
-
-/// On what terms a listener takes connections. Reads its certificates, which blocks.
-fn terms(listener: &ListenerBlueprint) -> Result<Terms, StartError> {
-    let opened = listener.tls.clone().map(Tls::open).transpose();
-    let tls = opened.map_err(|source| StartError::Tls {
-        listener: listener.name.clone(),
-        source,
-    })?;
-    Ok(Terms {
-        proxy_protocol: listener.proxy_protocol,
-        trust: Arc::new(listener.trust.clone()),
-        tls: tls.map(Arc::new),
-    })
-}
-
-fn sqs_api(sqs: &SqsBlueprint, targets: &Arc<Targets>, metrics: &Metrics) -> SqsApi {
-    SqsApi::new(
-        targets.clone(),
-        sqs.access.clone(),
-        sqs.region.clone(),
-        Clock::system(),
-        metrics.clone(),
-    )
-}
-
-fn connection_limits(blueprint: &Blueprint) -> ConnectionLimits {
-    let limits = &blueprint.limits;
-    ConnectionLimits {
-        header_timeout: limits.header_timeout,
-        idle_timeout: limits.idle_timeout,
-        connections: limits.connections,
-        per_address: limits.connections_per_address,
-        age: limits.connection_age,
-        ..ConnectionLimits::default()
-    }
-    .above(
-        usize::try_from(limits.head_bytes).unwrap_or(usize::MAX),
-        limits.header_count,
-    )
-}
-
-/// Closes the store, unless the disk hangs. Nothing acknowledged depends on it: a store that was not closed is
-/// recovered when it is opened again.
-async fn close_store(store: &Store, deadline: Instant, stop: &mut Stop) {
-    let given_up = tokio::select! {
-        () = store.close() => return,
-        () = tokio::time::sleep_until(deadline + CLOSING) => "the disk did not answer in time",
-        () = stop.asked() => "a second signal",
-    };
-    tracing::warn!(
-        reason = given_up,
-        "The store was left open; its log is read when it is opened again"
-    );
-}
-
-/// Finishes what is in flight, or cuts it off at the deadline or at a second signal.
-async fn drain_all(
-    gateway: &Arc<Gateway>,
-    handle: &DrainHandle,
-    mut listeners: JoinSet<io::Result<Drained>>,
-    targets: &Arc<Targets>,
-    forward: &Forward,
-    deadline: Instant,
-    stop: &mut Stop,
-) -> Ended {
-    let within = deadline.saturating_duration_since(Instant::now());
-    tracing::info!(
-        within_seconds = within.as_secs_f64().round() as u64,
-        "Shutting down; a second signal ends it at once"
-    );
-    gateway.drain();
-    if let StoreState::Open(store) = targets.store_state() {
-        store.end_polls();
-    }
-    handle.start(within);
-    let mut requests = 0;
-    let mut at_once = false;
-    loop {
-        tokio::select! {
-            () = stop.asked() => {
-                tracing::warn!("A second signal: ending at once");
-                at_once = true;
-                handle.cut_off();
-            }
-            ended = listeners.join_next() => match ended {
-                None => break,
-                Some(Ok(Ok(drained))) => requests += drained.requests,
-                Some(Ok(Err(error))) => tracing::error!(%error, "A listener has failed"),
-                Some(Err(error)) => tracing::error!(%error, "A listener's task has failed"),
-            },
-        }
-    }
-    gateway.calls.close();
-    tokio::select! {
-        () = gateway.calls.wait() => {}
-        () = tokio::time::sleep_until(deadline) => {}
-        () = std::future::ready(()), if at_once => {}
-        () = stop.asked() => {}
-    }
-    // No call of ours may run when the store closes: what is spooled stays, and goes on with the next start.
-    let until = if at_once { Instant::now() } else { deadline };
-    let left = tokio::select! {
-        left = forward.drain(until) => left,
-        () = stop.asked() => forward.drain(Instant::now()).await,
-    };
-    if left > 0 {
-        tracing::warn!(
-            records = left,
-            "Records stay in the spool; they are forwarded after the next start"
-        );
-    }
-    let calls = gateway.calls.len();
-    if requests == 0 && calls == 0 {
-        Ended::Drained
-    } else {
-        Ended::CutOff { requests, calls }
-    }
-}
-
-/// SIGTERM, SIGINT, and SIGHUP: a terminal that is closed drops no request either.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Stop> {
-        Ok(Stop {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
-}
-
-/// Opens the store. One that another process holds, or that a later version wrote, ends the start; one that the disk
-/// does not give (`Ok(Err)`, with the reason) leaves the gateway without it, and is tried again.
-async fn open_store(
-    blueprint: &StoreBlueprint,
-) -> Result<Result<(Store, Vec<Notice>), String>, StartError> {
-    let error = match open_and_declare(blueprint, blueprint.wait).await {
-        Ok(opened) => return Ok(Ok(opened)),
-        Err(error) => error,
-    };
-    let passes = match &error {
-        StartError::Store(error) => matches!(
-            error,
-            OpenError::Corrupt { .. }
-                | OpenError::ReadOnly { .. }
-                | OpenError::Full { .. }
-                | OpenError::Io { .. }
-        ),
-        StartError::Queues(DeclareError::Store(error)) => error.is_transient(),
-        _ => false,
-    };
-    if !passes {
-        return Err(error);
-    }
-    tracing::error!(%error, "The store cannot be used; routes that need it answer 503");
-    Ok(Err(error.to_string()))
-}
-
-async fn open_and_declare(
-    blueprint: &StoreBlueprint,
-    wait: Duration,
-) -> Result<(Store, Vec<Notice>), StartError> {
-    let options = Options {
-        max_size: blueprint.max_size,
-        lock_wait: wait,
-        ..Options::new(blueprint.path.clone())
-    };
-    let opened = tokio::task::spawn_blocking(move || Store::open(options))
-        .await
-        .map_err(io::Error::other)?;
-    let store = opened?;
-    let notices = store.declare(blueprint.queues.clone()).await?;
-    Ok((store, notices))
-}
-
-/// Tries until the store can be opened.
-async fn reopen(blueprint: StoreBlueprint, targets: Arc<Targets>, forward: Arc<Forward>) {
-    let mut said = String::new();
-    loop {
-        tokio::time::sleep(REOPEN_EVERY).await;
-        match open_and_declare(&blueprint, Duration::ZERO).await {
-            Ok((store, _)) => {
-                tracing::info!("The store can be used again");
-                targets.set_store(StoreState::Open(store));
-                forward.start();
-                return;
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                if reason != said {
-                    tracing::error!(%error, "The store still cannot be used");
-                    targets.set_store(StoreState::Unavailable(reason.clone()));
-                    said = reason;
-                }
-            }
-        }
-    }
+/// Whether some route calls AWS.
+fn touches_aws(blueprint: &Blueprint) -> bool {
+    let mut targets = blueprint.routes().flat_map(|route| route.targets());
+    targets.any(Integration::touches_aws)
 }

@@ -169,7 +169,7 @@ fn ok(body: &impl Serialize) -> Result<Response<Full<Bytes>>, Refused> {
     Ok(json_response(StatusCode::OK, body))
 }
 
-fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
+pub(super) fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
     json_response(refused.status, &json!({ "error": refused.message }))
 }
 

@@ -1,6 +1,6 @@
 //! `/metrics`: what the registry holds, and what is read off other rooms at the moment of asking.
 
-use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -8,13 +8,14 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::overload;
+use super::status::Configured;
 use crate::authn::api_key::ApiKeys;
 use crate::integration::{AggregationCounts, StoreState};
 use crate::limit::usage::Usage;
-use crate::listen::ListenStats;
 use crate::pipeline::Gateway;
 use crate::store::{Health, QueueStats, Role, Store};
 use crate::telemetry::Metrics;
@@ -28,27 +29,24 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Everything that `/metrics` shows.
 pub struct Exposition {
     registry: Registry,
-    listeners: Vec<(Name, Arc<ListenStats>)>,
 }
 
 impl Exposition {
     /// Registers what counts by itself.
-    pub fn new(metrics: &Metrics, listeners: Vec<(Name, Arc<ListenStats>)>) -> Exposition {
+    pub fn new(metrics: &Metrics) -> Exposition {
         let mut registry = Registry::with_prefix("penstock");
         metrics.register(&mut registry);
-        Exposition {
-            registry,
-            listeners,
-        }
+        Exposition { registry }
     }
 
     /// The metrics as OpenMetrics text.
-    pub fn response(&self, gateway: &Gateway) -> Response<Full<Bytes>> {
+    pub fn response(&self, gateway: &Gateway, configured: &Configured) -> Response<Full<Bytes>> {
         let mut text = String::with_capacity(32 << 10);
         // Endings are read before arrivals, so what is in flight is never less than nothing.
         let encoded = encode(&mut text, &self.registry);
         let received = gateway.telemetry.metrics.received.get();
-        let encoded = encoded.and_then(|()| encode_after(&mut text, &self.momentary(gateway)));
+        let encoded =
+            encoded.and_then(|()| encode_after(&mut text, &self.momentary(gateway, configured)));
         if let Err(error) = encoded {
             tracing::error!(%error, "The metrics cannot be written");
             return plain(
@@ -65,14 +63,15 @@ impl Exposition {
     }
 
     /// What other rooms count for themselves.
-    fn momentary(&self, gateway: &Gateway) -> Registry {
+    fn momentary(&self, gateway: &Gateway, configured: &Configured) -> Registry {
         let mut registry = Registry::with_prefix("penstock");
         let open: Family<ByListener, Level> = Family::default();
         let accepted: Family<ByListener, Count> = Family::default();
         let refused: Family<ByListener, Count> = Family::default();
         let idle: Family<ByListener, Level> = Family::default();
         let closed: Family<ByReason, Count> = Family::default();
-        for (listener, stats) in &self.listeners {
+        configuration_metrics(configured, &mut registry);
+        for (listener, stats) in &configured.listeners {
             let by = ByListener {
                 listener: listener.clone(),
             };
@@ -88,7 +87,7 @@ impl Exposition {
                 closed.get_or_create(&by).inc_by(count);
             }
         }
-        self.listener_metrics(&mut registry);
+        self.listener_metrics(configured, &mut registry);
         registry.register("connections_open", "Connections open now", open);
         registry.register(
             "connections_idle",
@@ -125,6 +124,31 @@ impl Exposition {
         }
         registry
     }
+}
+
+/// Which configuration runs, since when, and whether another one was refused since.
+fn configuration_metrics(configured: &Configured, registry: &mut Registry) {
+    let hash = configured.outcome.hash.clone();
+    registry.register(
+        "config",
+        "The configuration that runs, by the hash of its texts",
+        Info::new([("hash", hash)]),
+    );
+    let since = Level::default();
+    let age = configured.since.duration_since(UNIX_EPOCH);
+    since.set(signed(age.map_or(0, |since| since.as_secs())));
+    registry.register(
+        "config_published_timestamp_seconds",
+        "When the configuration that runs was published, in seconds since 1970",
+        since,
+    );
+    let good = Level::default();
+    good.set(i64::from(configured.refused.is_none()));
+    registry.register(
+        "config_last_reload_successful",
+        "1 where the last configuration that was to run does; 0 where it was refused and an older one runs",
+        good,
+    );
 }
 
 /// What `aggregate: kpl` came to.
@@ -209,14 +233,14 @@ fn key_metrics(keys: &ApiKeys, usage: &Usage, registry: &mut Registry) {
 
 impl Exposition {
     /// What comes before the requests: PROXY headers, TLS. Listeners without either show nothing of it.
-    fn listener_metrics(&self, registry: &mut Registry) {
+    fn listener_metrics(&self, configured: &Configured, registry: &mut Registry) {
         let handshakes: Family<ByListener, Count> = Family::default();
         let failures: Family<ByReason, Count> = Family::default();
         let proxy: Family<ByReason, Count> = Family::default();
         let reloads: Family<ByListener, Count> = Family::default();
         let certificates: Family<ByFile, Level> = Family::default();
         let lists: Family<ByFile, Level> = Family::default();
-        for (listener, stats) in &self.listeners {
+        for (listener, stats) in &configured.listeners {
             let by = ByListener {
                 listener: listener.clone(),
             };

@@ -7,13 +7,14 @@ mod guard;
 mod metrics;
 mod overload;
 pub mod queues;
+pub mod reload;
+pub mod status;
 pub mod usage;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -31,19 +32,21 @@ use crate::listen::{
 use crate::model::peer::Peer;
 use crate::pipeline::Gateway;
 use crate::plan::Plan;
+use crate::plan::candidate::Door;
 use crate::store::Health;
 
 pub use guard::Guard;
 pub use metrics::Exposition;
+pub use status::{Configured, Status};
 
 /// What the admin listener tells about.
 pub struct Admin {
     pub gateway: Arc<Gateway>,
     pub exposition: Exposition,
-    /// The plan as `penstock routes --json` prints it.
-    pub plan: Arc<ArcSwap<Value>>,
-    /// Whether some route or queue needs the store.
-    pub store_needed: bool,
+    /// The configuration that runs.
+    pub status: Status,
+    /// Where others are submitted.
+    pub door: Door,
     /// Who may see and change messages.
     pub guard: Guard,
 }
@@ -86,6 +89,13 @@ impl Admin {
                 not_allowed("POST")
             };
         }
+        if path == "/v1/reload" {
+            return if request.method() == Method::POST {
+                reload::answer(&self.door, &self.guard, request.headers()).await
+            } else {
+                not_allowed("POST")
+            };
+        }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return not_allowed("GET, HEAD");
         }
@@ -93,10 +103,10 @@ impl Admin {
             "/" => text(StatusCode::OK, INDEX),
             "/livez" => text(StatusCode::OK, "alive\n"),
             "/readyz" => self.ready(),
-            "/metrics" => self.exposition.response(&self.gateway),
+            "/metrics" => self.exposition.response(&self.gateway, &self.status.load()),
             "/v1/targets" => self.targets(),
             "/v1/usage" => usage::answer(&self.gateway, &self.guard, &request).await,
-            "/v1/plan" => json_response(StatusCode::OK, &**self.plan.load()),
+            "/v1/plan" => json_response(StatusCode::OK, &*self.status.load().plan),
             _ => text(StatusCode::NOT_FOUND, NOTHING),
         }
     }
@@ -110,6 +120,7 @@ impl Admin {
     /// 200 when new requests are served; else 503 with what stands in the way. A target that is down is not among it.
     fn ready(&self) -> Response<Full<Bytes>> {
         let plan = self.gateway.current.load();
+        let configured = self.status.load();
         let mut obstacles: Vec<String> = Vec::new();
         if self.gateway.is_draining() {
             obstacles.push("the gateway is shutting down".to_owned());
@@ -118,7 +129,7 @@ impl Admin {
         let room = plan.admission.report();
         obstacles.extend(overload::obstacles(&room));
         // What an operator should look at, though requests are served all the same.
-        let mut remarks: Vec<String> = Vec::new();
+        let mut remarks: Vec<String> = configured.remarks();
         let (store, healthy) = match plan.targets.store_state() {
             StoreState::Absent => ("none".to_owned(), true),
             StoreState::Open(store) => {
@@ -137,7 +148,7 @@ impl Admin {
             }
             StoreState::Unavailable(reason) => (reason, false),
         };
-        if self.store_needed && !healthy {
+        if configured.store_needed && !healthy {
             obstacles.push(format!("the store: {store}"));
         }
         let status = if obstacles.is_empty() {
@@ -146,7 +157,7 @@ impl Admin {
             StatusCode::SERVICE_UNAVAILABLE
         };
         let ready = obstacles.is_empty();
-        let body = json!({ "ready": ready, "obstacles": obstacles, "remarks": remarks, "requestsInFlight": room.places.used, "budgets": overload::shown(&room), "store": store, "targets": targets_json(&plan) });
+        let body = json!({ "ready": ready, "obstacles": obstacles, "remarks": remarks, "requestsInFlight": room.places.used, "budgets": overload::shown(&room), "store": store, "configuration": configured.shown(), "targets": targets_json(&plan) });
         let mut response = json_response(status, &body);
         if !ready {
             response
@@ -186,6 +197,7 @@ const INDEX: &str = "Penstock, admin listener\n\n\
     /v1/queues/NAME/messages  their messages, untouched (?after=NUMBER&limit=N)\n\
     /v1/queues/NAME/moves     how redrives go\n\
     POST /v1/queues/NAME/receive, /delete, /redrive, /cancel, /purge: see docs/queues.md\n\
+    POST /v1/reload  reads the configuration anew; says what became of it\n\
     POST /v1/authorizers/NAME/flush  forgets what a request authorizer has answered\n";
 
 impl Answers {

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_config::SdkConfig;
 #[cfg(test)]
 use aws_credential_types::Credentials;
@@ -91,7 +92,7 @@ pub struct AssumeRole {
 
 /// The clients. Cloning shares them; the last one to go ends the background refresh.
 #[derive(Clone, Debug)]
-pub struct Clients(Arc<Inner>);
+pub struct Clients(Arc<ArcSwap<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -106,19 +107,28 @@ struct Inner {
     lean: lean::Lean,
 }
 
+/// A way to the clients of a service, by region.
 macro_rules! client {
     ($(#[$doc:meta])* $service:ident, $sdk:ident) => {
-        $(#[$doc])*
-        pub async fn $service(&self, region: Option<&str>, deadline: Instant) -> Result<$sdk::Client, CallError> {
-            let shared = self.ready(deadline).await?.config;
-            let region = region_for(region, &shared)?;
-            Ok(self.0.$service.get(&region, || {
-                let mut config = $sdk::config::Builder::from(&*shared).region(Region::new(region.clone()));
-                if let Some(endpoint) = &self.0.settings.endpoints.$service {
-                    config = config.endpoint_url(endpoint);
-                }
-                $sdk::Client::from_conf(config.build())
-            }))
+        impl Clients {
+            $(#[$doc])*
+            pub async fn $service(&self, region: Option<&str>, deadline: Instant) -> Result<$sdk::Client, CallError> {
+                self.inner().$service(region, deadline).await
+            }
+        }
+
+        impl Inner {
+            async fn $service(&self, region: Option<&str>, deadline: Instant) -> Result<$sdk::Client, CallError> {
+                let shared = self.ready(deadline).await?.config;
+                let region = region_for(region, &shared)?;
+                Ok(self.$service.get(&region, || {
+                    let mut config = $sdk::config::Builder::from(&*shared).region(Region::new(region.clone()));
+                    if let Some(endpoint) = &self.settings.endpoints.$service {
+                        config = config.endpoint_url(endpoint);
+                    }
+                    $sdk::Client::from_conf(config.build())
+                }))
+            }
         }
     };
 }
@@ -126,7 +136,7 @@ macro_rules! client {
 impl Clients {
     /// Takes the settings; opens nothing and asks nobody.
     pub fn new(settings: Settings) -> Clients {
-        Clients(Arc::new(Inner {
+        Clients(Arc::new(ArcSwap::from_pointee(Inner {
             settings,
             state: watch::Sender::new(State::Loading),
             refresh: OnceLock::new(),
@@ -136,7 +146,25 @@ impl Clients {
             stepfunctions: ByRegion::default(),
             appconfig: ByRegion::default(),
             lean: lean::Lean::default(),
-        }))
+        })))
+    }
+
+    /// Does all that is done from now on as `other` does. Calls that are under way end as they began.
+    pub fn become_like(&self, other: &Clients) {
+        self.0.store(other.inner());
+    }
+
+    /// Waits until there are credentials, or none to be had, at most until the deadline.
+    pub async fn settle(&self, deadline: Instant) {
+        let inner = self.inner();
+        inner.warm();
+        let mut state = inner.state.subscribe();
+        let settled = state.wait_for(|state| state.settled().is_some());
+        let _ = tokio::time::timeout_at(deadline, settled).await;
+    }
+
+    fn inner(&self) -> Arc<Inner> {
+        self.0.load_full()
     }
 
     /// Clients with fixed credentials for a server at this address.
@@ -151,9 +179,9 @@ impl Clients {
     #[cfg(test)]
     fn ready_with(ready: Ready) -> Clients {
         let clients = Clients::new(Settings::default());
-        clients.0.state.send_replace(State::Ready(ready));
+        clients.inner().state.send_replace(State::Ready(ready));
         clients
-            .0
+            .inner()
             .refresh
             .get_or_init(|| AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
         clients
@@ -162,45 +190,30 @@ impl Clients {
     /// Begins to load credentials, so that the first request finds them. Needs a Tokio runtime; the first call begins
     /// it too.
     pub fn warm(&self) {
-        self.0.refresh.get_or_init(|| {
-            let fresh = credentials::keep_fresh(self.0.settings.clone(), self.0.state.clone());
-            let connections = self.0.lean.warm();
+        self.inner().warm();
+    }
+}
+
+impl Inner {
+    fn warm(&self) {
+        self.refresh.get_or_init(|| {
+            let fresh = credentials::keep_fresh(self.settings.clone(), self.state.clone());
+            let connections = self.lean.warm();
             AbortOnDropHandle::new(tokio::spawn(async {
                 tokio::join!(fresh, connections);
             }))
         });
     }
 
-    client!(
-        /// A client for SQS in that region, else in the default one.
-        sqs, aws_sdk_sqs
-    );
-    client!(
-        /// A client for Kinesis in that region, else in the default one.
-        kinesis, aws_sdk_kinesis
-    );
-    client!(
-        /// A client for EventBridge in that region, else in the default one.
-        eventbridge, aws_sdk_eventbridge
-    );
-    client!(
-        /// A client for Step Functions in that region, else in the default one.
-        stepfunctions, aws_sdk_sfn
-    );
-    client!(
-        /// A client for AppConfig in that region, else in the default one.
-        appconfig, aws_sdk_appconfig
-    );
-
     /// What all clients share, once there are credentials. Missing credentials fail at once, except right after the
     /// start.
     async fn ready(&self, deadline: Instant) -> Result<Ready, CallError> {
         self.warm();
-        if let Some(settled) = self.0.state.borrow().settled() {
+        if let Some(settled) = self.state.borrow().settled() {
             return settled;
         }
         let patience = deadline.min(Instant::now() + FIRST_CREDENTIALS_WAIT);
-        let mut state = self.0.state.subscribe();
+        let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| state.settled().is_some());
         match tokio::time::timeout_at(patience, settled).await {
             Ok(Ok(state)) => state.settled().unwrap_or_else(|| Err(still_loading())),
@@ -208,6 +221,27 @@ impl Clients {
         }
     }
 }
+
+client!(
+    /// A client for SQS in that region, else in the default one.
+    sqs, aws_sdk_sqs
+);
+client!(
+    /// A client for Kinesis in that region, else in the default one.
+    kinesis, aws_sdk_kinesis
+);
+client!(
+    /// A client for EventBridge in that region, else in the default one.
+    eventbridge, aws_sdk_eventbridge
+);
+client!(
+    /// A client for Step Functions in that region, else in the default one.
+    stepfunctions, aws_sdk_sfn
+);
+client!(
+    /// A client for AppConfig in that region, else in the default one.
+    appconfig, aws_sdk_appconfig
+);
 
 fn still_loading() -> CallError {
     CallError::Setup {

@@ -50,10 +50,11 @@ impl Clients {
         request: Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response<Bytes>, CallError> {
-        let ready = self.ready(deadline).await?;
+        let inner = self.inner();
+        let ready = inner.ready(deadline).await?;
         let shared = &ready.config;
         let region = region_for(region, shared)?;
-        let own = &self.0.settings.endpoints;
+        let own = &inner.settings.endpoints;
         let own = match service {
             Service::Lambda => own.lambda.as_deref(),
             Service::SecretsManager => own.secretsmanager.as_deref(),
@@ -64,7 +65,7 @@ impl Clients {
             None => default_endpoint(service, &region),
         };
         let mut request = addressed(request, &endpoint)?;
-        let stamp = self.0.lean.clock.stamp(SystemTime::now());
+        let stamp = inner.lean.clock.stamp(SystemTime::now());
         sign(
             &mut request,
             &*ready.credentials()?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::load::{compiled, counted, shown, summary, to_json};
+use super::load::{Names, compiled_with, counted, shown, summary, to_json};
 use super::{Exit, live, print};
 use crate::plan::Blueprint;
 use crate::plan::live::Look;
@@ -16,6 +16,8 @@ pub struct Check {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
     /// Look whether each target is there and fits, by calls that change nothing: exists, reachable, permitted, type, limits
     #[arg(long)]
     live: bool,
@@ -26,7 +28,7 @@ pub struct Check {
 
 impl Check {
     pub fn run(&self) -> Exit {
-        let compiled = compiled(&self.files);
+        let compiled = compiled_with(&self.files, &self.names);
         let good = !compiled.problems.has_errors();
         let looks = match &compiled.blueprint {
             Some(blueprint) if self.live => match looked(blueprint) {

@@ -10,10 +10,10 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use super::load::{blueprint_or_problems, fetched};
+use super::load::{Names, blueprint_or_problems, fetched};
 use super::overrides::Overrides;
 use super::routes::{plan_json, routes_table};
-use crate::app::{self, Ended, Listening, Source, Started};
+use crate::app::{self, Ended, Listening, Place, Source, Started};
 use crate::authn::api_key::DEMO_KEY;
 use crate::config::secrets::Vault;
 use crate::listen::BoundAddress;
@@ -33,12 +33,17 @@ enum LogFormat {
     Json,
 }
 
-/// Run the gateway until SIGTERM, SIGINT or SIGHUP; what is in flight is finished first
+/// Run the gateway until SIGTERM or SIGINT; what is in flight is finished first. SIGHUP has the route files read anew
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
+    /// Do not follow the route files, nor what they name; SIGHUP and `POST /v1/reload` still have them read anew
+    #[arg(long)]
+    no_watch: bool,
     /// What the process log says, on standard error: error, warn, info, debug, trace, or a filter such as
     /// `info,penstock::store=debug`
     #[arg(long, env = "PENSTOCK_LOG", default_value = "info,aws_config=error")]
@@ -83,7 +88,7 @@ impl Serve {
                 return Exit::CannotStart;
             }
         };
-        let vault = Arc::new(Vault::default());
+        let vault = Arc::new(Vault::with_vars(self.names.vars.clone()));
         let compiled = match runtime.block_on(fetched(&self.files, &vault)) {
             Ok(compiled) => compiled,
             Err(refusal) => {
@@ -98,6 +103,8 @@ impl Serve {
         self.overrides.apply(&mut blueprint);
         let overrides = self.overrides.clone();
         let source = Source {
+            place: Place::Files(self.files.clone()),
+            watch: !self.no_watch,
             texts,
             vault,
             amend: Box::new(move |blueprint| overrides.apply(blueprint)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -24,7 +24,9 @@ use super::malformed::{Malformed, MalformedKind};
 use super::parking::Parking;
 use super::sources::{Counted, Sources};
 use super::stats::ListenStats;
+use super::steering::{Steered, Steering};
 use super::terms::Terms;
+use super::tls::Tls;
 use super::transport::Transport;
 use super::unix::SocketFile;
 use crate::model::peer::{Endpoint, Peer};
@@ -56,18 +58,39 @@ pub async fn run<S: Serve>(
     terms: Terms,
     limits: watch::Receiver<ConnectionLimits>,
     service: S,
+    drain: Drain,
+    stats: Arc<ListenStats>,
+) -> io::Result<Drained> {
+    let (_unmoved, steered) = Steering::new(Arc::new(terms));
+    run_steered(bound, steered, limits, service, drain, stats).await
+}
+
+/// The same for a listener whose terms and socket may be changed while it serves. One whose socket is taken away ends
+/// like one that is drained, once its drain begins.
+pub async fn run_steered<S: Serve>(
+    bound: Bound,
+    steered: Steered,
+    limits: watch::Receiver<ConnectionLimits>,
+    service: S,
     mut drain: Drain,
     stats: Arc<ListenStats>,
 ) -> io::Result<Drained> {
-    let socket = Listening::new(bound.socket)?;
-    let _watch = terms.tls.clone().map(|tls| {
-        let watching = tls.watch(bound.name.clone(), stats.clone());
-        AbortOnDropHandle::new(tokio::spawn(watching))
-    });
+    let Bound {
+        name,
+        socket,
+        address,
+    } = bound;
+    let socket = Listening::new(socket)?;
+    let Steered {
+        terms: mut changing,
+        mut wanted,
+    } = steered;
+    let terms = changing.borrow_and_update().clone();
+    let mut watching = watch_files(terms.tls.as_ref(), &name, &stats);
     let parking = Parking::new(stats.clone());
     let mut listener = Listener {
-        name: bound.name,
-        terms: Arc::new(terms),
+        name,
+        terms,
         limits,
         service,
         drain: drain.clone(),
@@ -84,6 +107,19 @@ pub async fn run<S: Serve>(
             biased;
             () = drain.started() => break,
             Some(ended) = listener.connections.join_next() => reap(ended),
+            terms = next_terms(&mut changing) => {
+                if !same(terms.tls.as_ref(), listener.terms.tls.as_ref()) {
+                    watching = watch_files(terms.tls.as_ref(), &listener.name, &listener.stats);
+                }
+                listener.terms = terms;
+            }
+            heir = asked_for(&mut wanted) => {
+                drop(watching);
+                let socket = socket.into_backlog()?;
+                // Whoever asked and went away leaves the address unserved, as one who closes it does.
+                let _ = heir.send(Bound { name: listener.name.clone(), socket, address });
+                return Ok(listener.finish(drain).await);
+            }
             accepted = socket.accept() => match accepted {
                 Ok(stream) => listener.take(stream),
                 Err(error) => listener.accept_failed(&error).await,
@@ -100,6 +136,51 @@ pub async fn run<S: Serve>(
     }
     drop(backlog);
     Ok(listener.finish(drain).await)
+}
+
+/// The terms, whenever they are changed.
+async fn next_terms(changing: &mut watch::Receiver<Arc<Terms>>) -> Arc<Terms> {
+    match changing.changed().await {
+        Ok(()) => changing.borrow_and_update().clone(),
+        // Nobody changes them any more.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Who gets the socket, once somebody asks for it.
+async fn asked_for(
+    wanted: &mut oneshot::Receiver<oneshot::Sender<Bound>>,
+) -> oneshot::Sender<Bound> {
+    if wanted.is_terminated() {
+        return std::future::pending().await;
+    }
+    match wanted.await {
+        Ok(heir) => heir,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Whether two listeners' certificates are the same, and looked after already.
+fn same(a: Option<&Arc<Tls>>, b: Option<&Arc<Tls>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Looks after the files of TLS for as long as the result lives.
+fn watch_files(
+    tls: Option<&Arc<Tls>>,
+    name: &Arc<str>,
+    stats: &Arc<ListenStats>,
+) -> Option<AbortOnDropHandle<()>> {
+    let Some(tls) = tls else {
+        stats.set_expiries(Vec::new());
+        return None;
+    };
+    let watching = tls.clone().watch(name.clone(), stats.clone());
+    Some(AbortOnDropHandle::new(tokio::spawn(watching)))
 }
 
 /// A socket from which connections are accepted.

@@ -37,7 +37,7 @@ pub const UNIX: &str = "unix:";
 pub struct Bound {
     pub(super) name: Arc<str>,
     pub(super) socket: BoundSocket,
-    address: BoundAddress,
+    pub(super) address: BoundAddress,
 }
 
 /// A socket that listens.
@@ -205,6 +205,11 @@ impl Bound {
             BoundAddress::Ip(address) => Some(address),
             BoundAddress::Unix(_) => None,
         }
+    }
+
+    /// The same address under another listener's name.
+    pub fn renamed(self, name: Arc<str>) -> Bound {
+        Bound { name, ..self }
     }
 
     /// The listener's name in the configuration.

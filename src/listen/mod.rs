@@ -15,6 +15,7 @@ pub mod limits;
 pub mod malformed;
 pub mod proxy_protocol;
 pub mod stats;
+pub mod steering;
 pub mod terms;
 pub mod tls;
 
@@ -45,7 +46,7 @@ use hyper::body::Incoming;
 
 use crate::model::peer::Peer;
 
-pub use accept::run;
+pub use accept::{run, run_steered};
 pub use arrival::ProxyFailure;
 pub use bind::{BindError, Bound, BoundAddress, DEFAULT_MODE, ListenerSpec, UNIX};
 pub use drain::{Drain, DrainHandle, Drained};
@@ -55,6 +56,7 @@ pub use limits::ConnectionLimits;
 pub use malformed::{Malformed, MalformedKind};
 pub use proxy_protocol::ProxyProtocol;
 pub use stats::ListenStats;
+pub use steering::{Steered, Steering};
 pub use terms::Terms;
 pub use tls::failure::HandshakeFailure;
 pub use tls::{Tls, TlsError, TlsSpec};

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
@@ -91,7 +92,7 @@ pub enum FetchError {
 
 /// The client. Cloning shares its connections.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<ArcSwap<Inner>>);
 
 type Http = legacy::Client<HttpsConnector<Dial>, Full<Bytes>>;
 
@@ -126,11 +127,16 @@ impl Client {
     }
 
     fn with_proxies(settings: Settings, proxies: Matcher) -> Client {
-        Client(Arc::new(Inner {
+        Client(Arc::new(ArcSwap::from_pointee(Inner {
             settings,
             proxies: Arc::new(proxies),
             clients: OnceLock::new(),
-        }))
+        })))
+    }
+
+    /// Does all that is done from now on as `other` does. Exchanges that are under way end as they began.
+    pub fn become_like(&self, other: &Client) {
+        self.0.store(other.0.load_full());
     }
 
     /// Makes one exchange. Any status is an answer; redirects are answers too, and are not followed.
@@ -167,8 +173,9 @@ impl Client {
         under: Option<&str>,
         max_body: usize,
     ) -> Result<Response<Bytes>, FetchError> {
-        let request = self.prepared(request)?;
-        let client = self.client(named, under).await?;
+        let inner = self.0.load_full();
+        let request = inner.prepared(request)?;
+        let client = inner.client_of(named, under).await?;
         let answer = client.request(request.map(Full::new)).await;
         let (head, body) = answer.map_err(|error| failed(&error))?.into_parts();
         let declared = http_body::Body::size_hint(&body).lower();
@@ -184,7 +191,9 @@ impl Client {
             })?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }
+}
 
+impl Inner {
     /// The request with what a server needs to be asked: a path, and a proxy's credentials where one is asked in clear.
     fn prepared(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, FetchError> {
         let uri = request.uri();
@@ -193,7 +202,7 @@ impl Client {
             return Err(FetchError::Url(shown(uri)));
         }
         if uri.scheme() == Some(&Scheme::HTTP)
-            && let Some(proxy) = self.0.proxies.intercept(uri)
+            && let Some(proxy) = self.proxies.intercept(uri)
             && let Some(credentials) = proxy.basic_auth()
         {
             let credentials = credentials.clone();
@@ -217,16 +226,20 @@ impl Client {
         Ok(request)
     }
 
-    async fn client(&self, named: Named, under: Option<&str>) -> Result<Http, FetchError> {
-        if self.0.clients.get().is_none() {
-            let inner = self.0.clone();
+    async fn client_of(
+        self: &Arc<Inner>,
+        named: Named,
+        under: Option<&str>,
+    ) -> Result<Http, FetchError> {
+        if self.clients.get().is_none() {
+            let inner = self.clone();
             let made = tokio::task::spawn_blocking(move || {
                 inner.clients.get_or_init(|| inner.connect());
             });
             made.await
                 .map_err(|error| FetchError::Failed(error.to_string()))?;
         }
-        let clients = match self.0.clients.get() {
+        let clients = match self.clients.get() {
             Some(Ok(clients)) => clients,
             Some(Err(reason)) => return Err(FetchError::Failed(reason.clone())),
             None => return Err(FetchError::Failed("the client was not made".to_owned())),
@@ -234,7 +247,7 @@ impl Client {
         match (named, under) {
             (Named::ByOperator, None) => Ok(clients.operators.clone()),
             (Named::ByStranger, _) => Ok(clients.strangers.clone()),
-            (Named::ByOperator, Some(name)) => clients.under(name, &self.0),
+            (Named::ByOperator, Some(name)) => clients.under(name, self),
         }
     }
 }

@@ -16,9 +16,11 @@ impl Current {
         Current(Arc::new(ArcSwap::from_pointee(plan)))
     }
 
-    /// Puts another plan in its place. Requests that hold the old one finish with it.
-    pub fn publish(&self, plan: Plan) {
-        self.0.store(Arc::new(plan));
+    /// Puts another plan in its place, and gives the old one back. Requests that hold it finish with it, so whoever takes
+    /// it keeps it until they have: dropping it is nothing for a request to do.
+    #[must_use = "the last to drop a plan should not be a request"]
+    pub fn publish(&self, plan: Plan) -> Arc<Plan> {
+        self.0.swap(Arc::new(plan))
     }
 
     /// The plan for one request, to its end.

@@ -1,16 +1,18 @@
 //! What the gateway runs. A plan is immutable and replaced whole: a request holds one from its route to its answer.
 //!
-//! `compile` turns a configuration into a [`Blueprint`] (pure, every problem at once), `build` opens what the
+//! `candidate` is what is on its way to become one. `compile` turns a configuration into a [`Blueprint`] (pure, every problem at once), `build` opens what the
 //! blueprint names, `current` is the one pointer that the data plane reads.
 
 pub mod admission;
 mod api;
 pub mod blueprint;
 pub mod build;
+pub mod candidate;
 pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod error_responses;
 mod hosts;
 mod keys;
 mod listeners;
@@ -22,6 +24,8 @@ mod routes;
 mod sqs;
 pub mod throttle;
 mod usage;
+mod validation;
+mod versions;
 pub mod written;
 
 use std::sync::Arc;
@@ -40,17 +44,20 @@ use crate::limit::usage::Usage;
 use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
-pub use api::{Api, Chosen};
+pub use api::{Api, Chosen, Picked};
 pub use blueprint::{Blueprint, RouteLimits};
 pub use build::build;
 pub use compile::compile;
 pub use cors::CorsPolicy;
 pub use current::Current;
 pub use delivery::IdempotencyPlan;
+pub use error_responses::{ErrorResponses, Refused};
 pub use hosts::{Host, Hosts, Mount};
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 pub use throttle::Throttles;
+pub use validation::{Invalid, Validation};
+pub use versions::{Version, VersionError, Versions};
 
 /// A route that requests go by.
 #[derive(Debug)]
@@ -82,6 +89,8 @@ pub struct Route {
     pub limits: RouteLimits,
     /// The codings in which bodies are decoded.
     pub decode: Codings,
+    /// What is asked of a request; `None`: nothing.
+    pub validation: Option<Arc<Validation>>,
     pub integration: Integration,
     /// Further targets that get a copy.
     pub copies: Vec<Integration>,
@@ -100,7 +109,7 @@ struct LimitedBy {
 }
 
 /// What requests of one listener meet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerPlan {
     pub name: Arc<str>,
     /// Whom the listener lets in, by address.

@@ -21,6 +21,7 @@ use crate::model::value::{ByteSize, QueueName, Span};
 use super::blueprint::{ListenerBlueprint, RouteBlueprint, RouteLimits};
 use super::matcher::Matcher;
 use super::response::{ResponsePlan, WebhookAck};
+use super::validation::Validation;
 use super::{delivery, listeners, throttle};
 
 /// Every route that can be compiled; problems for the others.
@@ -33,7 +34,7 @@ pub(super) fn compile(
 ) -> Vec<RouteBlueprint> {
     let root = ConfigPath::root();
     let at = root.key("routes");
-    if config.routes.is_empty() {
+    if config.routes.is_empty() && config.versions.is_none() {
         problems
             .error(
                 &at,
@@ -221,6 +222,7 @@ impl Compiler<'_> {
             problems,
         );
         let limits = self.limits(route, at, problems);
+        let validation = Validation::compile(route, at, problems);
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
         let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
@@ -250,6 +252,7 @@ impl Compiler<'_> {
             concurrency,
             limits,
             decode,
+            validation,
             integration,
             copies,
             ack,

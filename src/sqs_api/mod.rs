@@ -31,7 +31,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::HOST;
@@ -78,7 +78,7 @@ struct Inner {
     targets: Arc<Targets>,
     /// `None`: anonymous.
     verifier: ArcSwapOption<Verifier>,
-    region: String,
+    region: ArcSwap<String>,
     clock: Clock,
     metrics: Metrics,
     room: Room,
@@ -113,7 +113,7 @@ impl SqsApi {
         SqsApi(Arc::new(Inner {
             targets,
             verifier: ArcSwapOption::new(verifier(access)),
-            region,
+            region: ArcSwap::from_pointee(region),
             clock,
             metrics,
             room: Room::default(),
@@ -122,9 +122,10 @@ impl SqsApi {
         }))
     }
 
-    /// Whose requests are answered from now on.
-    pub fn admit(&self, access: Access) {
+    /// Whose requests are answered from now on, and of which region the queues' ARNs are.
+    pub fn admit(&self, access: Access, region: String) {
         self.0.verifier.store(verifier(access));
+        self.0.region.store(Arc::new(region));
     }
 
     /// Answers one request, wherever it came from.
@@ -210,7 +211,7 @@ impl SqsApi {
         };
         let names = Names {
             base: base(head),
-            region: self.0.region.clone(),
+            region: self.0.region.load().to_string(),
         };
         let queues = Queues {
             store: &store,

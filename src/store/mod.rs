@@ -337,6 +337,17 @@ impl Store {
             .unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
+    /// Whether [`Store::declare`] would take these queues, as far as that can be told without writing.
+    pub fn would_declare(&self, specs: &[QueueSpec]) -> Result<(), DeclareError> {
+        let names = self.0.shared.names.load();
+        let held: Vec<QueueSpec> = names
+            .values()
+            .filter(|queue| queue.role == Role::Queue)
+            .map(|queue| queue.spec.load().as_ref().clone())
+            .collect();
+        spec::check_all(specs, &held)
+    }
+
     /// The declaration of a queue, also of one that is no longer declared.
     pub fn spec(&self, queue: &str) -> Option<Arc<QueueSpec>> {
         let names = self.0.shared.names.load();

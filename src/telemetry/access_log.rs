@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use super::log_format::LogFormat;
 use super::metrics::Metrics;
 
@@ -48,13 +50,20 @@ pub enum Destination {
     None,
 }
 
-/// The access log. Dropping it writes what waits, if somebody reads.
+/// The access log. Where its lines go, and how they look, can be changed while it is written.
 #[derive(Debug)]
 pub struct AccessLog {
+    current: ArcSwap<Writer>,
+    metrics: Metrics,
+}
+
+/// One destination of the log, opened, and its format. Dropping it writes what waits, if somebody reads: it may block for
+/// a moment.
+#[derive(Debug)]
+pub struct Writer {
     format: LogFormat,
     waiting: Option<Arc<Waiting>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    metrics: Metrics,
 }
 
 /// Lines that wait for the writer.
@@ -146,13 +155,13 @@ impl Waiting {
     }
 }
 
-impl AccessLog {
-    /// Opens the destination and starts the writer.
+impl Writer {
+    /// Opens the destination and starts the writer's thread.
     pub fn open(
         destination: &Destination,
         format: LogFormat,
-        metrics: Metrics,
-    ) -> io::Result<AccessLog> {
+        metrics: &Metrics,
+    ) -> io::Result<Writer> {
         let out: Option<Box<dyn Write + Send>> = match destination {
             Destination::Stdout => Some(Box::new(io::stdout())),
             Destination::Stderr => Some(Box::new(io::stderr())),
@@ -162,20 +171,19 @@ impl AccessLog {
             }
             Destination::None => None,
         };
-        AccessLog::to(out, format, metrics)
+        Writer::to(out, format, metrics)
     }
 
     fn to(
         out: Option<Box<dyn Write + Send>>,
         format: LogFormat,
-        metrics: Metrics,
-    ) -> io::Result<AccessLog> {
+        metrics: &Metrics,
+    ) -> io::Result<Writer> {
         let Some(out) = out else {
-            return Ok(AccessLog {
+            return Ok(Writer {
                 format,
                 waiting: None,
                 thread: Mutex::new(None),
-                metrics,
             });
         };
         let waiting = Arc::new(Waiting::default());
@@ -183,25 +191,44 @@ impl AccessLog {
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_lines(&written, out, &counted))?;
-        Ok(AccessLog {
+        Ok(Writer {
             format,
             waiting: Some(waiting),
             thread: Mutex::new(Some(thread)),
+        })
+    }
+}
+
+impl AccessLog {
+    /// Opens the destination and starts the writer.
+    pub fn open(
+        destination: &Destination,
+        format: LogFormat,
+        metrics: Metrics,
+    ) -> io::Result<AccessLog> {
+        let writer = Writer::open(destination, format, &metrics)?;
+        Ok(AccessLog {
+            current: ArcSwap::from_pointee(writer),
             metrics,
         })
     }
 
-    /// The format of its lines.
-    pub fn format(&self) -> &LogFormat {
-        &self.format
+    /// Has lines go elsewhere, or look otherwise, from now on. Gives back what wrote them before; lines may still be on
+    /// their way to it while others hold it.
+    #[must_use = "dropping it may block, and others may hold it"]
+    pub fn change(&self, writer: Writer) -> Arc<Writer> {
+        self.current.swap(Arc::new(writer))
     }
 
     /// Has a line written, without its end, if lines go anywhere.
     pub fn write(&self, form: impl FnOnce(&LogFormat, &mut String)) {
-        let Some(waiting) = &self.waiting else { return };
+        let writer = self.current.load();
+        let Some(waiting) = &writer.waiting else {
+            return;
+        };
         LINE.with_borrow_mut(|line| {
             line.clear();
-            form(&self.format, line);
+            form(&writer.format, line);
             if !waiting.put(line) {
                 self.metrics.log_dropped.inc();
             }
@@ -210,7 +237,7 @@ impl AccessLog {
     }
 }
 
-impl Drop for AccessLog {
+impl Drop for Writer {
     fn drop(&mut self) {
         if let Some(waiting) = &self.waiting {
             waiting.close();
@@ -298,16 +325,37 @@ mod tests {
         }
     }
 
+    fn logged(
+        out: Option<Box<dyn Write + Send>>,
+        format: LogFormat,
+        metrics: &Metrics,
+    ) -> AccessLog {
+        let writer = Writer::to(out, format, metrics).unwrap();
+        AccessLog {
+            current: ArcSwap::from_pointee(writer),
+            metrics: metrics.clone(),
+        }
+    }
+
+    #[test]
+    fn lines_go_where_the_log_was_last_changed_to_and_none_is_lost() {
+        let (first, second) = (Shared::default(), Shared::default());
+        let metrics = Metrics::new();
+        let log = logged(Some(Box::new(first.clone())), LogFormat::Json, &metrics);
+        log.write(|_, line| line.push_str("before"));
+        let next = Writer::to(Some(Box::new(second.clone())), LogFormat::Json, &metrics).unwrap();
+        drop(log.change(next));
+        log.write(|_, line| line.push_str("after"));
+        drop(log);
+        assert_eq!(*first.0.lock().unwrap(), b"before\n");
+        assert_eq!(*second.0.lock().unwrap(), b"after\n");
+    }
+
     #[test]
     fn dropping_the_log_writes_what_waits() {
         let out = Shared::default();
         let metrics = Metrics::new();
-        let log = AccessLog::to(
-            Some(Box::new(out.clone())),
-            LogFormat::Json,
-            metrics.clone(),
-        )
-        .unwrap();
+        let log = logged(Some(Box::new(out.clone())), LogFormat::Json, &metrics);
         for n in 0..100 {
             log.write(|_, line| line.push_str(&n.to_string()));
         }
@@ -326,12 +374,7 @@ mod tests {
     fn large_lines_that_wait_are_bounded_by_their_bytes() {
         let (go, stuck) = channel();
         let metrics = Metrics::new();
-        let log = AccessLog::to(
-            Some(Box::new(Stuck(stuck))),
-            LogFormat::Json,
-            metrics.clone(),
-        )
-        .unwrap();
+        let log = logged(Some(Box::new(Stuck(stuck))), LogFormat::Json, &metrics);
         for _ in 0..40 {
             log.write(|_, line| line.push_str(&"x".repeat(1 << 20)));
         }
@@ -347,12 +390,7 @@ mod tests {
     fn a_log_that_is_stuck_drops_and_counts_but_never_blocks() {
         let (go, stuck) = channel();
         let metrics = Metrics::new();
-        let log = AccessLog::to(
-            Some(Box::new(Stuck(stuck))),
-            LogFormat::Json,
-            metrics.clone(),
-        )
-        .unwrap();
+        let log = logged(Some(Box::new(Stuck(stuck))), LogFormat::Json, &metrics);
         let lines = WAITING_BYTES / 1024 + 5_000;
         for _ in 0..lines {
             log.write(|_, line| line.push_str(&"x".repeat(1023)));

@@ -1,4 +1,4 @@
-//! The metrics of what is renewed while the gateway runs: secrets that are fetched again, and the plans that follow.
+//! The metrics of what is renewed while the gateway runs: the configuration, and secrets that are fetched again.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -8,7 +8,16 @@ use prometheus_client::registry::Registry;
 /// How it went.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Renewed {
-    /// Of secrets: `ok`, `failed`. Of plans: `published`, `refused`.
+    /// `ok` or `failed`.
+    pub result: &'static str,
+}
+
+/// What became of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reloaded {
+    /// What brought it: `watch`, `renewal`, `signal`, `reload`, `source`, `deploy` or `rollback`.
+    pub origin: &'static str,
+    /// `published` or `refused`.
     pub result: &'static str,
 }
 
@@ -16,7 +25,7 @@ pub struct Renewed {
 #[derive(Clone, Debug, Default)]
 pub struct Renewal {
     pub secrets: Family<Renewed, Counter>,
-    pub plans: Family<Renewed, Counter>,
+    pub reloads: Family<Reloaded, Counter>,
 }
 
 impl Renewal {
@@ -27,12 +36,15 @@ impl Renewal {
             self.secrets.clone(),
         );
         registry.register(
-            "plan_renewals",
-            "Plans made anew because a secret or a file changed, by result; one that is refused leaves the old plan running",
-            self.plans.clone(),
+            "config_reloads",
+            "Configurations that were to follow the one that ran, by what brought them and by result; one that is refused leaves the old one running",
+            self.reloads.clone(),
         );
-        for result in ["published", "refused"] {
-            drop(self.plans.get_or_create(&Renewed { result }));
+        for origin in ["watch", "renewal", "signal", "reload"] {
+            for result in ["published", "refused"] {
+                let reloaded = Reloaded { origin, result };
+                drop(self.reloads.get_or_create(&reloaded));
+            }
         }
     }
 
@@ -42,9 +54,10 @@ impl Renewal {
         self.secrets.get_or_create(&Renewed { result }).inc();
     }
 
-    /// Counts a plan that was made anew.
-    pub fn planned(&self, good: bool) {
+    /// Counts what became of a configuration.
+    pub fn reloaded(&self, origin: &'static str, good: bool) {
         let result = if good { "published" } else { "refused" };
-        self.plans.get_or_create(&Renewed { result }).inc();
+        let reloaded = Reloaded { origin, result };
+        self.reloads.get_or_create(&reloaded).inc();
     }
 }

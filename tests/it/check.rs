@@ -1,7 +1,10 @@
 //! What is wrong with a configuration is said at once, each with its place, its path and what to write instead.
 
 mod delivery;
+mod documents;
 mod door;
+mod edge;
+mod integrations;
 mod jwt;
 mod keys;
 mod listeners;

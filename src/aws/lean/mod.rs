@@ -35,7 +35,7 @@ use self::http::Http;
 use super::clock::Clock;
 use super::error::{self, setup};
 use super::sigv4::{self, Signable, Stamp};
-use super::{ByRegion, CallError, Clients, region_for};
+use super::{ByRegion, CallError, Clients, Inner, region_for};
 
 /// The largest answer that is read: far above what 500 verdicts take.
 const MAX_ANSWER: usize = 10 * 1024 * 1024;
@@ -131,15 +131,16 @@ impl Clients {
         body: Bytes,
         deadline: Instant,
     ) -> Result<Reply, CallError> {
-        let ready = self.ready(deadline).await?;
+        let inner = self.inner();
+        let ready = inner.ready(deadline).await?;
         let region = region_for(region, &ready.config)?;
-        let http = &self.0.lean.http;
+        let http = &inner.lean.http;
         let mut first = true;
         loop {
             let credentials = ready.credentials()?;
             let sent = SystemTime::now();
-            let stamp = self.0.lean.clock.stamp(sent);
-            let signing = self
+            let stamp = inner.lean.clock.stamp(sent);
+            let signing = inner
                 .signing(operation.of(), &region, credentials, &stamp, http)
                 .await?;
             let request = signed(operation, &signing, &stamp, body.clone())?;
@@ -150,7 +151,7 @@ impl Clients {
             let body = whole(body).await;
             match Reply::of(&head, body) {
                 Err(CallError::Refused(refusal))
-                    if first && self.learns(&refusal.code, &head, &stamp, sent) =>
+                    if first && inner.learns(&refusal.code, &head, &stamp, sent) =>
                 {
                     first = false;
                 }
@@ -158,11 +159,13 @@ impl Clients {
             }
         }
     }
+}
 
+impl Inner {
     /// Whether the refusal is one for the time of the signature, and says what the time is.
     fn learns(&self, code: &str, head: &Parts, signed: &Stamp, sent: SystemTime) -> bool {
         let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
-        let clock = &self.0.lean.clock;
+        let clock = &self.lean.clock;
         clock.learns(code, date, signed, sent, SystemTime::now())
     }
 
@@ -176,10 +179,10 @@ impl Clients {
         http: &Http,
     ) -> Result<Arc<Signing>, CallError> {
         let slots = match of {
-            Of::Sqs => &self.0.lean.sqs,
-            Of::Kinesis => &self.0.lean.kinesis,
-            Of::EventBridge => &self.0.lean.eventbridge,
-            Of::DynamoDb => &self.0.lean.dynamodb,
+            Of::Sqs => &self.lean.sqs,
+            Of::Kinesis => &self.lean.kinesis,
+            Of::EventBridge => &self.lean.eventbridge,
+            Of::DynamoDb => &self.lean.dynamodb,
         };
         let slot = slots.get(region, Slot::default);
         let kept = slot.load_full();
@@ -240,7 +243,7 @@ impl Clients {
                     .map(CallError::from)
             }
             Of::DynamoDb => {
-                let own = self.0.settings.endpoints.dynamodb.as_deref();
+                let own = self.settings.endpoints.dynamodb.as_deref();
                 let shared = self.ready(now).await?.config;
                 return Destination::new(unbuilt::DYNAMODB.address(own, &shared, region), http);
             }

@@ -151,7 +151,11 @@ async fn place(of: Of, region: &str, settings: impl FnOnce(Builder) -> Builder) 
         settings(config.region(Region::new("eu-west-1")))
     });
     let http = Http::new(Matcher::builder().build());
-    let destination = clients.destination(of, region, &http).await.unwrap();
+    let destination = clients
+        .inner()
+        .destination(of, region, &http)
+        .await
+        .unwrap();
     destination.uri.to_string()
 }
 
@@ -193,7 +197,8 @@ async fn what_is_signed_with_is_kept_until_the_day_or_the_credentials_change() {
         let (clients, http) = (clients.clone(), http.clone());
         let (credentials, stamp) = (credentials.clone(), stamp.clone());
         async move {
-            let made = clients.signing(Of::Sqs, "eu-west-1", credentials, &stamp, &http);
+            let made = clients.inner();
+            let made = made.signing(Of::Sqs, "eu-west-1", credentials, &stamp, &http);
             made.await.unwrap()
         }
     };

@@ -1,0 +1,516 @@
+//! The one owner of the running configuration. Whatever a configuration came from, it goes one way: `prepare` loads,
+//! compiles and opens what it needs, and may fail; `publish` brings it into use. One with errors is refused whole, and
+//! what ran before runs on.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::Signal;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::StartError;
+use super::follow::Follow;
+use super::listeners::{Changes, Listeners, Services};
+use super::reaper::Reaper;
+use super::source::{Place, Source};
+use super::storage::{Step, Storage};
+use crate::admin::status::Refusal;
+use crate::admin::{Configured, Guard, Status};
+use crate::authn::api_key::ApiKeys;
+use crate::aws::Clients;
+use crate::config::load::{Environment as _, SourceFile};
+use crate::forward::Forward;
+use crate::integration::Targets;
+use crate::limit::CallerTable;
+use crate::limit::admission::Admission;
+use crate::limit::shared::SharedStores;
+use crate::limit::usage::{Succession, Usage};
+use crate::outbound;
+use crate::plan::build::Shared;
+use crate::plan::candidate::{
+    Behind, Candidate, Content, Origin, Outcome, Refused, Submitted, content_hash,
+};
+use crate::plan::written::{Compiled, compiled, compiled_again};
+use crate::plan::{Blueprint, Plan, build};
+use crate::sqs_api::SqsApi;
+use crate::store::Notice;
+use crate::telemetry::Metrics;
+use crate::telemetry::access_log::Writer;
+
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long new AWS clients may take to find credentials before they replace those that run.
+const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
+
+/// What a new plan is put together from, and where it goes.
+pub(super) struct Live {
+    pub(super) source: Source,
+    /// The texts that run.
+    pub(super) texts: Vec<SourceFile>,
+    pub(super) running: Blueprint,
+    /// The admin listener's address, which only a restart changes.
+    pub(super) admin: String,
+    pub(super) services: Services,
+    pub(super) listeners: Listeners,
+    pub(super) storage: Storage,
+    pub(super) metrics: Metrics,
+    pub(super) targets: Arc<Targets>,
+    pub(super) forward: Arc<Forward>,
+    pub(super) outbound: outbound::Client,
+    pub(super) aws: Clients,
+    pub(super) callers: Arc<CallerTable>,
+    pub(super) stores: Arc<SharedStores>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) succession: Succession<ApiKeys>,
+    pub(super) guard: Guard,
+    pub(super) status: Status,
+    pub(super) reaper: Reaper,
+    /// Why the last change was refused; empty once one is in use. The same is not said twice.
+    pub(super) said: String,
+    /// A change that could not be used yet: tried again at each look.
+    pub(super) pending: Option<Candidate>,
+}
+
+/// A candidate that can run: everything that may fail has been done, and nothing is in use. Dropping it leaves nothing
+/// behind but, where the store was opened for it, an empty one.
+pub(super) struct Prepared {
+    pub(super) blueprint: Blueprint,
+    pub(super) texts: Vec<SourceFile>,
+    pub(super) hash: String,
+    origin: Origin,
+    warnings: Vec<String>,
+    needs_restart: Vec<&'static str>,
+    listeners: Changes,
+    storage: Step,
+    /// Where they are to be others than before.
+    aws: Option<Clients>,
+    outbound: Option<outbound::Client>,
+    log: Option<Writer>,
+}
+
+impl Live {
+    /// Runs until it is dropped, or a listener fails.
+    pub(super) async fn run(&mut self, mut behind: Behind, mut hangup: Signal) -> StartError {
+        let mut follow = match (&self.source.place, self.source.watch) {
+            (Place::Files(paths), true) => Some(Follow::new(paths.clone()).await),
+            (_, _) => None,
+        };
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut fetched = Instant::now();
+        loop {
+            tokio::select! {
+                error = self.listeners.failed() => return error.into(),
+                Submitted { candidate, answer } = behind.next() => {
+                    let became = self.submit(candidate).await;
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(became);
+                }
+                _ = hangup.recv() => {
+                    tracing::info!("SIGHUP: the configuration is read anew");
+                    self.fetch().await;
+                    self.try_again(Candidate::anew(Origin::Signal)).await;
+                }
+                () = hint(&mut follow) => self.look(&mut follow, &mut fetched).await,
+                _ = look.tick() => self.look(&mut follow, &mut fetched).await,
+            }
+        }
+    }
+
+    /// Looks whether anything that the configuration is made of has changed.
+    async fn look(&mut self, follow: &mut Option<Follow>, fetched: &mut Instant) {
+        let mut candidate = self.pending.take();
+        if self.source.watch {
+            let mut changed = false;
+            if self.source.vault.draws_on_aws() && fetched.elapsed() >= self.running.secrets_refresh
+            {
+                changed |= self.fetch().await;
+                *fetched = Instant::now();
+            }
+            let own = self.source.texts.iter().chain(&self.texts);
+            let own: Vec<_> = own.map(|file| file.path.clone()).collect();
+            let vault = self.source.vault.clone();
+            let looking = tokio::task::spawn_blocking(move || vault.files_changed(&own));
+            changed |= looking.await.unwrap_or_default();
+            if changed && candidate.is_none() {
+                candidate = Some(Candidate::renewed());
+            }
+            if let Some(follow) = follow
+                && follow.changed().await
+            {
+                candidate = Some(Candidate::anew(Origin::Watch));
+            }
+        }
+        if let Some(candidate) = candidate {
+            self.try_again(candidate).await;
+        }
+    }
+
+    /// Submits a candidate that nobody waits for; one that cannot run yet is tried again.
+    async fn try_again(&mut self, candidate: Candidate) {
+        self.pending = match self.submit(candidate.clone()).await {
+            Ok(_) => None,
+            Err(_) => Some(candidate),
+        };
+    }
+
+    /// The way of every configuration: prepared, then published. What became of it is logged, counted, and told by the
+    /// admin listener.
+    pub(super) async fn submit(&mut self, candidate: Candidate) -> Result<Outcome, Refused> {
+        let prepared = match Box::pin(self.prepare(&candidate)).await {
+            Ok(Some(prepared)) => Ok(prepared),
+            Ok(None) => return Ok(self.status.load().outcome.clone()),
+            Err(refused) => Err(refused),
+        };
+        let became = match prepared {
+            Ok(prepared) => Box::pin(self.publish(prepared)).await,
+            Err(refused) => Err(refused),
+        };
+        match &became {
+            Ok(outcome) => self.tell(outcome, &candidate.who),
+            Err(refused) => self.refuse(&candidate, refused),
+        }
+        became
+    }
+
+    fn tell(&mut self, outcome: &Outcome, who: &str) {
+        self.said.clear();
+        self.pending = None;
+        self.metrics.renewal.reloaded(outcome.origin.name(), true);
+        tracing::info!(
+            origin = outcome.origin.name(),
+            who,
+            hash = outcome.hash,
+            changed = outcome.changed,
+            "A new configuration runs"
+        );
+        for warning in &outcome.warnings {
+            tracing::warn!("{warning}");
+        }
+        for what in &outcome.needs_restart {
+            tracing::warn!(what, "This has changed and needs a restart");
+        }
+    }
+
+    fn refuse(&mut self, candidate: &Candidate, refused: &Refused) {
+        let reason = match refused {
+            Refused::NotYet(_) | Refused::Stopping => return,
+            Refused::Problems(_) | Refused::Build(_) => refused.to_string(),
+        };
+        if reason == self.said {
+            return;
+        }
+        tracing::error!(
+            origin = candidate.origin.name(),
+            who = &*candidate.who,
+            problems = reason,
+            "A new configuration is refused; the old one runs on"
+        );
+        self.metrics
+            .renewal
+            .reloaded(candidate.origin.name(), false);
+        self.said = reason;
+        let refusal = Refusal {
+            at: SystemTime::now(),
+            origin: candidate.origin,
+            reason: refused.clone(),
+        };
+        self.status.change(|status| status.refused = Some(refusal));
+    }
+
+    /// Does everything that may fail. `None`: it is what was read before, and nobody asked for it to be brought into use
+    /// again.
+    pub(super) async fn prepare(
+        &mut self,
+        candidate: &Candidate,
+    ) -> Result<Option<Prepared>, Refused> {
+        let compiled = self.compile(&candidate.content).await?;
+        let problems = compiled.problems;
+        let Some(mut blueprint) = compiled.blueprint else {
+            return Err(match problems.has_errors() {
+                true => Refused::Problems(problems),
+                false => Refused::Build("a secret that it names cannot be fetched".to_owned()),
+            });
+        };
+        if candidate.content == Content::Anew {
+            let same = self.source.texts == compiled.texts;
+            self.source.texts.clone_from(&compiled.texts);
+            if same && candidate.origin == Origin::Watch && self.said.is_empty() {
+                return Ok(None);
+            }
+        }
+        (self.source.amend)(&mut blueprint);
+        if blueprint.usage_changes(&self.running) && self.loading() {
+            let reason = "what API keys have used is still being read from the store";
+            return Err(Refused::NotYet(reason));
+        }
+        let mut needs_restart = self.storage.needs_restart(&blueprint.store);
+        if blueprint.admin != self.admin {
+            needs_restart.push("admin.bind");
+        }
+        let log = self.log(&blueprint, candidate.origin).await?;
+        let aws = self.aws(&blueprint).await;
+        let outbound = (blueprint.egress != self.running.egress)
+            .then(|| outbound::Client::new(blueprint.egress.clone()));
+        let build = |error: &dyn std::fmt::Display| Refused::Build(error.to_string());
+        let listeners = self.listeners.prepare(&blueprint).await;
+        let listeners = listeners.map_err(|error| build(&error))?;
+        let storage = self.storage.prepare(&blueprint).await;
+        let storage = storage.map_err(|error| build(&error))?;
+        Ok(Some(Prepared {
+            hash: content_hash(&compiled.texts),
+            texts: compiled.texts,
+            origin: candidate.origin,
+            warnings: problems.0.iter().map(ToString::to_string).collect(),
+            needs_restart,
+            listeners,
+            storage,
+            aws,
+            outbound,
+            log,
+            blueprint,
+        }))
+    }
+
+    /// Brings a candidate into use. Only the store may still refuse it, before anything has changed.
+    pub(super) async fn publish(&mut self, prepared: Prepared) -> Result<Outcome, Refused> {
+        let Prepared {
+            blueprint,
+            texts,
+            hash,
+            origin,
+            mut warnings,
+            needs_restart,
+            listeners,
+            storage,
+            aws,
+            outbound,
+            log,
+        } = prepared;
+        let declared = self.storage.publish(&storage, &blueprint.store);
+        let notices = declared
+            .await
+            .map_err(|error| Refused::Build(error.to_string()))?;
+        if let Some(aws) = aws {
+            self.aws.become_like(&aws);
+        }
+        if let Some(outbound) = outbound {
+            self.outbound.become_like(&outbound);
+        }
+        if blueprint.targets != self.running.targets {
+            self.forward.configure(blueprint.targets.clone());
+        }
+        let telemetry = &self.services.gateway.telemetry;
+        if let Some(log) = log {
+            self.reaper.take(telemetry.access_log.change(log));
+        }
+        self.renew_sqs(&blueprint);
+        let leaving = self.listeners.leaving(&blueprint);
+        self.put(&blueprint, &leaving);
+        let drain = self.running.limits.drain.max(blueprint.limits.drain);
+        self.listeners
+            .publish(listeners, &self.services, drain)
+            .await;
+        self.guard.ask_for(blueprint.admin_token.clone());
+        warnings.extend(notices.iter().map(undeclared));
+        let outcome = Outcome {
+            changed: texts != self.texts,
+            hash,
+            origin,
+            warnings,
+            needs_restart,
+        };
+        let plan = Arc::new((self.source.shown)(&blueprint));
+        let counted = self.listeners.counted();
+        self.status.change(|status| {
+            *status = Configured {
+                plan,
+                store_needed: blueprint.store.needed,
+                listeners: counted,
+                outcome: outcome.clone(),
+                since: SystemTime::now(),
+                refused: None,
+                ..status.clone()
+            };
+        });
+        self.texts = texts;
+        self.running = blueprint;
+        Ok(outcome)
+    }
+
+    /// Makes the plan and swaps the one pointer.
+    fn put(&mut self, blueprint: &Blueprint, leaving: &[Arc<str>]) {
+        let current = &self.services.gateway.current;
+        let before = current.load();
+        let usage = self.usage(&before, blueprint);
+        let shared = Shared {
+            metrics: &self.metrics,
+            targets: self.targets.clone(),
+            forward: self.forward.clone(),
+            keys: blueprint.keys.clone(),
+            usage,
+            callers: self.callers.clone(),
+            stores: self.stores.clone(),
+            outbound: self.outbound.clone(),
+            admission: self.admission.clone(),
+            leaving,
+            rehearses: false,
+            aws: self.aws.clone(),
+        };
+        let plan = build(blueprint, &shared, Some(&before));
+        drop(before);
+        self.reaper.take(current.publish(plan));
+    }
+
+    /// The SQS protocol as the blueprint has it.
+    fn renew_sqs(&mut self, blueprint: &Blueprint) {
+        let Some(sqs) = &blueprint.sqs else { return };
+        match &self.services.sqs {
+            Some(api) => api.admit(sqs.access.clone(), sqs.region.clone()),
+            None => self.services.sqs = Some(sqs_api(sqs, &self.targets, &self.metrics)),
+        }
+    }
+
+    /// AWS clients, where they are to be others; once they have had time to find credentials.
+    async fn aws(&self, blueprint: &Blueprint) -> Option<Clients> {
+        if blueprint.aws == self.running.aws {
+            return None;
+        }
+        let clients = Clients::new(blueprint.aws.clone());
+        if super::touches_aws(blueprint) {
+            clients.settle(Instant::now() + CREDENTIALS_WAIT).await;
+        }
+        Some(clients)
+    }
+
+    /// The access log, where it is to go elsewhere or look otherwise. A file is opened anew when somebody says so by a
+    /// signal, as those who rotate logs do.
+    async fn log(&self, next: &Blueprint, origin: Origin) -> Result<Option<Writer>, Refused> {
+        let same = next.log_destination == self.running.log_destination
+            && next.log_format == self.running.log_format;
+        if same && origin != Origin::Signal {
+            return Ok(None);
+        }
+        let (destination, format) = (next.log_destination.clone(), next.log_format.clone());
+        let metrics = self.metrics.clone();
+        let opening =
+            tokio::task::spawn_blocking(move || Writer::open(&destination, format, &metrics));
+        let refused = |error: &dyn std::fmt::Display| {
+            Refused::Build(format!("the access log cannot be opened: {error}"))
+        };
+        let opened = opening.await.map_err(|error| refused(&error))?;
+        opened.map(Some).map_err(|error| refused(&error))
+    }
+
+    /// Fetches secrets again; whether any is another than before.
+    async fn fetch(&self) -> bool {
+        if !self.source.vault.draws_on_aws() {
+            return false;
+        }
+        self.fetch_with(&self.aws, &self.outbound).await
+    }
+
+    async fn fetch_with(&self, aws: &Clients, via: &outbound::Client) -> bool {
+        let fetched = self.source.vault.fetch(aws, via).await;
+        for failure in &fetched.failed {
+            tracing::warn!(
+                secret = %failure.name,
+                reason = failure.reason,
+                "A secret cannot be fetched again; its old value stays in use"
+            );
+        }
+        self.metrics.renewal.fetched(fetched.failed.is_empty());
+        fetched.changed
+    }
+
+    /// Whether what keys have used is being read from the store.
+    fn loading(&self) -> bool {
+        let plan = self.services.gateway.current.load();
+        plan.usage.is_loading()
+    }
+
+    async fn compile(&self, content: &Content) -> Result<Compiled, Refused> {
+        let mut compiled = self.compile_once(content).await?;
+        if self.source.vault.has_stood_in() && !compiled.problems.has_errors() {
+            // It names secrets that nobody has asked for before, perhaps of another account.
+            let (aws, egress) = std::mem::take(&mut compiled.reach);
+            match aws == self.running.aws && egress == self.running.egress {
+                true => self.fetch_with(&self.aws, &self.outbound).await,
+                false => {
+                    let (aws, via) = (Clients::new(aws), outbound::Client::new(egress));
+                    self.fetch_with(&aws, &via).await
+                }
+            };
+            compiled = self.compile_once(content).await?;
+        }
+        Ok(compiled)
+    }
+
+    async fn compile_once(&self, content: &Content) -> Result<Compiled, Refused> {
+        enum From {
+            Texts(Vec<SourceFile>),
+            Files(Vec<std::path::PathBuf>),
+        }
+        let from = match (content, &self.source.place) {
+            (Content::Running, _) => From::Texts(self.texts.clone()),
+            (Content::Texts(texts), _) => From::Texts(texts.clone()),
+            (Content::Anew, Place::Files(paths)) => From::Files(paths.clone()),
+        };
+        let vault = self.source.vault.clone();
+        let compiling = tokio::task::spawn_blocking(move || {
+            let before = vault.forget_files();
+            let compiled = match from {
+                From::Texts(texts) => compiled_again(texts, &*vault),
+                From::Files(paths) => compiled(&paths, &*vault),
+            };
+            if compiled.blueprint.is_none() {
+                // A file that is missing at the moment is looked for again.
+                vault.remember_files(before);
+            }
+            compiled
+        });
+        compiling
+            .await
+            .map_err(|error| Refused::Build(error.to_string()))
+    }
+
+    /// The counts of the plan that follows: those that run, where keys and usage plans stay the same.
+    fn usage(&self, before: &Plan, next: &Blueprint) -> Arc<Usage> {
+        let usage = next.usage_after(&before.usage);
+        let (old, new) = (&*before.keys, &*next.keys);
+        if before.usage.serves(old, &usage, new) {
+            return before.usage.clone();
+        }
+        usage.take_over(&before.usage, old, new);
+        self.succession.hand_over(usage.clone(), next.keys.clone());
+        usage
+    }
+}
+
+/// Waits for a sign that files have changed; for ever, where nobody follows them.
+async fn hint(follow: &mut Option<Follow>) {
+    match follow {
+        Some(follow) => follow.hint().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn undeclared(Notice::Undeclared { queue, depth }: &Notice) -> String {
+    format!("the queue {queue} is no longer declared; its {depth} messages are kept")
+}
+
+/// The SQS protocol over the store.
+pub(super) fn sqs_api(
+    sqs: &crate::plan::blueprint::SqsBlueprint,
+    targets: &Arc<Targets>,
+    metrics: &Metrics,
+) -> SqsApi {
+    SqsApi::new(
+        targets.clone(),
+        sqs.access.clone(),
+        sqs.region.clone(),
+        crate::store::Clock::system(),
+        metrics.clone(),
+    )
+}
