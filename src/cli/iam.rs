@@ -3,15 +3,15 @@
 mod text;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 
 use self::text::{cloud_formation, json, terraform};
-use super::load::blueprint_or_problems;
+use super::load::{Names, blueprint_or_problems};
 use super::{Exit, print};
-use crate::config::load::{Environment, ProcessEnvironment, SecretName};
+use crate::config::load::{Environment, SecretName};
 use crate::plan::permissions::{self, Given};
 use crate::plan::written;
 
@@ -32,6 +32,8 @@ pub struct Iam {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
     /// How it is written
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
@@ -57,7 +59,10 @@ pub struct Iam {
 
 impl Iam {
     pub fn run(&self) -> Exit {
-        let asked = Asked::default();
+        let asked = Asked {
+            names: &self.names,
+            secrets: Mutex::default(),
+        };
         let compiled = written::compiled(&self.files, &asked);
         let Some(blueprint) = blueprint_or_problems(compiled) else {
             return Exit::Problems;
@@ -69,7 +74,7 @@ impl Iam {
             sources: self.source.clone(),
             looks: self.with_live,
         };
-        let mut found = permissions::of(&blueprint, &asked.names(), &given);
+        let mut found = permissions::of(&blueprint, &asked.secrets(), &given);
         match (&found.role, self.process) {
             (None, true) => {
                 eprintln!("error: the configuration has no `aws.assume_role`, so the process's policy is the only one");
@@ -98,30 +103,33 @@ impl Iam {
 
 /// The process's environment, which keeps the names of the secrets that it is asked for. None is fetched, and stand-ins do:
 /// no policy depends on what is in a secret.
-#[derive(Default)]
-struct Asked(Mutex<Vec<SecretName>>);
+struct Asked<'n> {
+    names: &'n Names,
+    secrets: Mutex<Vec<SecretName>>,
+}
 
-impl Asked {
-    fn names(&self) -> Vec<SecretName> {
-        let mut names = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        names.sort();
-        names.dedup_by(|a, b| (a.keeper, &a.name) == (b.keeper, &b.name));
-        names
+impl Asked<'_> {
+    fn secrets(&self) -> Vec<SecretName> {
+        let asked = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut secrets = asked.clone();
+        secrets.sort();
+        secrets.dedup_by(|a, b| (a.keeper, &a.name) == (b.keeper, &b.name));
+        secrets
     }
 }
 
-impl Environment for Asked {
+impl Environment for Asked<'_> {
     fn variable(&self, name: &str) -> Option<OsString> {
-        ProcessEnvironment.variable(name)
+        self.names.variable(name)
     }
 
     fn secret(&self, name: &SecretName) -> Option<String> {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        names.push(name.clone());
+        let mut asked = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push(name.clone());
         None
+    }
+
+    fn vars(&self) -> Option<&Path> {
+        self.names.vars()
     }
 }

@@ -5,6 +5,7 @@ mod deployments;
 mod documents;
 mod door;
 mod edge;
+mod integrations;
 mod jwt;
 mod keys;
 mod listeners;

@@ -237,8 +237,8 @@ impl Kind for HttpProxy {
             false => Named::ByOperator,
         };
         let answer = match &server_name {
-            Some(name) => targets.outbound.send_under(built, name, bounds).await,
-            None => targets.outbound.send(built, named, bounds).await,
+            Some(name) => Box::pin(targets.outbound.send_under(built, name, bounds)).await,
+            None => Box::pin(targets.outbound.send(built, named, bounds)).await,
         };
         let (mut head, body) = answer.map_err(failed)?.into_parts();
         if head.status.is_informational() {

@@ -48,14 +48,16 @@ impl Arn {
             };
             part.clone().unwrap_or_else(|| stand_in.to_owned())
         };
-        let of_region = match self.region.as_deref() {
-            Some(region) if region.starts_with("cn-") => "aws-cn",
-            Some(region) if region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
+        // a region that is known says the partition, too
+        let known = self.region.as_deref().filter(|region| !region.is_empty());
+        let of_region = known.map(|region| match region {
+            region if region.starts_with("cn-") => "aws-cn".to_owned(),
+            region if region.starts_with("us-gov-") => "aws-us-gov".to_owned(),
+            _ => "aws".to_owned(),
+        });
         let partition = or(
-            &self.partition,
-            of_region,
+            &self.partition.clone().or(of_region),
+            "aws",
             "${AWS::Partition}",
             "${data.aws_partition.current.partition}",
         );
@@ -99,7 +101,7 @@ mod tests {
         );
         assert_eq!(
             arn.written(Style::CloudFormation),
-            "arn:${AWS::Partition}:kinesis:cn-north-1:${AWS::AccountId}:stream/clicks"
+            "arn:aws-cn:kinesis:cn-north-1:${AWS::AccountId}:stream/clicks"
         );
         assert_eq!(Arn::read("clicks"), None);
     }
