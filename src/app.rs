@@ -98,6 +98,12 @@ pub async fn serve(
     let bound = listeners.prepare(&blueprint).await?;
     listeners.expect(&bound);
     let admin_bound = Bound::bind(&ListenerSpec::new("admin", blueprint.admin.clone()))?;
+    for name in crate::listen::untaken() {
+        tracing::warn!(
+            name,
+            "A socket was passed under a name that no listener has; nobody answers there"
+        );
+    }
     let metrics = Metrics::new();
     let log = AccessLog::open(
         &blueprint.log_destination,
@@ -117,11 +123,12 @@ pub async fn serve(
     } else {
         StoreState::Absent
     };
-    let targets = Arc::new(Targets::new(clients.clone(), before_opening));
+    let outbound = outbound::Client::new(blueprint.egress.clone());
+    let targets = Targets::new(clients.clone(), before_opening).with_outbound(outbound.clone());
+    let targets = Arc::new(targets);
     let usage = blueprint.usage();
     let mut keeper = Keeper::new(usage.clone(), blueprint.keys.clone());
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
-    let outbound = outbound::Client::new(blueprint.egress.clone());
     let stores = Arc::new(SharedStores::new(metrics.throttling.shared()));
     stores.connect();
     let callers = Arc::new(CallerTable::new(

@@ -162,6 +162,8 @@ fn not_answered(error: FetchError) -> CallError {
     let reason = error.to_string();
     match error {
         FetchError::Url(_) | FetchError::Forbidden { .. } => setup("InvalidEndpoint", reason),
+        FetchError::NotConnected(_) => CallError::NotSent { reason },
+        FetchError::Untrusted(_) => setup("TlsRefused", reason),
         FetchError::Timeout(_) | FetchError::TooLarge(_) | FetchError::Failed(_) => {
             CallError::Lost { reason }
         }

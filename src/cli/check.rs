@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::load::{compiled, counted, shown, summary, to_json};
+use super::load::{Names, compiled_with, counted, shown, summary, to_json};
 use super::{Exit, print};
 
 /// Print every problem of a configuration: file, line, column, path, what was found, what to write instead
@@ -14,6 +14,8 @@ pub struct Check {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -21,7 +23,7 @@ pub struct Check {
 
 impl Check {
     pub fn run(&self) -> Exit {
-        let compiled = compiled(&self.files);
+        let compiled = compiled_with(&self.files, &self.names);
         let good = !compiled.problems.has_errors();
         if self.json {
             print(&format!(

@@ -10,7 +10,7 @@ use clap::Args;
 use http::request::Parts;
 use http::{HeaderValue, Method, Uri};
 
-use super::load::{blueprint_or_problems, fetched};
+use super::load::{Names, blueprint_or_problems, fetched};
 use super::{Exit, headers, print};
 use crate::aws::Clients;
 use crate::config::secrets::Vault;
@@ -36,6 +36,8 @@ use crate::telemetry::{AccessLog, Metrics, Telemetry};
 pub struct Explain {
     /// A route file, or a folder of them
     file: PathBuf,
+    #[command(flatten)]
+    names: Names,
     /// The method, such as POST
     method: String,
     /// The path as a client would send it, with its query
@@ -76,7 +78,7 @@ impl Explain {
                 return Exit::CannotStart;
             }
         };
-        let vault = Vault::default();
+        let vault = Vault::with_vars(self.names.vars.clone());
         let compiled = fetched(std::slice::from_ref(&self.file), &vault);
         let blueprint = match runtime.block_on(compiled) {
             Ok(compiled) => blueprint_or_problems(compiled),

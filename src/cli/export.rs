@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::load::{compiled, counted, shown, summary};
+use super::load::{Names, compiled_with, counted, shown, summary};
 use super::{Exit, print};
 use crate::config::vendor::{self, Form};
 
@@ -15,6 +15,8 @@ pub struct Export {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
     /// Print JSON in place of YAML
     #[arg(long)]
     json: bool,
@@ -22,7 +24,7 @@ pub struct Export {
 
 impl Export {
     pub fn run(&self) -> Exit {
-        let compiled = compiled(&self.files);
+        let compiled = compiled_with(&self.files, &self.names);
         if compiled.problems.has_errors() {
             for problem in &compiled.problems.0 {
                 eprintln!("{}", shown(problem));
@@ -31,9 +33,15 @@ impl Export {
             return Exit::Problems;
         }
         let form = if self.json { Form::Json } else { Form::Yaml };
-        let Ok((document, findings)) = vendor::exported(&self.files, form) else {
-            eprintln!("error: the files have changed while they were read");
-            return Exit::Problems;
+        let (document, findings) = match vendor::exported(&self.files, &self.names, form) {
+            Ok(exported) => exported,
+            Err(problems) => {
+                for problem in &problems.0 {
+                    eprintln!("{}", shown(problem));
+                }
+                eprintln!("{}; a document describes one API", summary(&problems));
+                return Exit::Problems;
+            }
         };
         print(&document);
         for finding in &findings.list {

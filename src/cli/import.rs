@@ -1,60 +1,148 @@
 //! `penstock import`: a vendor's document → our YAML on standard output, and on standard error what maps, what differs
 //! and what is missing.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::load::{counted, shown, summary};
+use super::load::{counted, shown, summary, to_json};
 use super::{Exit, print};
 use crate::config::load::read_file;
 use crate::config::vendor::findings::{Finding, Findings, Level, Verdict};
-use crate::config::vendor::import;
+use crate::config::vendor::{Imported, OnDisk, Told, Vars, import};
+use crate::model::problem::Problems;
 
-/// Turn an OpenAPI document of an API into a route file, and say what differs
+/// Turn a document of an API into a route file: OpenAPI, a SAM or CloudFormation template, a Terraform plan
+///
+/// Which kind it is shows in what it holds. What maps, what differs and what is missing goes to standard error, each
+/// with its place; the exit code is 0 unless something would behave differently.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// An OpenAPI 3.0 document, JSON or YAML
+    /// An OpenAPI 3.0 document, a SAM or CloudFormation template, or what `terraform show -json` prints
     file: PathBuf,
+    /// What names in the document stand for: a YAML or JSON file with lines such as `MyQueue: https://…`,
+    /// `MyRole.Arn: arn:…`, `AWS::Region: eu-west-1`
+    #[arg(long, value_name = "FILE")]
+    vars: Option<PathBuf>,
+    /// The one API of the document that is wanted, by its name or the id of its resource
+    #[arg(long, value_name = "NAME")]
+    api: Option<String>,
+    /// Write a file for each API into this directory, instead of all to standard output
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print route files and report as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Import {
     pub fn run(&self) -> Exit {
-        let file = match read_file(&self.file) {
-            Ok(file) => file,
+        match self.imported() {
+            Ok(imported) => self.tell(&imported),
             Err(problems) => {
-                for problem in &problems.0 {
-                    eprintln!("{}", shown(problem));
-                }
-                return Exit::Problems;
+                tell_problems(&problems);
+                Exit::Problems
             }
+        }
+    }
+
+    fn imported(&self) -> Result<Imported, Problems> {
+        let document = read_file(&self.file)?;
+        let vars = match &self.vars {
+            Some(path) => {
+                let file = read_file(path)?;
+                let mut problems = Problems::default();
+                let vars = Vars::read(&file.text, &Arc::from(path.as_path()), &mut problems);
+                if problems.has_errors() {
+                    return Err(problems);
+                }
+                vars
+            }
+            None => Vars::default(),
         };
-        let imported = import(&file);
-        if let Some(yaml) = &imported.yaml {
-            print(yaml);
-        }
-        for problem in &imported.problems.0 {
-            eprintln!("{}", shown(problem));
-        }
-        if imported.problems.has_errors() && imported.yaml.is_none() {
-            eprintln!("{}", summary(&imported.problems));
-            return Exit::Problems;
-        }
-        eprint!("{}", report(&imported.findings));
-        match imported.findings.has_errors() || imported.problems.has_errors() {
+        let told = Told {
+            vars: &vars,
+            api: self.api.as_deref(),
+            beside: &OnDisk,
+        };
+        Ok(import(&document, told))
+    }
+
+    fn tell(&self, imported: &Imported) -> Exit {
+        let mut exit = match imported.findings.has_errors() || imported.problems.has_errors() {
             true => Exit::Problems,
             false => Exit::Ok,
+        };
+        if self.json {
+            print(&format!("{}\n", for_programs(imported)));
+            return exit;
         }
+        match &self.out {
+            Some(directory) => {
+                for file in &imported.apis {
+                    let path = directory.join(format!("{}.yaml", file.name));
+                    match write_new(directory, &path, &file.yaml) {
+                        Ok(()) => eprintln!("{}: written", path.display()),
+                        Err(error) => {
+                            eprintln!("error: {} cannot be written: {error}", path.display());
+                            exit = Exit::Problems;
+                        }
+                    }
+                }
+            }
+            None => {
+                let files: Vec<&str> = imported
+                    .apis
+                    .iter()
+                    .map(|file| file.yaml.as_str())
+                    .collect();
+                print(&files.join("---\n"));
+                if files.len() > 1 {
+                    eprintln!(
+                        "note: the document describes {}, here one after the other; `--api NAME` takes one, `--out DIR` writes a file for each",
+                        counted(files.len(), "API")
+                    );
+                }
+            }
+        }
+        tell_problems(&imported.problems);
+        eprint!("{}", for_people(&imported.findings));
+        exit
+    }
+}
+
+/// Writes a file that must not be there yet.
+fn write_new(directory: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+fn tell_problems(problems: &Problems) {
+    for problem in &problems.0 {
+        eprintln!("{}", shown(problem));
+    }
+    if problems.has_errors() {
+        eprintln!("{}", summary(problems));
     }
 }
 
 /// The report for people.
-fn report(findings: &Findings) -> String {
+fn for_people(findings: &Findings) -> String {
     let mut text = String::new();
     if !findings.mapped.is_empty() {
         text += "maps:\n";
         for mapped in &findings.mapped {
-            text += &format!("  {}: {}\n", mapped.mark.place(), mapped.ours);
+            text += &format!(
+                "  {}: {}: {}\n",
+                mapped.mark.place(),
+                mapped.path,
+                mapped.ours
+            );
         }
     }
     for (heading, verdict) in [
@@ -63,12 +151,12 @@ fn report(findings: &Findings) -> String {
         ("ignored, and no caller notices", Verdict::Ignored),
         ("worth knowing", Verdict::Noted),
     ] {
-        let mut found = findings
+        let found: Vec<&Finding> = findings
             .list
             .iter()
             .filter(|f| f.verdict == verdict)
-            .peekable();
-        if found.peek().is_some() {
+            .collect();
+        if !found.is_empty() {
             text += &format!("{heading}:\n");
         }
         for finding in found {
@@ -95,4 +183,50 @@ fn line(finding: &Finding) -> String {
         text += &format!("; {help}");
     }
     text
+}
+
+/// Route files and report for programs.
+fn for_programs(imported: &Imported) -> Value {
+    let findings = &imported.findings;
+    let apis: Vec<Value> = imported
+        .apis
+        .iter()
+        .map(|file| json!({ "name": file.name, "yaml": file.yaml }))
+        .collect();
+    let mapped: Vec<Value> = findings
+        .mapped
+        .iter()
+        .map(|mapped| {
+            json!({
+                "file": mapped.mark.file.display().to_string(),
+                "line": mapped.mark.line,
+                "column": mapped.mark.column,
+                "path": mapped.path.to_string(),
+                "ours": mapped.ours,
+            })
+        })
+        .collect();
+    let list: Vec<Value> = findings
+        .list
+        .iter()
+        .map(|finding| {
+            json!({
+                "verdict": finding.verdict,
+                "level": finding.level(),
+                "file": finding.mark.file.display().to_string(),
+                "line": finding.mark.line,
+                "column": finding.mark.column,
+                "path": finding.path.to_string(),
+                "reason": finding.reason,
+                "help": finding.help,
+                "places": finding.more + 1,
+            })
+        })
+        .collect();
+    json!({
+        "apis": apis,
+        "mapped": mapped,
+        "findings": list,
+        "problems": to_json(&imported.problems),
+    })
 }

@@ -1,13 +1,15 @@
 //! What every command that takes a route file begins with: load, compile, and say what is wrong.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Value, json};
 
 use crate::aws::Clients;
-use crate::config::load::{Environment as _, ProcessEnvironment, SourceFile};
+use crate::config::load::{Environment, ProcessEnvironment, SourceFile};
 use crate::config::secrets::Vault;
 use crate::model::problem::{Problem, Problems, Severity};
 use crate::outbound;
@@ -21,6 +23,30 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 /// Loads and compiles; touches no network and opens nothing. Secrets that AWS keeps stay unknown.
 pub fn compiled(paths: &[PathBuf]) -> Compiled {
     written::compiled(paths, &ProcessEnvironment)
+}
+
+/// The same, with what names in a vendor's document stand for.
+pub fn compiled_with(paths: &[PathBuf], names: &Names) -> Compiled {
+    written::compiled(paths, names)
+}
+
+/// What names in a vendor's document stand for.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Names {
+    /// What names in an OpenAPI document's template functions stand for: a YAML or JSON file with lines such as
+    /// `MyQueue: https://…`, `MyRole.Arn: arn:…`, `AWS::Region: eu-west-1`
+    #[arg(long, value_name = "FILE")]
+    pub vars: Option<PathBuf>,
+}
+
+impl Environment for Names {
+    fn variable(&self, name: &str) -> Option<OsString> {
+        ProcessEnvironment.variable(name)
+    }
+
+    fn vars(&self) -> Option<&Path> {
+        self.vars.as_deref()
+    }
 }
 
 /// Loads and compiles, with the secrets that AWS keeps. `Err`: some cannot be had.

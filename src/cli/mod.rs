@@ -7,6 +7,8 @@ mod drill;
 mod explain;
 mod export;
 mod headers;
+mod health;
+mod iam;
 mod import;
 mod keys;
 mod load;
@@ -68,6 +70,8 @@ enum Command {
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
+    Health(health::Health),
+    Iam(iam::Iam),
     Import(import::Import),
     Export(export::Export),
     Keys(keys::Keys),
@@ -100,6 +104,8 @@ pub fn main() -> Exit {
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Health(health) => health.run(),
+        Command::Iam(iam) => iam.run(),
         Command::Import(import) => import.run(),
         Command::Export(export) => export.run(),
         Command::Keys(keys) => keys.run(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::load::{blueprint_or_problems, compiled};
+use super::load::{Names, blueprint_or_problems, compiled_with};
 use super::table::table;
 use super::{Exit, print};
 use crate::forward::AckMode;
@@ -21,6 +21,8 @@ pub struct Routes {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
@@ -28,7 +30,7 @@ pub struct Routes {
 
 impl Routes {
     pub fn run(&self) -> Exit {
-        let Some(blueprint) = blueprint_or_problems(compiled(&self.files)) else {
+        let Some(blueprint) = blueprint_or_problems(compiled_with(&self.files, &self.names)) else {
             return Exit::Problems;
         };
         if self.json {

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use super::load::{blueprint_or_problems, fetched};
+use super::load::{Names, blueprint_or_problems, fetched};
 use super::overrides::Overrides;
 use super::remote::{Fetching, First, first};
 use super::routes::{plan_json, routes_table};
@@ -40,6 +40,8 @@ pub struct Serve {
     /// Route files, or folders of them; or s3://BUCKET/KEY, or appconfig:APPLICATION/ENVIRONMENT/PROFILE
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    names: Names,
     /// Do not follow the route files, nor what they name; SIGHUP and `POST /v1/reload` still have them read anew
     #[arg(long)]
     no_watch: bool,
@@ -89,7 +91,7 @@ impl Serve {
                 return Exit::CannotStart;
             }
         };
-        let vault = Arc::new(Vault::default());
+        let vault = Arc::new(Vault::with_vars(self.names.vars.clone()));
         let remote = match self.fetching.source(&self.files) {
             Ok(remote) => remote,
             Err(refusal) => {

@@ -4,6 +4,7 @@
 mod ack;
 pub mod certificates;
 mod decode;
+mod error_responses;
 pub mod key_files;
 mod keys;
 mod listener;
@@ -19,7 +20,9 @@ mod target;
 mod throttle;
 mod usage_plans;
 pub mod users;
+pub mod validation;
 pub mod vendor;
+mod versions;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -37,6 +40,7 @@ use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
 pub use decode::Decode;
+pub use error_responses::ErrorResponse;
 pub use keys::{ApiKey, KeyFile};
 pub use listener::{Admin, ClientAuth, Listener, Tls as ListenerTls};
 pub use route::{OneOrMany, Response, Route, RouteLimits};
@@ -49,6 +53,7 @@ pub use throttle::{
     AuthFailures, Concurrencies, Concurrency, Throttle, Throttles, WhenSharedFails,
 };
 pub use usage_plans::{PlanQuota, PlanThrottle, QuotaPeriod, UsagePlan};
+pub use versions::{Version, VersionSource, Versions};
 
 /// What belongs to one API, where files hold several: these sections stand in files that name their `api`. All others
 /// are the process's, stand in any file, and hold for every API.
@@ -68,6 +73,8 @@ pub const OF_ONE_API: Division = Division {
         "decode",
         "authorizers",
         "policy",
+        "versions",
+        "error_responses",
         "routes",
     ],
     keys: &[("limits", &["body", "body_timeout", "timeout"])],
@@ -91,6 +98,10 @@ pub struct Config {
     pub base_path: OneOrMany,
     /// Whether the base path is taken off before stage and routes are looked at. Default: true.
     pub strip_base_path: Option<bool>,
+    /// Which version a request is for, where this API stands in front of several: each version is an API of its own, with
+    /// an `api:` and files of its own. One that names neither hosts nor a base path is reached in this way alone.
+    /// Default: none.
+    pub versions: Option<Versions>,
     /// The stage, `$context.stage`. A named stage serves paths under `/NAME/`; `$default` serves the whole path.
     /// Default: `$default`.
     pub stage: Option<StageName>,
@@ -143,6 +154,9 @@ pub struct Config {
     #[serde(deserialize_with = "off::unless_off")]
     #[schemars(with = "Option<OrOff<Decode>>")]
     pub decode: Option<Decode>,
+    /// Refusals in other words than the gateway's: by code (`no_route`, `throttled`, …), and `default_4xx` and
+    /// `default_5xx` for those that are not named. Default: none.
+    pub error_responses: IndexMap<String, ErrorResponse>,
     /// Who may come in, by name. `none` and `api_key` are built in.
     pub authorizers: IndexMap<String, AuthorizerConfig>,
     /// Who may call, over all routes: a resource policy in the vendor's JSON, as a mapping or as text

@@ -9,6 +9,7 @@ use super::ack::{Ack, Idempotency};
 use super::decode::Decode;
 use super::off::{self, OrOff};
 use super::throttle::{Concurrencies, Throttles};
+use super::validation::{Required, Schema};
 use crate::authn::policy;
 use crate::integration::IntegrationConfig;
 use crate::mapping::Json;
@@ -49,6 +50,16 @@ pub struct Route {
     #[serde(default, deserialize_with = "off::or_off")]
     #[schemars(with = "Option<OrOff<Decode>>")]
     pub decode: Option<Option<Decode>>,
+    /// What the body has to look like, as JSON. One that does not is answered 400 `schema_invalid`, and nothing is stored.
+    /// Default: anything.
+    pub schema: Option<Schema>,
+    /// Headers and query parameters that have to be there and not be blank: else 400 `schema_invalid`.
+    #[serde(default)]
+    pub required: Required,
+    /// The content types that are taken, such as `application/json`, `text/*` or `application/*+json`: 415 for another
+    /// one, and for none. Default: all.
+    #[serde(default)]
+    pub content_types: Vec<String>,
     /// Where the payload goes: a service's call with its own parameter names, each a mapping expression.
     pub integration: Option<IntegrationConfig>,
     /// Several targets in place of one: each gets its own copy, and all are acknowledged together. Needs `ack: spool` or

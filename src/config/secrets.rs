@@ -44,6 +44,8 @@ pub struct Secrets {
 #[derive(Debug, Default)]
 pub struct Vault {
     inside: Mutex<Inside>,
+    /// The file that says what names in a vendor's document stand for.
+    vars: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -94,12 +96,24 @@ impl Environment for Vault {
         self.inside().secrets.values().any(Option::is_none)
     }
 
+    fn vars(&self) -> Option<&Path> {
+        self.vars.as_deref()
+    }
+
     fn file_read(&self, path: &Path, content: &[u8]) {
         self.inside().files.insert(path.to_owned(), hashed(content));
     }
 }
 
 impl Vault {
+    /// A vault that knows of a file that says what names in a vendor's document stand for.
+    pub fn with_vars(vars: Option<PathBuf>) -> Vault {
+        Vault {
+            vars,
+            ..Vault::default()
+        }
+    }
+
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }

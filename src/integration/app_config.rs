@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, MapError, Param, optional, text};
+use super::reach::{Reached, ReachedKind};
 use super::refusal::{Lost, Service, TargetError};
 use super::{Called, Effect, Kind, OwnKeys, Targets, within};
 use crate::mapping::Sources;
@@ -112,6 +113,16 @@ impl Kind for GetConfiguration {
             environment: environment?,
             configuration: configuration?,
             client_id: client_id?,
+        })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        Some(Reached {
+            kind: ReachedKind::Configuration,
+            name: GetConfiguration::label(compiled),
+            region: compiled.region.as_ref().and_then(Param::constant).cloned(),
+            parameter: "Application",
+            actions: &["appconfig:GetConfiguration"],
         })
     }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, optional, text, utf8};
+use super::reach::{Reached, ReachedKind};
 use super::refusal::{Service, TargetError};
 use super::shape::TextList;
 use super::{Called, Effect, Kind, NameList, OwnKeys, TargetName, Targets, called};
@@ -206,6 +207,17 @@ impl Kind for PutEvents {
             detail: detail?,
             detail_type: detail_type?,
             source: source?,
+        })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        let region = compiled.region.as_ref().and_then(Param::constant);
+        Some(Reached {
+            kind: ReachedKind::Bus,
+            name: PutEvents::bus(compiled).map(str::to_owned),
+            region: region.cloned(),
+            parameter: "EventBusName",
+            actions: &["events:PutEvents"],
         })
     }
 

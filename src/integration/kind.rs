@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::Targets;
 use super::answer::Answered;
 use super::parameter::{Compiler, MapError, Param, names, optional};
+use super::reach::Reached;
 use super::refusal::{Lost, Service, TargetError};
 use super::shape::{Shape, TextList};
 use crate::aws::Operation;
@@ -43,6 +44,11 @@ pub(super) trait Kind: for<'de> Deserialize<'de> + JsonSchema {
 
     /// The target's name, if it is the same for every request.
     fn label(compiled: &Self::Compiled) -> Option<String>;
+
+    /// What calls are made to at AWS; `None` where nothing there is called.
+    fn reaches(_: &Self::Compiled) -> Option<Reached> {
+        None
+    }
 
     /// Whether a call can go to an embedded queue.
     fn touches_store(_: &Self::Compiled) -> bool {
@@ -78,6 +84,8 @@ pub(super) enum Effect {
     Reads,
     /// It changes something; the answer only says so.
     Acts,
+    /// It passes the request on; what that does, and what the answer says, is the backend's.
+    Passes,
 }
 
 /// What came back.

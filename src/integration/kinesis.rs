@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answered, NativeAnswer, Rendered, object};
 use super::parameter::{Compiler, Flaw, MapError, Param, bytes, optional, text, utf8};
+use super::reach::{Reached, ReachedKind};
 use super::refusal::{Service, TargetError};
 use super::{
     Aggregate, Called, DecodeData, Effect, Kind, OwnKeys, Payload, TargetName, Targets, called,
@@ -193,6 +194,25 @@ impl Kind for PutRecord {
             region,
             aggregate: own.aggregate,
         })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        let actions: &[&str] = match compiled.aggregate {
+            None => &["kinesis:PutRecord", "kinesis:PutRecords"],
+            Some(_) => &[
+                "kinesis:ListShards",
+                "kinesis:PutRecord",
+                "kinesis:PutRecords",
+            ],
+        };
+        let (stream, region) = (&compiled.stream_name, &compiled.region);
+        Some(Reached::by(
+            ReachedKind::Stream,
+            "StreamName",
+            stream,
+            region,
+            actions,
+        ))
     }
 
     fn label(compiled: &Compiled) -> Option<String> {

@@ -1,5 +1,5 @@
-//! Integrations: what a route calls. The vendor's ten subtypes, DynamoDB's items, and `Mock`; the SQS ones on embedded
-//! queues too.
+//! Integrations: what a route calls. The vendor's ten subtypes, DynamoDB's items, HTTP backends, and `Mock`; the SQS
+//! ones on embedded queues too.
 //!
 //! Each goes the same way: [`IntegrationConfig`] (what people write) → `compile` → [`Integration`] (checked, immutable)
 //! → `map` → [`Request`] (the exact call, as `penstock explain` prints it) → [`Targets::call`] → [`Answer`] or
@@ -13,11 +13,13 @@ mod app_config;
 mod batch;
 mod dynamodb;
 mod event_bridge;
+mod http_proxy;
 mod kept;
 mod kind;
 mod kinesis;
 mod mock;
 mod parameter;
+mod reach;
 mod refusal;
 mod shape;
 mod sqs;
@@ -41,13 +43,16 @@ use crate::mapping::{self, Sources};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 use crate::model::request_id::RequestId;
+use crate::model::route_key::PathKey;
 use crate::model::value::QueueName;
+use crate::outbound;
 use crate::store::{NewKey, Once, Store};
 
 pub use self::answer::{Answer, NativeAnswer, Rendered};
 pub use self::kind::{Aggregate, DecodeData, Encode, Payload};
 pub use self::kinesis::AggregationCounts;
 pub use self::parameter::MapError;
+pub use self::reach::{Reached, ReachedKind};
 pub use self::refusal::{Class, Service, TargetError};
 pub use self::target::{BatchLimits, Billing, TargetName};
 pub use self::written::IntegrationConfig;
@@ -67,6 +72,10 @@ pub struct Scope<'a> {
     pub region: Option<&'a str>,
     /// Whether `aws.endpoint` or `aws.endpoints.sqs` says where SQS is.
     pub sqs_endpoint: bool,
+    /// The path of the route's key; `$default` has none.
+    pub path: Option<&'a PathKey>,
+    /// Whether the route undoes content codings.
+    pub decodes: bool,
 }
 
 /// What a send has to know about an embedded queue.
@@ -176,6 +185,7 @@ impl Integration {
         match self.0.compiled.effect() {
             Effect::Reads => Some("it reads, and a read cannot be answered later"),
             Effect::Acts => Some("it changes what is there and stores no record"),
+            Effect::Passes => Some("its answer is the backend's, which cannot be given later"),
             Effect::Stores if self.target_label().starts_with("queue:") => {
                 Some("an embedded queue is on the same disk as the spool")
             }
@@ -195,7 +205,7 @@ impl Integration {
     /// Whether a call can go to AWS, so that credentials will be needed.
     pub fn touches_aws(&self) -> bool {
         match self.service() {
-            Service::Mock => false,
+            Service::Mock | Service::Http => false,
             Service::Sqs => !self.target_label().starts_with("queue:"),
             _ => true,
         }
@@ -220,6 +230,11 @@ impl Integration {
             Compiled::DynamoDbPutItem(compiled) => dynamodb::PutItem::table(compiled),
             _ => None,
         }
+    }
+
+    /// What calls are made to at AWS; `None` where nothing there is called.
+    pub fn reaches(&self) -> Option<Reached> {
+        self.0.compiled.reaches()
     }
 
     /// The call for a request.
@@ -328,6 +343,7 @@ pub struct Targets {
     aws: aws::Clients,
     store: ArcSwap<StoreState>,
     kinesis: kinesis::Aggregation,
+    outbound: outbound::Client,
 }
 
 impl Targets {
@@ -337,7 +353,13 @@ impl Targets {
             aws,
             store: ArcSwap::from_pointee(store),
             kinesis: kinesis::Aggregation::default(),
+            outbound: outbound::Client::default(),
         }
+    }
+
+    /// The same, with this client for HTTP backends in place of one of its own.
+    pub fn with_outbound(self, outbound: outbound::Client) -> Targets {
+        Targets { outbound, ..self }
     }
 
     /// The store as it is now.
@@ -472,6 +494,9 @@ macro_rules! integrations {
             fn label(&self) -> Option<String> {
                 match self { $(Compiled::$variant(compiled) => <$kind as Kind>::label(compiled),)+ }
             }
+            fn reaches(&self) -> Option<Reached> {
+                match self { $(Compiled::$variant(compiled) => <$kind as Kind>::reaches(compiled),)+ }
+            }
             fn touches_store(&self) -> bool {
                 match self { $(Compiled::$variant(compiled) => <$kind as Kind>::touches_store(compiled),)+ }
             }
@@ -528,6 +553,7 @@ integrations! {
     "AppConfig-GetConfiguration" => AppConfigGetConfiguration(app_config::GetConfiguration),
     "DynamoDB-GetItem" => DynamoDbGetItem(dynamodb::GetItem),
     "DynamoDB-PutItem" => DynamoDbPutItem(dynamodb::PutItem),
+    "HTTP-Proxy" => HttpProxy(http_proxy::HttpProxy),
     "Mock" => Mock(mock::Mock),
 }
 

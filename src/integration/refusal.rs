@@ -23,6 +23,8 @@ pub enum Service {
     StepFunctions,
     AppConfig,
     DynamoDb,
+    /// An HTTP backend.
+    Http,
     /// No service: the answer is written in the configuration.
     Mock,
 }
@@ -37,6 +39,7 @@ impl Service {
             Service::StepFunctions => "Step Functions",
             Service::AppConfig => "AppConfig",
             Service::DynamoDb => "DynamoDB",
+            Service::Http => "the backend",
             Service::Mock => "Mock",
         }
     }
@@ -290,6 +293,14 @@ impl TargetError {
     /// The status in the native dialect.
     pub fn native_status(&self) -> u16 {
         match self.class {
+            Class::Timeout if self.service == Service::Http => 504,
+            Class::Unavailable
+                if self.service == Service::Http
+                    && self.status.is_none()
+                    && self.code != "ConnectFailed" =>
+            {
+                502
+            }
             Class::Limit => 413,
             Class::Record => 422,
             Class::Setup | Class::Failed => 502,

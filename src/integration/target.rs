@@ -140,7 +140,11 @@ impl TargetName {
             Service::Sqs => SQS,
             Service::EventBridge => EVENT_BRIDGE,
             Service::Kinesis => KINESIS,
-            Service::StepFunctions | Service::DynamoDb | Service::AppConfig | Service::Mock => ONE,
+            Service::StepFunctions
+            | Service::DynamoDb
+            | Service::AppConfig
+            | Service::Http
+            | Service::Mock => ONE,
         }
     }
 }
@@ -156,7 +160,7 @@ impl TargetName {
             Service::EventBridge => Billing::Record(65_536),
             Service::Kinesis => Billing::Record(25_600),
             Service::DynamoDb => Billing::Record(1_024),
-            Service::StepFunctions | Service::AppConfig | Service::Mock => {
+            Service::StepFunctions | Service::AppConfig | Service::Http | Service::Mock => {
                 Billing::Record(usize::MAX)
             }
         }
@@ -177,6 +181,7 @@ fn scheme(service: Service) -> &'static str {
         Service::StepFunctions => "states",
         Service::AppConfig => "appconfig",
         Service::DynamoDb => "dynamodb",
+        Service::Http => "http",
         Service::Mock => "mock",
     }
 }

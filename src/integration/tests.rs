@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::mapping::{Side, Source, select};
+use crate::model::route_key::RouteKey;
 
 /// A request with this body, path variable and a few headers.
 pub(super) struct Fixed<'a>(pub(super) &'a [u8]);
@@ -24,6 +25,10 @@ impl Sources for Fixed<'_> {
 /// What is compiled, and what is wrong with it or may be.
 pub(super) fn try_compile(json: &str, region: Option<&str>) -> (Option<Integration>, Vec<String>) {
     let config: IntegrationConfig = serde_json::from_str(json).unwrap();
+    let path = match "ANY /shop/{id}/{proxy+}".parse().unwrap() {
+        RouteKey::Path { path, .. } => Some(path),
+        RouteKey::Default => None,
+    };
     let stage_variables = IndexMap::new();
     let facts = |fifo, content_based_deduplication| QueueFacts {
         fifo,
@@ -37,7 +42,7 @@ pub(super) fn try_compile(json: &str, region: Option<&str>) -> (Option<Integrati
     let scope = Scope {
         mapping: mapping::Scope {
             side: Side::Request,
-            path_variables: &["id"],
+            path_variables: &["id", "proxy"],
             stage_variables: &stage_variables,
             webhook: None,
             integration_fields: None,
@@ -45,6 +50,8 @@ pub(super) fn try_compile(json: &str, region: Option<&str>) -> (Option<Integrati
         queues: &queues,
         region,
         sqs_endpoint: true,
+        path: path.as_ref(),
+        decodes: false,
     };
     let mut problems = Problems::default();
     let at = ConfigPath::root().key("integration");

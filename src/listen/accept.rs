@@ -186,7 +186,7 @@ fn watch_files(
 /// A socket from which connections are accepted.
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Listening {

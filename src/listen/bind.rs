@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::inherited;
 use super::unix::SocketFile;
 
 /// How many connections the kernel keeps for us before they are accepted.
@@ -43,8 +44,8 @@ pub struct Bound {
 #[derive(Debug)]
 pub(super) enum BoundSocket {
     Tcp(std::net::TcpListener),
-    /// The file goes when the listening ends.
-    Unix(std::os::unix::net::UnixListener, SocketFile),
+    /// The file goes when the listening ends; one that was passed to us is another's to remove.
+    Unix(std::os::unix::net::UnixListener, Option<SocketFile>),
 }
 
 /// The address that was taken.
@@ -86,6 +87,10 @@ pub enum BindError {
         bind: String,
         source: io::Error,
     },
+    #[error(
+        "Listener `{name}`: the socket that was passed under its name cannot be used: {source}"
+    )]
+    Passed { name: Arc<str>, source: io::Error },
     #[error("Listener `{name}`: cannot listen on {bind}: {source}{}", advice(.source))]
     Bind {
         name: Arc<str>,
@@ -110,8 +115,16 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl Bound {
-    /// Binds and listens. Resolving a host name blocks.
+    /// Takes the socket that a supervisor has passed under the listener's name; else binds and listens. Resolving a host
+    /// name blocks.
     pub fn bind(spec: &ListenerSpec) -> Result<Bound, BindError> {
+        let passed = Bound::passed(&spec.name).map_err(|source| BindError::Passed {
+            name: spec.name.clone(),
+            source,
+        });
+        if let Some(bound) = passed? {
+            return Ok(bound);
+        }
         if let Some(path) = spec.bind.strip_prefix(UNIX) {
             return Bound::bind_unix(spec, Path::new(path));
         }
@@ -143,6 +156,30 @@ impl Bound {
         })
     }
 
+    fn passed(name: &Arc<str>) -> io::Result<Option<Bound>> {
+        let Some(socket) = inherited::take(name)? else {
+            return Ok(None);
+        };
+        let local = socket.local_addr()?;
+        let (socket, address) = match (local.as_socket(), local.as_pathname()) {
+            (Some(address), _) => (BoundSocket::Tcp(socket.into()), BoundAddress::Ip(address)),
+            (None, Some(path)) => {
+                let path = path.to_owned();
+                let socket = BoundSocket::Unix(socket.into(), None);
+                (socket, BoundAddress::Unix(path))
+            }
+            (None, None) => {
+                let said = "it is neither a TCP socket nor a Unix one with a path";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, said));
+            }
+        };
+        Ok(Some(Bound {
+            name: name.clone(),
+            socket,
+            address,
+        }))
+    }
+
     fn bind_unix(spec: &ListenerSpec, path: &Path) -> Result<Bound, BindError> {
         let (socket, file) =
             super::unix::listen(path, spec.mode, BACKLOG).map_err(|source| BindError::Bind {
@@ -152,7 +189,7 @@ impl Bound {
             })?;
         Ok(Bound {
             name: spec.name.clone(),
-            socket: BoundSocket::Unix(socket, file),
+            socket: BoundSocket::Unix(socket, Some(file)),
             address: BoundAddress::Unix(path.to_owned()),
         })
     }

@@ -204,7 +204,8 @@ impl Expression {
 }
 
 impl Reference {
-    fn value(&self, property: &str, sources: &dyn Sources) -> Result<Bytes, Unresolved> {
+    /// The value for a request, for `property`.
+    pub fn value(&self, property: &str, sources: &dyn Sources) -> Result<Bytes, Unresolved> {
         let whole_body = matches!(self.source, Source::Body | Source::ResponseBody);
         let found = sources.get(&self.source);
         if let Ok(Some(value)) = &found

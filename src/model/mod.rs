@@ -8,6 +8,7 @@ pub mod context;
 pub mod deprecation;
 pub mod distinguished_name;
 pub mod forwarded;
+pub mod header;
 pub mod identity;
 pub mod message;
 pub mod path;

@@ -13,9 +13,10 @@ mod connect;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,11 +24,12 @@ use bytes::Bytes;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
 use hyper_util::client::legacy;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
+use rustls_pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -78,6 +80,12 @@ pub enum FetchError {
     Timeout(Duration),
     #[error("the answer is over {0} bytes")]
     TooLarge(usize),
+    /// No connection came about, so nothing was sent.
+    #[error("{0}")]
+    NotConnected(String),
+    /// The other end's certificate was refused, or it speaks no TLS.
+    #[error("{0}")]
+    Untrusted(String),
     #[error("{0}")]
     Failed(String),
 }
@@ -94,7 +102,16 @@ struct Inner {
     proxies: Arc<Matcher>,
     /// Made when first needed: reading the system's authorities takes a while. One for the operator's URLs and one for
     /// strangers', so that no connection of the one is used for the other.
-    clients: OnceLock<Result<(Http, Http), String>>,
+    clients: OnceLock<Result<Clients, String>>,
+}
+
+#[derive(Debug)]
+struct Clients {
+    operators: Http,
+    strangers: Http,
+    tls: rustls::ClientConfig,
+    /// For the operator's URLs whose host is asked for under another name.
+    under: Mutex<HashMap<String, Http>>,
 }
 
 impl Default for Client {
@@ -129,7 +146,21 @@ impl Client {
         named: Named,
         bounds: Bounds,
     ) -> Result<Response<Bytes>, FetchError> {
-        let exchange = self.exchange(request, named, bounds.max_body);
+        let exchange = self.exchange(request, named, None, bounds.max_body);
+        tokio::time::timeout(bounds.timeout, exchange)
+            .await
+            .unwrap_or(Err(FetchError::Timeout(bounds.timeout)))
+    }
+
+    /// The same for an operator's URL, over TLS under this name: it is asked for, and the certificate has to have it,
+    /// whatever host the URL names.
+    pub async fn send_under(
+        &self,
+        request: Request<Bytes>,
+        name: &str,
+        bounds: Bounds,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let exchange = self.exchange(request, Named::ByOperator, Some(name), bounds.max_body);
         tokio::time::timeout(bounds.timeout, exchange)
             .await
             .unwrap_or(Err(FetchError::Timeout(bounds.timeout)))
@@ -139,11 +170,12 @@ impl Client {
         &self,
         request: Request<Bytes>,
         named: Named,
+        under: Option<&str>,
         max_body: usize,
     ) -> Result<Response<Bytes>, FetchError> {
         let inner = self.0.load_full();
         let request = inner.prepared(request)?;
-        let client = inner.client(named).await?;
+        let client = inner.client_of(named, under).await?;
         let answer = client.request(request.map(Full::new)).await;
         let (head, body) = answer.map_err(|error| failed(&error))?.into_parts();
         let declared = http_body::Body::size_hint(&body).lower();
@@ -194,7 +226,11 @@ impl Inner {
         Ok(request)
     }
 
-    async fn client(self: &Arc<Inner>, named: Named) -> Result<&Http, FetchError> {
+    async fn client_of(
+        self: &Arc<Inner>,
+        named: Named,
+        under: Option<&str>,
+    ) -> Result<Http, FetchError> {
         if self.clients.get().is_none() {
             let inner = self.clone();
             let made = tokio::task::spawn_blocking(move || {
@@ -203,35 +239,69 @@ impl Inner {
             made.await
                 .map_err(|error| FetchError::Failed(error.to_string()))?;
         }
-        match (self.clients.get(), named) {
-            (Some(Ok((operators, _))), Named::ByOperator) => Ok(operators),
-            (Some(Ok((_, strangers))), Named::ByStranger) => Ok(strangers),
-            (Some(Err(reason)), _) => Err(FetchError::Failed(reason.clone())),
-            (None, _) => Err(FetchError::Failed("the client was not made".to_owned())),
+        let clients = match self.clients.get() {
+            Some(Ok(clients)) => clients,
+            Some(Err(reason)) => return Err(FetchError::Failed(reason.clone())),
+            None => return Err(FetchError::Failed("the client was not made".to_owned())),
+        };
+        match (named, under) {
+            (Named::ByOperator, None) => Ok(clients.operators.clone()),
+            (Named::ByStranger, _) => Ok(clients.strangers.clone()),
+            (Named::ByOperator, Some(name)) => clients.under(name, self),
         }
     }
+}
 
-    fn connect(&self) -> Result<(Http, Http), String> {
+impl Clients {
+    /// The client that asks for hosts under this name.
+    fn under(&self, name: &str, inner: &Inner) -> Result<Http, FetchError> {
+        let mut known = self.under.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = known.get(name) {
+            return Ok(client.clone());
+        }
+        let server = ServerName::try_from(name.to_owned())
+            .map_err(|error| FetchError::Untrusted(format!("{name}: {error}")))?;
+        let client = inner.client(&self.tls, Named::ByOperator, Some(server));
+        known.insert(name.to_owned(), client.clone());
+        Ok(client)
+    }
+}
+
+impl Inner {
+    fn connect(&self) -> Result<Clients, String> {
         let tls = connect::tls(self.settings.ca.as_deref())?;
-        let client = |named: Named| {
-            let dial = Dial {
-                proxies: self.proxies.clone(),
-                allow: match named {
-                    Named::ByOperator => None,
-                    Named::ByStranger => Some(self.settings.allow.clone().into()),
-                },
-            };
-            let connector = hyper_rustls::HttpsConnectorBuilder::new()
-                .with_tls_config(tls.clone())
-                .https_or_http()
-                .enable_http1()
-                .wrap_connector(dial);
-            legacy::Client::builder(TokioExecutor::new())
-                .pool_idle_timeout(Duration::from_secs(30))
-                .pool_timer(TokioTimer::new())
-                .build(connector)
+        Ok(Clients {
+            operators: self.client(&tls, Named::ByOperator, None),
+            strangers: self.client(&tls, Named::ByStranger, None),
+            under: Mutex::default(),
+            tls,
+        })
+    }
+
+    fn client(
+        &self,
+        tls: &rustls::ClientConfig,
+        named: Named,
+        under: Option<ServerName<'static>>,
+    ) -> Http {
+        let dial = Dial {
+            proxies: self.proxies.clone(),
+            allow: match named {
+                Named::ByOperator => None,
+                Named::ByStranger => Some(self.settings.allow.clone().into()),
+            },
         };
-        Ok((client(Named::ByOperator), client(Named::ByStranger)))
+        let builder = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_or_http();
+        let builder = match under {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => builder,
+        };
+        legacy::Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_timer(TokioTimer::new())
+            .build(builder.enable_http1().wrap_connector(dial))
     }
 }
 
@@ -251,9 +321,10 @@ fn shown(uri: &Uri) -> String {
 }
 
 /// What went wrong, from the outermost error to the cause of all.
-fn failed(error: &(dyn Error + 'static)) -> FetchError {
+fn failed(error: &legacy::Error) -> FetchError {
     let mut causes = Vec::new();
-    let mut cause = Some(error);
+    let mut refused_by_tls = false;
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref::<Refused>() {
             return FetchError::Forbidden {
@@ -262,8 +333,16 @@ fn failed(error: &(dyn Error + 'static)) -> FetchError {
             };
         }
         causes.push(error.to_string());
+        let io = error.downcast_ref::<std::io::Error>();
+        // rustls reports what it refuses as invalid data
+        refused_by_tls |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData);
         cause = error.source();
     }
     causes.dedup();
-    FetchError::Failed(causes.join(": "))
+    let said = causes.join(": ");
+    match error.is_connect() {
+        true if refused_by_tls => FetchError::Untrusted(said),
+        true => FetchError::NotConnected(said),
+        false => FetchError::Failed(said),
+    }
 }

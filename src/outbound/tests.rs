@@ -165,7 +165,10 @@ async fn what_goes_over_tls_goes_through_a_tunnel_of_the_proxy() {
     let answer = client
         .send(get("https://keys.example/jwks"), Named::ByOperator, BOUNDS)
         .await;
-    assert!(matches!(answer, Err(FetchError::Failed(_))), "{answer:?}");
+    assert!(
+        matches!(answer, Err(FetchError::NotConnected(_))),
+        "{answer:?}"
+    );
     let asked = heard.recv().await.unwrap();
     assert!(
         asked.starts_with("CONNECT keys.example:443 HTTP/1.1\r\n"),

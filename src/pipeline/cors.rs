@@ -19,7 +19,7 @@ pub(super) fn preflight(
     call: &Call,
     found: &Result<Found<'_>, RouteError>,
 ) -> Option<Answer> {
-    let Chosen { api, path } = chosen?;
+    let Chosen { api, path, .. } = chosen?;
     let policy = api.cors.as_ref()?;
     if !CorsPolicy::is_preflight(&call.method, &call.headers)
         || matches!(found, Err(RouteError::NoStage))

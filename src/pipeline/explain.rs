@@ -9,14 +9,15 @@ use super::rejection::Rejection;
 use super::route::RouteError;
 use super::verify::Outcome;
 use super::{
-    admit, authenticate, authorize, cors, decode, map, once, receive, route, usage, verify,
+    admit, authenticate, authorize, cors, decode, map, once, receive, route, usage, validate,
+    verify,
 };
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
 use crate::model::identity::Delivery;
 use crate::model::phase::Phase;
-use crate::plan::Plan;
+use crate::plan::{Picked, Plan};
 use crate::telemetry::Exchange;
 
 /// What a phase would decide.
@@ -121,6 +122,11 @@ async fn follow(
         [_] => String::new(),
         _ => format!(" of {}", found.api.name),
     };
+    let version = chosen.and_then(|chosen| chosen.version);
+    let of_api = match version.as_ref().and_then(Picked::name) {
+        Some(version) => format!("{of_api}, version {version}"),
+        None => of_api,
+    };
     x.decide(Phase::Route, true, format!("{}{of_api}", route.facts.key.0));
     let throttles = route.throttles.as_ref();
     let limits = throttles.map_or(Vec::new(), |throttles| throttles.describe());
@@ -191,6 +197,11 @@ async fn follow(
             names.join(", "),
             payload.bytes().len()
         );
+        x.decide(Phase::Verify, true, said);
+    }
+    validate::request(route, call, &payload).await?;
+    if route.validation.is_some() {
+        let said = "what the route asks of a request is there".to_owned();
         x.decide(Phase::Verify, true, said);
     }
     if let Some(said) = once::explained(&found, call, &payload, caller.identity(), exchange)? {

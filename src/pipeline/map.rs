@@ -54,6 +54,10 @@ impl Sources for RequestSources<'_> {
             | Source::ResponseField(_) => None,
         })
     }
+
+    fn call(&self) -> Option<&Call> {
+        Some(self.call)
+    }
 }
 
 /// The calls that the route makes of the request: one for each of its targets.

@@ -18,6 +18,7 @@ mod store;
 mod throttle;
 mod unstoppable;
 mod usage;
+mod validate;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
@@ -98,6 +99,9 @@ pub async fn handle(
     let (name, stage) = api.map_or_else(nobody, |api| (api.name.clone(), api.stage.clone()));
     let mut exchange = Exchange::open(gateway.telemetry.clone(), call.clone(), name, stage);
     let dialect = api.map_or(plan.dialect, |api| api.dialect);
+    if let Some(chosen) = &chosen {
+        plan.count_version(&call, chosen);
+    }
     let mut passage = Passage::default();
     let came = Came {
         chosen,
@@ -118,11 +122,14 @@ pub async fn handle(
         if rejection.client_left() {
             exchange.client_left();
         }
-        verdict.into_response(dialect, &call)
+        verdict.into_response(dialect, api, &call)
     });
     passage.tell(dialect, &mut response);
     let cors = api.and_then(|api| api.cors.as_ref());
     respond::finish(dialect, cors, &call, &mut response);
+    if let Some(version) = chosen.and_then(|chosen| chosen.version) {
+        version.tell(response.headers_mut());
+    }
     if let Some(notice) = exchange.deprecation() {
         notice.put(response.headers_mut());
     }
@@ -213,6 +220,8 @@ async fn life(
     }
     let decoded = decode::content(plan, route, call, &codings, payload, Some(&mut admitted));
     let payload = deadline.within(Phase::Verify, decoded).await?;
+    let looked = validate::request(route, call, &payload);
+    deadline.within(Phase::Verify, looked).await?;
     let throttled = throttle::after_verify(&found, call, &payload, passage, x);
     deadline.within(Phase::Throttle, throttled).await?;
     let entry = once::entry(plan, &found, call, &payload, caller.identity(), x);

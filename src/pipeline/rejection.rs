@@ -6,7 +6,7 @@ mod verdict;
 use std::any::Any;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, ALLOW, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::admit::AdmitError;
@@ -27,6 +27,7 @@ use crate::model::cidr::Barred;
 use crate::model::code::Code;
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
+use crate::plan::Invalid;
 use crate::telemetry::exchange::Refusal;
 
 use verdict::AwsBody;
@@ -61,6 +62,9 @@ pub enum Rejection {
     Body(BodyError),
     #[error(transparent)]
     Content(#[from] DecodeError),
+    /// The request is not what its route asks for.
+    #[error("{0}")]
+    Invalid(Box<Invalid>),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
@@ -193,6 +197,9 @@ impl Rejection {
                 put(&mut headers, ALLOW, &allow.join(", "));
             }
             // RFC 9110, 15.5.16
+            Rejection::Invalid(invalid) if let Invalid::ContentType(taken) = &**invalid => {
+                put(&mut headers, ACCEPT, taken);
+            }
             Rejection::Content(error) if let Some(codings) = decode::accepted(error) => {
                 put(&mut headers, ACCEPT_ENCODING, &codings.to_string());
             }
@@ -206,6 +213,10 @@ impl Rejection {
             code,
             status,
             detail: self.detail(),
+            errors: match self {
+                Rejection::Invalid(invalid) => invalid.errors(),
+                _ => Vec::new(),
+            },
             cause: self.to_string(),
             retry_after,
             headers,
@@ -287,6 +298,19 @@ impl Rejection {
                 StatusCode::NOT_FOUND,
                 not_found(),
             ),
+            Rejection::Route(RouteError::Version(error)) => {
+                let status = error.status();
+                let (code, message) = match status {
+                    StatusCode::FORBIDDEN => (Code::Forbidden, "Forbidden"),
+                    StatusCode::NOT_FOUND => (Code::NoRoute, "Not Found"),
+                    StatusCode::GONE => (Code::NoRoute, "Gone"),
+                    status => (
+                        Code::BadRequest,
+                        status.canonical_reason().unwrap_or("Bad Request"),
+                    ),
+                };
+                (Phase::Route, code, status, Message(status, message))
+            }
             Rejection::Route(RouteError::Method { .. }) => (
                 Phase::Route,
                 Code::MethodNotAllowed,
@@ -375,6 +399,30 @@ impl Rejection {
                 let (code, status, message) = decode::place(error);
                 (Phase::Verify, code, status, Message(status, message))
             }
+            Rejection::Invalid(invalid) => match &**invalid {
+                Invalid::ContentType(_) => {
+                    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                    let aws = Message(status, "Unsupported Media Type");
+                    (Phase::Verify, Code::BadRequest, status, aws)
+                }
+                Invalid::Missing(names) => {
+                    let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
+                    let names = names.join(", ");
+                    let aws =
+                        AwsBody::Said(format!("Missing required request parameters: [{names}]"));
+                    (
+                        Phase::Verify,
+                        Code::SchemaInvalid,
+                        StatusCode::BAD_REQUEST,
+                        aws,
+                    )
+                }
+                Invalid::NotJson(_) | Invalid::TooManyValues | Invalid::Body(_) => {
+                    let status = StatusCode::BAD_REQUEST;
+                    let aws = Message(status, "Invalid request body");
+                    (Phase::Verify, Code::SchemaInvalid, status, aws)
+                }
+            },
             Rejection::Key(error) => {
                 let (code, status) = match error {
                     KeyError::Missing(_) | KeyError::Malformed(_) => {
@@ -456,6 +504,7 @@ impl Rejection {
             | Rejection::Route(_)
             | Rejection::Body(_)
             | Rejection::Content(_)
+            | Rejection::Invalid(_)
             | Rejection::Key(_)
             | Rejection::Map(_) => sentence(&self.to_string()),
         }

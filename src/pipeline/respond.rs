@@ -168,7 +168,7 @@ pub(super) fn refused(
     };
     let verdict = rejection.verdict(call);
     x.refuse(verdict.refusal());
-    let mut response = verdict.into_response(route.dialect, call);
+    let mut response = verdict.into_response(route.dialect, Some(found.api), call);
     let request = RequestSources {
         call,
         variables: &found.variables,

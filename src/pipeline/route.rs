@@ -12,7 +12,7 @@ use crate::config::TrailingSlash;
 use crate::model::call::Call;
 use crate::model::cidr::Barred;
 use crate::model::identity::Presented;
-use crate::plan::{Api, Chosen, ListenerPlan, Matcher, Miss, Plan, Route, Variables};
+use crate::plan::{Api, Chosen, ListenerPlan, Matcher, Miss, Plan, Route, Variables, VersionError};
 
 /// The route that a request goes by, with what its path says.
 pub struct Found<'c> {
@@ -45,6 +45,8 @@ impl Found<'_> {
 pub enum RouteError {
     #[error("no API serves this host, or this path of it")]
     NoApi,
+    #[error(transparent)]
+    Version(VersionError),
     #[error("the stage does not serve this path")]
     NoStage,
     #[error("no route serves this path")]
@@ -70,7 +72,10 @@ pub(super) fn matching<'c>(
     chosen: Option<Chosen<'c>>,
     call: &Call,
 ) -> Result<Found<'c>, RouteError> {
-    let Chosen { api, path } = chosen.ok_or(RouteError::NoApi)?;
+    let Chosen { api, path, version } = chosen.ok_or(RouteError::NoApi)?;
+    if let Some(refusal) = version.and_then(|picked| picked.refusal) {
+        return Err(RouteError::Version(refusal));
+    }
     let matcher = listener(plan, call)
         .and_then(|listener| listener.routes_of(api))
         .ok_or(RouteError::NoRoute)?;

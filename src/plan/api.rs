@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use indexmap::IndexMap;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::model::call::Call;
 
-use super::{CorsPolicy, Matcher, Plan, Route};
+use super::{CorsPolicy, ErrorResponses, Matcher, Plan, Route, Version, VersionError, Versions};
 
 /// An API that requests are for.
 #[derive(Debug)]
@@ -23,6 +25,11 @@ pub struct Api {
     pub dialect: Dialect,
     pub trailing_slash: TrailingSlash,
     pub cors: Option<CorsPolicy>,
+    /// The versions that it stands in front of.
+    pub versions: Option<Versions>,
+    /// By the version's position, and in the end for requests that are for none.
+    pub(super) version_meters: Vec<Counter>,
+    pub error_responses: Option<ErrorResponses>,
     pub routes: Vec<Arc<Route>>,
     /// The routes that can be reached on each listener, in the listeners' order. Those with the same routes share them.
     pub(super) matchers: Vec<Arc<Matcher<Arc<Route>>>>,
@@ -54,6 +61,29 @@ pub struct Chosen<'p> {
     pub api: &'p Api,
     /// The path that its stage and routes see, as received: what is left below its base path.
     pub path: &'p str,
+    /// Where an API in front told which version it is.
+    pub version: Option<Picked<'p>>,
+}
+
+/// The version that an API in front picked.
+#[derive(Clone, Copy, Debug)]
+pub struct Picked<'p> {
+    versions: &'p Versions,
+    version: Option<&'p Version>,
+    /// Why it is not served.
+    pub refusal: Option<VersionError>,
+}
+
+impl Picked<'_> {
+    /// Says in an answer what is to be known of the version.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        self.versions.tell(self.version, headers);
+    }
+
+    /// The version's name.
+    pub fn name(&self) -> Option<&str> {
+        self.version.map(|version| version.name.as_str())
+    }
 }
 
 impl Plan {
@@ -62,10 +92,60 @@ impl Plan {
         let path = call.raw_path();
         let (api, taken_off) = self.hosts.choose(call.host(), path)?;
         let path = path.get(taken_off..).filter(|rest| !rest.is_empty());
+        let api = self.apis.get(api)?;
+        let (api, version) = match &api.versions {
+            None => (api, None),
+            Some(versions) => self.version(api, versions, call),
+        };
         Some(Chosen {
-            api: self.apis.get(api)?,
+            api,
             path: path.unwrap_or("/"),
+            version,
         })
+    }
+
+    /// The API of the version that a request is for; the one in front, where it is for none that is served.
+    fn version<'p>(
+        &'p self,
+        front: &'p Api,
+        versions: &'p Versions,
+        call: &Call,
+    ) -> (&'p Api, Option<Picked<'p>>) {
+        let (version, refusal) = versions.choose(call);
+        let served = version
+            .filter(|_| refusal.is_none())
+            .and_then(|version| self.apis.get(version.api));
+        let picked = Picked {
+            versions,
+            version,
+            refusal,
+        };
+        (served.unwrap_or(front), Some(picked))
+    }
+
+    /// Counts a request by its version, at the API that it came to.
+    pub fn count_version(&self, call: &Call, chosen: &Chosen<'_>) {
+        let Some(picked) = &chosen.version else {
+            return;
+        };
+        let (front, _) = self
+            .hosts
+            .choose(call.host(), call.raw_path())
+            .unwrap_or_default();
+        let Some(front) = self.apis.get(front) else {
+            return;
+        };
+        let of = |version: &Version| {
+            let mut table = picked.versions.table().iter();
+            table.position(|known| known.name == version.name)
+        };
+        let at = picked.version.and_then(of);
+        let meter = at.map_or(front.version_meters.last(), |at| {
+            front.version_meters.get(at)
+        });
+        if let Some(meter) = meter {
+            meter.inc();
+        }
     }
 
     /// The API of that name.

@@ -31,10 +31,13 @@ use crate::telemetry::log_format::LogFormat;
 use super::admission::TargetPlaces;
 use super::cors::CorsPolicy;
 use super::delivery::IdempotencyPlan;
+use super::error_responses::ErrorResponses;
 use super::hosts::Mount;
 use super::listeners::is_loopback;
 use super::response::ResponsePlan;
 use super::throttle::{ConcurrencySpec, FailureSpec, ThrottleSpec};
+use super::validation::Validation;
+use super::versions::Versions;
 
 /// Everything that a plan is built from.
 #[derive(Clone, Debug)]
@@ -73,6 +76,11 @@ pub struct ApiBlueprint {
     pub name: Arc<str>,
     /// By which hosts and base paths it is found.
     pub mount: Mount,
+    /// Whether it is reached as a version of another API alone.
+    pub is_version: bool,
+    /// The versions that it stands in front of.
+    pub versions: Option<Versions>,
+    pub error_responses: Option<ErrorResponses>,
     pub stage: StageName,
     pub stage_variables: Arc<IndexMap<String, String>>,
     pub dialect: Dialect,
@@ -213,6 +221,8 @@ pub struct RouteBlueprint {
     pub limits: RouteLimits,
     /// The codings in which bodies are decoded.
     pub decode: Codings,
+    /// What is asked of a request; `None`: nothing.
+    pub validation: Option<Arc<Validation>>,
     pub integration: Integration,
     /// Further targets that get a copy.
     pub copies: Vec<Integration>,

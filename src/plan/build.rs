@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::authn::api_key::ApiKeys;
 use crate::authn::{self, Authenticator};
@@ -74,18 +75,10 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
             clock: &clock,
         },
     };
-    let leaving: Vec<&ListenerPlan> = shared
-        .leaving
-        .iter()
-        .filter_map(|name| before?.listener(name))
-        .collect();
-    let apis: Vec<Api> = blueprint
+    let mut apis: Vec<Api> = blueprint
         .apis
         .iter()
-        .map(|api| {
-            let before = before.and_then(|before| before.api(&api.name));
-            builder.api(api, before, &leaving)
-        })
+        .map(|api| builder.api(api, before.and_then(|before| before.api(&api.name))))
         .collect();
     let vendor = apis.iter().all(|api| api.dialect == Dialect::Aws);
     let listener = |(position, listener): (usize, &ListenerBlueprint)| ListenerPlan {
@@ -93,16 +86,21 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         access: listener.access.clone(),
         position,
     };
-    let configured = blueprint.listeners.iter().enumerate().map(listener);
-    let left = (blueprint.listeners.len()..)
-        .zip(leaving)
-        .map(|(position, left)| ListenerPlan {
-            position,
-            ..left.clone()
-        });
+    let mut listeners: Vec<ListenerPlan> = blueprint
+        .listeners
+        .iter()
+        .enumerate()
+        .map(listener)
+        .collect();
+    if let Some(before) = before {
+        stay(shared.leaving, before, &mut listeners, &mut apis);
+    }
     Plan {
         apis,
-        hosts: Hosts::new(blueprint.apis.iter().map(|api| Some(&api.mount))),
+        hosts: Hosts::new(blueprint.apis.iter().map(|api| {
+            let mount = &api.mount;
+            (!api.is_version).then_some(mount)
+        })),
         dialect: if vendor {
             Dialect::Aws
         } else {
@@ -114,11 +112,27 @@ pub fn build(blueprint: &Blueprint, shared: &Shared<'_>, before: Option<&Plan>) 
         decoders: before
             .map(|before| before.decoders.clone())
             .unwrap_or_default(),
-        listeners: configured.chain(left).collect(),
+        listeners,
         targets: shared.targets.clone(),
         forward: shared.forward.clone(),
         keys: shared.keys.clone(),
         usage: shared.usage.clone(),
+    }
+}
+
+/// Listeners that are no longer configured, but whose last requests are still to be answered, keep the routes that they
+/// had.
+fn stay(leaving: &[Arc<str>], before: &Plan, listeners: &mut Vec<ListenerPlan>, apis: &mut [Api]) {
+    for old in leaving.iter().filter_map(|name| before.listener(name)) {
+        for api in apis.iter_mut() {
+            let known = before.api(&api.name);
+            let routes = known.and_then(|known| known.matchers.get(old.position));
+            api.matchers.push(routes.cloned().unwrap_or_default());
+        }
+        listeners.push(ListenerPlan {
+            position: listeners.len(),
+            ..old.clone()
+        });
     }
 }
 
@@ -133,7 +147,7 @@ struct Builder<'b> {
 
 impl Builder<'_> {
     /// `before`: the API of that name in the plan that this one follows.
-    fn api(&self, api: &ApiBlueprint, before: Option<&Api>, leaving: &[&ListenerPlan]) -> Api {
+    fn api(&self, api: &ApiBlueprint, before: Option<&Api>) -> Api {
         let Builder {
             blueprint, shared, ..
         } = self;
@@ -225,6 +239,7 @@ impl Builder<'_> {
                     policies: route.policies.clone(),
                     limits: route.limits,
                     decode: route.decode.clone(),
+                    validation: route.validation.clone(),
                     integration: route.integration.clone(),
                     copies: route.copies.clone(),
                     ack: route.ack,
@@ -244,12 +259,6 @@ impl Builder<'_> {
             }
             routes.push(live(key, None));
         }
-        let configured = matchers(&blueprint.listeners, api, &routes, &questions);
-        // What was to be had on a listener that goes is to be had until its connections have gone.
-        let left = leaving.iter().map(|listener| {
-            let routes = before.and_then(|before| before.matchers.get(listener.position));
-            routes.cloned().unwrap_or_default()
-        });
         Api {
             name: api.name.clone(),
             stage,
@@ -258,10 +267,26 @@ impl Builder<'_> {
             dialect: api.dialect,
             trailing_slash: api.trailing_slash,
             cors: api.cors.clone(),
-            matchers: configured.into_iter().chain(left).collect(),
+            versions: api.versions.clone(),
+            version_meters: self.version_meters(api),
+            error_responses: api.error_responses.clone(),
+            matchers: matchers(&blueprint.listeners, api, &routes, &questions),
             routes,
             authorizers: named,
         }
+    }
+
+    /// Where requests are counted by the version that they are for: those of the table, and in the end those for none.
+    fn version_meters(&self, api: &ApiBlueprint) -> Vec<Counter> {
+        let Some(versions) = &api.versions else {
+            return Vec::new();
+        };
+        let names = versions.table().iter().map(|version| version.name.as_str());
+        let metrics = self.shared.metrics;
+        let counters = names
+            .chain([""])
+            .map(|name| metrics.version(&api.name, name));
+        counters.collect()
     }
 
     /// What metrics call a route: its key, behind the API's name where there are several.

@@ -22,8 +22,10 @@ use super::blueprint::{
     ApiBlueprint, Blueprint, GatewayLimits, ListenerBlueprint, RouteBlueprint, StoreBlueprint,
 };
 use super::cors::CorsPolicy;
+use super::error_responses::ErrorResponses;
 use super::hosts::{Mount, Neighbour};
 use super::listeners::check_bind;
+use super::versions::{Named, Versions};
 use super::{admission, delivery, hosts, keys, listeners, routes, sqs, throttle, usage};
 
 /// How long work may wait for the CPU, unless `limits.cpu_wait` says otherwise.
@@ -69,11 +71,12 @@ pub fn compile_apis(apis: &[Written<'_>], found: &mut [Problems]) -> Option<Blue
     let queues = queues(config, first);
     let (log_destination, log_format) = access_log(config, origin, first);
     let targets = delivery::settings(config, first);
-    let compiled: Vec<ApiBlueprint> = apis
+    let mut compiled: Vec<ApiBlueprint> = apis
         .iter()
         .zip(&mut *found)
         .map(|(api, problems)| compile_api(api, &listeners, problems))
         .collect();
+    versions(apis, &mut compiled, found);
     tell_apart(apis, &compiled, found);
     let (problems, _) = found.split_first_mut()?;
     let routes: Vec<&RouteBlueprint> = compiled.iter().flat_map(|api| &api.routes).collect();
@@ -147,12 +150,50 @@ fn compile_api(
     ApiBlueprint {
         name: name.into(),
         mount: Mount::compile(config, problems),
+        is_version: false,
+        versions: None,
+        error_responses: ErrorResponses::compile(
+            &config.error_responses,
+            &ConfigPath::root().key("error_responses"),
+            problems,
+        ),
         stage: config.stage.clone().unwrap_or_default(),
         stage_variables: Arc::new(stage_variables),
         dialect,
         trailing_slash: config.trailing_slash.unwrap_or_default(),
         cors,
         routes,
+    }
+}
+
+/// The versions that APIs stand in front of, and which APIs are reached as such alone.
+fn versions(written: &[Written<'_>], apis: &mut [ApiBlueprint], found: &mut [Problems]) {
+    let at = ConfigPath::root().key("versions");
+    let mut compiled = Vec::new();
+    for (written, problems) in written.iter().zip(found) {
+        let named: Vec<Named<'_>> = apis
+            .iter()
+            .map(|api| Named {
+                name: &api.name,
+                mount: &api.mount,
+            })
+            .collect();
+        let versions = written.config.versions.as_ref();
+        compiled
+            .push(versions.and_then(|versions| Versions::compile(versions, &named, &at, problems)));
+    }
+    for (front, versions) in compiled.iter().enumerate() {
+        for version in versions.iter().flat_map(Versions::table) {
+            let config = written.get(version.api).map(|written| written.config);
+            let no_place = config
+                .is_some_and(|config| config.hosts.0.is_empty() && config.base_path.0.is_empty());
+            if let Some(api) = apis.get_mut(version.api).filter(|_| version.api != front) {
+                api.is_version |= no_place;
+            }
+        }
+    }
+    for (api, versions) in apis.iter_mut().zip(compiled) {
+        api.versions = versions;
     }
 }
 
@@ -163,7 +204,7 @@ fn tell_apart(written: &[Written<'_>], apis: &[ApiBlueprint], found: &mut [Probl
         .zip(apis)
         .map(|(written, api)| Neighbour {
             name: &api.name,
-            mount: &api.mount,
+            mount: (!api.is_version).then_some(&api.mount),
             place: written.origin.place,
         })
         .collect();

@@ -175,7 +175,8 @@ impl std::fmt::Display for Host {
 /// An API as the others see it.
 pub(super) struct Neighbour<'a> {
     pub name: &'a str,
-    pub mount: &'a Mount,
+    /// `None` where it is reached in another way.
+    pub mount: Option<&'a Mount>,
     /// Where a part of it was written.
     pub place: &'a dyn Fn(&ConfigPath) -> Option<Place>,
 }
@@ -186,8 +187,11 @@ pub(super) fn conflicts(apis: &[Neighbour<'_>], problems: &mut [Problems]) {
     let mut taken: HashMap<(&Host, &str), usize> = HashMap::new();
     for (at, (api, problems)) in apis.iter().zip(problems).enumerate() {
         let mut clash = None;
-        for host in &api.mount.hosts {
-            for base in &api.mount.base_paths {
+        let Some(mount) = api.mount else {
+            continue;
+        };
+        for host in &mount.hosts {
+            for base in &mount.base_paths {
                 let first = *taken.entry((host, base.as_str())).or_insert(at);
                 if first != at {
                     clash = clash.or(Some((first, host, base)));

@@ -12,15 +12,19 @@ pub mod compile;
 pub mod cors;
 pub mod current;
 mod delivery;
+mod error_responses;
 mod hosts;
 mod keys;
 mod listeners;
 pub mod matcher;
+pub mod permissions;
 mod response;
 mod routes;
 mod sqs;
 pub mod throttle;
 mod usage;
+mod validation;
+mod versions;
 pub mod written;
 
 use std::sync::Arc;
@@ -39,17 +43,20 @@ use crate::limit::usage::Usage;
 use crate::model::cidr::Access;
 use crate::telemetry::exchange::RouteFacts;
 
-pub use api::{Api, Chosen};
+pub use api::{Api, Chosen, Picked};
 pub use blueprint::{Blueprint, RouteLimits};
 pub use build::build;
 pub use compile::compile;
 pub use cors::CorsPolicy;
 pub use current::Current;
 pub use delivery::IdempotencyPlan;
+pub use error_responses::{ErrorResponses, Refused};
 pub use hosts::{Host, Hosts, Mount};
 pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 pub use throttle::Throttles;
+pub use validation::{Invalid, Validation};
+pub use versions::{Version, VersionError, Versions};
 
 /// A route that requests go by.
 #[derive(Debug)]
@@ -81,6 +88,8 @@ pub struct Route {
     pub limits: RouteLimits,
     /// The codings in which bodies are decoded.
     pub decode: Codings,
+    /// What is asked of a request; `None`: nothing.
+    pub validation: Option<Arc<Validation>>,
     pub integration: Integration,
     /// Further targets that get a copy.
     pub copies: Vec<Integration>,

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use crate::authn::webhook;
 use crate::config::Response;
 use crate::mapping::{Expression, Scope, Template};
+use crate::model::header::is_reserved;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::text::Text;
@@ -61,28 +62,6 @@ pub struct ResponsePlan {
     /// By the integration's status, before `status` is applied.
     pub mappings: IndexMap<u16, ResponseMapping>,
 }
-
-/// Headers that no mapping may set (reference, 3.5, and what frames the message).
-const RESERVED: [&str; 17] = [
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-location",
-    "forwarded",
-    "keep-alive",
-    "origin",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailers",
-    "transfer-encoding",
-    "upgrade",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-];
-const RESERVED_PREFIXES: [&str; 5] = ["access-control-", "apigw-", "x-amz-", "x-amzn-", "via"];
 
 impl ResponsePlan {
     pub(super) fn compile(
@@ -216,15 +195,10 @@ fn destination(name: &str, at: &ConfigPath, problems: &mut Problems) -> Option<H
         problems.error(at, format!("{name:?} is not a header name"));
         return None;
     };
-    let text = header.as_str();
-    if RESERVED.contains(&text)
-        || RESERVED_PREFIXES
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-    {
+    if is_reserved(&header) {
         problems.error(
             at,
-            format!("the header `{text}` is reserved and cannot be mapped to"),
+            format!("the header `{header}` is reserved and cannot be mapped to"),
         );
         return None;
     }

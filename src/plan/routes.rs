@@ -21,6 +21,7 @@ use crate::model::value::{ByteSize, QueueName, Span};
 use super::blueprint::{ListenerBlueprint, RouteBlueprint, RouteLimits};
 use super::matcher::Matcher;
 use super::response::{ResponsePlan, WebhookAck};
+use super::validation::Validation;
 use super::{delivery, listeners, throttle};
 
 /// Every route that can be compiled; problems for the others.
@@ -33,7 +34,7 @@ pub(super) fn compile(
 ) -> Vec<RouteBlueprint> {
     let root = ConfigPath::root();
     let at = root.key("routes");
-    if config.routes.is_empty() {
+    if config.routes.is_empty() && config.versions.is_none() {
         problems
             .error(
                 &at,
@@ -158,6 +159,10 @@ impl Compiler<'_> {
             }),
             integration_fields: None,
         };
+        let decode = match &route.decode {
+            Some(own) => codings(own.as_ref(), &at.key("decode"), problems),
+            None => self.decode.clone(),
+        };
         let scope = Scope {
             mapping: request,
             queues: &self.queues,
@@ -171,6 +176,11 @@ impl Compiler<'_> {
                 .aws
                 .as_ref()
                 .is_some_and(|aws| aws.endpoint.is_some() || aws.endpoints.sqs.is_some()),
+            path: match key {
+                RouteKey::Path { path, .. } => Some(path),
+                RouteKey::Default => None,
+            },
+            decodes: !decode.0.is_empty(),
         };
         let integrations = delivery::integrations(route, at, &scope, problems);
         let fields: Option<Vec<&str>> = integrations
@@ -212,10 +222,7 @@ impl Compiler<'_> {
             problems,
         );
         let limits = self.limits(route, at, problems);
-        let decode = match &route.decode {
-            Some(own) => codings(own.as_ref(), &at.key("decode"), problems),
-            None => self.decode.clone(),
-        };
+        let validation = Validation::compile(route, at, problems);
         let (integration, copies) = integrations?;
         let targets: Vec<_> = std::iter::once(&integration).chain(&copies).collect();
         let ack = delivery::ack(route.ack, &targets, limits.timeout, at, problems);
@@ -245,6 +252,7 @@ impl Compiler<'_> {
             concurrency,
             limits,
             decode,
+            validation,
             integration,
             copies,
             ack,

@@ -7,7 +7,7 @@ use crate::aws;
 use crate::config::load::{
     Environment, LoadedApis, SourceFile, Sources, load_apis, load_apis_from_texts,
 };
-use crate::config::{Config, OF_ONE_API, certificates, key_files, users};
+use crate::config::{Config, OF_ONE_API, certificates, key_files, users, validation};
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problem, Problems};
 use crate::outbound;
@@ -70,6 +70,7 @@ fn understood(loaded: LoadedApis<Config>, environment: &dyn Environment) -> Comp
     for (at, (config, sources)) in configs.iter_mut().zip(&sources).enumerate() {
         let directory = |path: &_| sources.directory(path);
         users::read(config, &directory, environment, &mut problems);
+        validation::read(config, &directory, environment, &mut problems);
         // The process's keys are looked up in one table, which is made of the first API's.
         if at == 0 {
             key_files::read(config, &directory, environment, &mut problems);

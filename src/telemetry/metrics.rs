@@ -104,6 +104,14 @@ pub struct Durable {
     pub durability: &'static str,
 }
 
+/// Labels of a request to an API that stands in front of versions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Versioned {
+    pub api: Name,
+    /// As the table has it; empty for none that is there.
+    pub version: Name,
+}
+
 /// Labels of a target's call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Called {
@@ -203,6 +211,7 @@ pub struct Metrics {
     pub sent_bytes: Family<ByRoute, Counter>,
     pub answers_lost: Counter,
     pub durable: Family<Durable, Counter>,
+    pub versions: Family<Versioned, Counter>,
     pub idempotency_keys: Family<KeyUse, Counter>,
     pub target_calls: Family<Called, Counter>,
     pub target_seconds: Family<ByIntegration, Latencies>,
@@ -236,6 +245,7 @@ impl Default for Metrics {
             sent_bytes: Family::default(),
             answers_lost: Counter::default(),
             durable: Family::default(),
+            versions: Family::default(),
             idempotency_keys: Family::default(),
             target_calls: Family::default(),
             target_seconds: Family::default(),
@@ -255,6 +265,15 @@ impl Metrics {
     /// Fresh metrics, all at zero.
     pub fn new() -> Metrics {
         Metrics::default()
+    }
+
+    /// Where requests for a version of an API are counted.
+    pub fn version(&self, api: &str, version: &str) -> Counter {
+        let labels = Versioned {
+            api: Name(api.into()),
+            version: Name(version.into()),
+        };
+        self.versions.get_or_create(&labels).clone()
     }
 
     /// The handles of a route, which calls this integration.
@@ -319,6 +338,11 @@ impl Metrics {
             "requests",
             "Requests that have ended, by route and outcome; code is the reason of a refusal",
             self.ended.clone(),
+        );
+        registry.register(
+            "versioned_requests",
+            "Requests to an API in front of versions, by the version that they are for",
+            self.versions.clone(),
         );
         registry.register_with_unit(
             "request",

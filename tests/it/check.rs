@@ -1,7 +1,9 @@
 //! What is wrong with a configuration is said at once, each with its place, its path and what to write instead.
 
 mod delivery;
+mod documents;
 mod door;
+mod edge;
 mod jwt;
 mod keys;
 mod listeners;

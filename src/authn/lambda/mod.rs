@@ -78,6 +78,14 @@ pub struct LambdaAuthenticator {
 }
 
 impl Spec {
+    /// The function that is asked, by ARN or name, and its region where one is said; `None` where it is a service.
+    pub fn function(&self) -> Option<(&str, Option<&str>)> {
+        match &self.service {
+            Service::Function { name, region } => Some((name, region.as_deref())),
+            Service::Url(_) => None,
+        }
+    }
+
     pub(super) fn describe(&self) -> String {
         let format = match self.format {
             Format::V1 => "1.0",

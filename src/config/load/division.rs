@@ -46,16 +46,7 @@ pub(super) fn divide(
     for tree in trees {
         let mark = tree.mark.clone();
         let name = name_of(&tree).map(|(name, _)| name);
-        let (of_api, of_process) = match split(tree, division) {
-            Ok(parts) => parts,
-            Err(mark) => {
-                let root = ConfigPath::root();
-                let problem = problems.error(&root, "this file holds no sections");
-                problem.at(mark.place());
-                whole = false;
-                continue;
-            }
-        };
+        let (of_api, of_process) = split(tree, division);
         if !of_process.is_empty() {
             general.push(Node::new(Kind::Mapping(of_process), mark.clone()));
         }
@@ -100,12 +91,10 @@ fn name_of(tree: &Node) -> Option<(String, Mark)> {
     }
 }
 
-/// The sections of the API, and those of the process; where there are none, where they should be.
-fn split(tree: Node, division: &Division) -> Result<(Vec<Entry>, Vec<Entry>), Mark> {
-    let sections = match tree.kind {
-        Kind::Mapping(sections) => sections,
-        Kind::Null => Vec::new(),
-        _ => return Err(tree.mark),
+/// The sections of the API, and those of the process. A file that is no mapping has none; parsing has refused it.
+fn split(tree: Node, division: &Division) -> (Vec<Entry>, Vec<Entry>) {
+    let Kind::Mapping(sections) = tree.kind else {
+        return Default::default();
     };
     let (mut of_api, mut of_process) = (Vec::new(), Vec::new());
     for section in sections {
@@ -127,7 +116,7 @@ fn split(tree: Node, division: &Division) -> Result<(Vec<Entry>, Vec<Entry>), Ma
             _ => of_process.push(section),
         }
     }
-    Ok((of_api, of_process))
+    (of_api, of_process)
 }
 
 fn nobodys(section: &Entry, names: &[(String, Mark)], problems: &mut Problems) {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use self::parse::Tags;
 use self::tree::Node;
-use super::vendor;
+use super::vendor::{self, Vars};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
 
@@ -103,7 +103,9 @@ pub fn load_apis_from_texts<T: DeserializeOwned>(
 
 fn read_texts(paths: &[PathBuf], environment: &dyn Environment) -> (Vec<SourceFile>, Problems) {
     let mut problems = Problems::default();
-    let found = files(paths, &mut problems);
+    let mut found = files(paths, &mut problems);
+    // among the texts, so that a configuration's history has them
+    found.extend(environment.vars().map(Path::to_owned));
     let mut texts = Vec::new();
     for path in found {
         if let Some(text) = files::text(&path, &mut problems) {
@@ -155,9 +157,13 @@ fn from_texts<T: DeserializeOwned>(
     }
     let mut partial = problems.has_errors();
     let mut trees = Vec::new();
+    let vars = vars(&texts, environment, &mut problems);
     for file in &texts {
+        if environment.vars() == Some(&file.path) {
+            continue;
+        }
         let path: Arc<Path> = Arc::from(file.path.as_path());
-        match tree(&file.text, &path, &mut problems) {
+        match tree(&file.text, &path, &vars, environment, &mut problems) {
             Some(mut tree) => {
                 substitute::substitute(&mut tree, environment, &mut problems);
                 trees.push(tree);
@@ -186,24 +192,47 @@ fn from_texts<T: DeserializeOwned>(
     }
 }
 
+/// What names in a vendor's document stand for.
+fn vars(texts: &[SourceFile], environment: &dyn Environment, problems: &mut Problems) -> Vars {
+    let file = texts
+        .iter()
+        .find(|file| environment.vars() == Some(&file.path));
+    match file {
+        Some(file) => Vars::read(&file.text, &Arc::from(file.path.as_path()), problems),
+        None => Vars::default(),
+    }
+}
+
 /// The tree of one file's text, whatever kind of file it is.
-fn tree(text: &str, path: &Arc<Path>, problems: &mut Problems) -> Option<Node> {
+fn tree(
+    text: &str,
+    path: &Arc<Path>,
+    vars: &Vars,
+    environment: &dyn Environment,
+    problems: &mut Problems,
+) -> Option<Node> {
     match vendor::recognise(text) {
         None => parse::parse(text, path, Tags::Refused, problems),
-        Some(document) => vendor::configuration(document, text, path, problems),
+        Some(document) => vendor::configuration(document, text, path, vars, environment, problems),
     }
 }
 
 /// A configuration as it is written, in one tree, nothing substituted; and the name that an api has that does not name
 /// itself.
-pub(in crate::config) fn written(paths: &[PathBuf]) -> Result<(Node, String), Problems> {
-    let mut problems = Problems::default();
+pub(in crate::config) fn written(
+    paths: &[PathBuf],
+    environment: &dyn Environment,
+) -> Result<(Node, String), Problems> {
+    let (texts, mut problems) = read_texts(paths, environment);
+    let vars = vars(&texts, environment, &mut problems);
     let (mut trees, mut name) = (Vec::new(), None);
-    for path in files(paths, &mut problems) {
-        let text = files::text(&path, &mut problems).unwrap_or_default();
-        let shared: Arc<Path> = Arc::from(path.as_path());
-        trees.extend(tree(&text, &shared, &mut problems));
-        name = name.or_else(|| Some(path.file_stem()?.to_string_lossy().into_owned()));
+    for file in &texts {
+        if environment.vars() == Some(&file.path) {
+            continue;
+        }
+        let shared: Arc<Path> = Arc::from(file.path.as_path());
+        trees.extend(tree(&file.text, &shared, &vars, environment, &mut problems));
+        name = name.or_else(|| Some(file.path.file_stem()?.to_string_lossy().into_owned()));
     }
     let (mut roots, whole) = division::divide(trees, None, &mut problems);
     match roots.pop() {

@@ -33,6 +33,11 @@ pub trait Environment {
         false
     }
 
+    /// The file that says what names in a vendor's document stand for; none by default.
+    fn vars(&self) -> Option<&Path> {
+        None
+    }
+
     /// A file was read, and held this. Whoever keeps the configuration up to date looks whether it still does.
     fn file_read(&self, _path: &Path, _content: &[u8]) {}
 }

@@ -159,7 +159,8 @@ impl Findings {
             .position(|known| folds && known.verdict == verdict && known.reason == reason);
         let at = match said {
             Some(at) => {
-                self.list[at].more += 1;
+                let known = &mut self.list[at];
+                known.more += usize::from(known.path != *path);
                 at
             }
             None => {

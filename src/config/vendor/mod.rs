@@ -10,23 +10,26 @@ mod import;
 mod json_text;
 pub mod model;
 mod openapi;
+mod stack;
+mod template;
 mod value;
 mod yaml;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::load;
 use super::load::json;
 use super::load::parse::{self, Tags};
-use super::load::tree::Node;
+use super::load::tree::{Kind, Node, Refusal, Scalar};
+use super::load::{self, Environment};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
-use emit::Emitted;
 use findings::{Findings, Verdict};
 use value::Value;
 
-pub use import::{Imported, import};
+pub use import::{Imported, RouteFile, Told, import};
+use template::Unresolved;
+pub use template::{Beside, OnDisk, Vars};
 
 /// The vendor's documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,58 +66,91 @@ pub fn recognise(text: &str) -> Option<Document> {
 }
 
 /// The tree that a document stands for as a configuration. What it cannot be taken for is in `problems`; `None` when
-/// nothing of it can be used.
+/// nothing of it can be used. A name that neither `vars` nor the environment gives a value is an error, once.
 pub fn configuration(
     document: Document,
     text: &str,
     file: &Arc<Path>,
+    vars: &Vars,
+    environment: &dyn Environment,
     problems: &mut Problems,
 ) -> Option<Node> {
-    let (emitted, findings) = read(document, text, file, problems)?;
-    let found = findings.list.iter().filter_map(findings::Finding::problem);
-    problems.0.extend(found);
-    emitted.map(|emitted| emitted.tree)
-}
-
-/// Reads a document into our configuration, and everything that is to be said of it. `None` for a text that is not
-/// JSON or YAML; what is wrong is in `problems` then.
-fn read(
-    document: Document,
-    text: &str,
-    file: &Arc<Path>,
-    problems: &mut Problems,
-) -> Option<(Option<Emitted>, Findings)> {
     let tree = tree(text, file, problems)?;
     let mut findings = Findings::default();
-    let root = Value::root(tree);
-    let refusal = match document {
-        Document::OpenApi => {
-            let api = openapi::read(root, &mut findings);
-            let emitted = emit::emit(&api, &mut findings);
-            return Some((Some(emitted), findings));
+    let mut unresolved = Unresolved::default();
+    let made = match document {
+        Document::OpenApi | Document::Swagger => {
+            let told = Told {
+                vars,
+                api: None,
+                beside: &OnDisk,
+            };
+            let apis = import::read(document, tree, told, &mut unresolved, &mut findings);
+            let mut made = apis.first().map(|api| emit::emit(api, &mut findings).tree);
+            unresolved
+                .names
+                .retain(|name| environment.variable(name.variable()).is_none());
+            let trees: Vec<&Node> = made.iter().collect();
+            unresolved.report(&trees, &mut findings);
+            if let Some(made) = &mut made {
+                settle(made, &unresolved);
+            }
+            made
         }
-        Document::Swagger => (
-            "swagger",
-            "this is OpenAPI 2.0 (Swagger), which describes REST APIs alone",
-            "export the API as OAS30, or convert the document to OpenAPI 3.0",
-        ),
-        Document::Template => (
-            "Resources",
-            "this is a CloudFormation template, not a configuration",
-            "`penstock import` makes a route file of it",
-        ),
-        Document::TerraformPlan => (
-            "planned_values",
-            "this is a Terraform plan, not a configuration",
-            "`penstock import` makes a route file of it",
-        ),
+        Document::Template => not_a_configuration(tree, "Resources", "a template", &mut findings),
+        Document::TerraformPlan => {
+            not_a_configuration(tree, "planned_values", "a Terraform plan", &mut findings)
+        }
     };
-    let (key, reason, help) = refusal;
+    let found = findings.list.iter().filter_map(findings::Finding::problem);
+    problems.0.extend(found);
+    made
+}
+
+/// Says that a document is to be imported.
+fn not_a_configuration(tree: Node, key: &str, what: &str, findings: &mut Findings) -> Option<Node> {
+    let root = Value::root(tree);
     let mark = root.get(key).map_or(root.mark.clone(), |value| value.mark);
+    let reason = format!("this is {what}, not a configuration");
     findings
         .note(Verdict::Missing, &mark, &ConfigPath::root(), reason)
-        .help(help);
-    Some((None, findings))
+        .help("`penstock import` makes a route file of it");
+    None
+}
+
+/// Texts that functions gave become texts as if they had been written; those that hold a name without a value have been
+/// reported, and are passed over.
+fn settle(node: &mut Node, unresolved: &Unresolved) {
+    if let Kind::Scalar(scalar) = &mut node.kind
+        && !scalar.origins.is_empty()
+    {
+        let text = scalar.text().into_owned();
+        let open = unresolved
+            .names
+            .iter()
+            .any(|name| text.contains(&name.shown));
+        if open {
+            node.refused = Some(Refusal::default());
+        }
+        *scalar = Scalar::written(if open { String::new() } else { text }, scalar.quoted);
+    }
+    node.children_mut()
+        .for_each(|child| settle(child, unresolved));
+}
+
+/// Says that a document is of the version before.
+fn no_openapi_2(root: &Value, findings: &mut Findings) {
+    let mark = root
+        .get("swagger")
+        .map_or(root.mark.clone(), |value| value.mark);
+    findings
+        .note(
+            Verdict::Missing,
+            &mark,
+            &ConfigPath::root(),
+            "this is OpenAPI 2.0 (Swagger), which describes REST APIs alone",
+        )
+        .help("export the API as OAS30, or convert the document to OpenAPI 3.0");
 }
 
 /// How a document is written.
@@ -125,8 +161,12 @@ pub enum Form {
 }
 
 /// The OpenAPI document of a configuration, and what the vendor would make something else of.
-pub fn exported(paths: &[PathBuf], form: Form) -> Result<(String, Findings), Problems> {
-    let (tree, name) = load::written(paths)?;
+pub fn exported(
+    paths: &[PathBuf],
+    environment: &dyn Environment,
+    form: Form,
+) -> Result<(String, Findings), Problems> {
+    let (tree, name) = load::written(paths, environment)?;
     let exported = export::export(&tree, &name);
     let text = match form {
         Form::Json => json_text::write(&exported.tree),

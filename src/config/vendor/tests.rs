@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Document, import, recognise};
+use super::{Document, OnDisk, Told, Vars, import, recognise};
 use crate::config::Config;
 use crate::config::load::{Loaded, SourceFile, load_texts};
 
@@ -28,9 +28,14 @@ fn problems(text: &str) -> Vec<String> {
 
 /// The YAML without its head, and the findings.
 fn imported(text: &str) -> (String, Vec<String>) {
-    let imported = import(&document(text));
+    let told = Told {
+        vars: &Vars::default(),
+        api: None,
+        beside: &OnDisk,
+    };
+    let imported = import(&document(text), told);
     assert!(imported.problems.0.is_empty(), "{:?}", imported.problems);
-    let yaml = imported.yaml.unwrap_or_default();
+    let yaml: String = imported.apis.into_iter().map(|file| file.yaml).collect();
     let body: Vec<&str> = yaml
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
@@ -207,7 +212,7 @@ routes:
     response_parameters:
       '200':
         append:header.x-a: $context.requestId
-        overwrite:statuscode: 202
+        overwrite:statuscode: '202'
         remove:header.x-b: \"''\"
     idempotency:
       key: $request.header.idempotency-key
@@ -222,7 +227,7 @@ routes:
     response_parameters:
       '200':
         append:header.x-a: $context.requestId
-        overwrite:statuscode: 202
+        overwrite:statuscode: '202'
         remove:header.x-b: \"''\"
   $default:
     authorizer: oidc
@@ -235,7 +240,7 @@ routes:
     response_parameters:
       '200':
         append:header.x-a: $context.requestId
-        overwrite:statuscode: 202
+        overwrite:statuscode: '202'
         remove:header.x-b: \"''\"
 stage: prod"
     );
@@ -357,7 +362,12 @@ fn exported(text: &str) -> (String, Vec<String>) {
     let file = tempfile::tempdir().unwrap();
     let path = file.path().join("shop.yaml");
     std::fs::write(&path, text).unwrap();
-    let (document, findings) = super::exported(&[path], super::Form::Json).unwrap();
+    let (document, findings) = super::exported(
+        &[path],
+        &BTreeMap::<String, String>::new(),
+        super::Form::Json,
+    )
+    .unwrap();
     let reasons = findings.list.iter().map(|finding| finding.reason.clone());
     (document, reasons.collect())
 }
@@ -386,7 +396,7 @@ fn an_import_of_an_export_is_the_identity() {
              staff: { jwt: { issuer: https://idp.example.com, audience: shop } }\n  hooks: { webhook: { preset: github, secrets: ['s3cret-s3cret'] } }\n\
              routes:\n  POST /a: { authorizer: partners, scopes: [w], integration: { Kinesis-PutRecord: { StreamName: s, Data: $request.body, PartitionKey: k }, decode_data: base64 } }\n  \
              POST /b: { authorizer: staff, ack: spool, integration: { EventBridge-PutEvents: { Detail: $request.body, DetailType: t, Source: '${env:SOURCE:-s}' } } }\n  \
-             POST /c: { authorizer: hooks, response: { status: 200 }, integration: { Kinesis-PutRecord: { StreamName: s, Data: $request.body, PartitionKey: k } } }\n",
+             POST /c: { authorizer: hooks, limits: { timeout: 3s }, response_parameters: { '200': { 'append:header.x-a': b } }, response: { status: 200 }, integration: { Kinesis-PutRecord: { StreamName: s, Data: $request.body, PartitionKey: k } } }\n",
             vec![
                 "the vendor does not know \"${env:SOURCE:-s}\": put the value in its place before it is imported there",
                 "the vendor has no authorizer like `hooks`: there the route asks for a signature (AWS_IAM), so that it is not open",

@@ -162,10 +162,14 @@ fn scalar(text: &str, is_text: bool, in_flow: bool) -> String {
     if text.chars().any(|c| c.is_control() || is_break(c)) {
         return double_quoted(text);
     }
-    let bare = match is_text {
-        true => reads_as_text(text),
-        false => true,
-    };
+    // a date, say, was a text to whoever read it as it stood
+    let counts = text == "true"
+        || text == "false"
+        || text == "null"
+        || text.parse::<f64>().is_ok()
+        || text.starts_with("0x")
+        || text.starts_with("0o");
+    let bare = (!is_text && counts) || reads_as_text(text);
     if bare && stands_plain(text, in_flow) {
         return text.to_owned();
     }

@@ -15,6 +15,7 @@ use super::{
 use crate::aws::Operation;
 use crate::integration::answer::{Answered, NativeAnswer, Rendered};
 use crate::integration::parameter::{Compiler, MapError, Param, optional};
+use crate::integration::reach::{Reached, ReachedKind};
 use crate::integration::refusal::{Service, TargetError};
 use crate::integration::{Called, Effect, Kind, OwnKeys, Targets, called, service_body};
 use crate::mapping::Sources;
@@ -140,6 +141,18 @@ impl Kind for GetItem {
             table_name: table_name?,
             key: key?,
         })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        let (table, region) = (&compiled.table_name, &compiled.region);
+        let actions = &["dynamodb:GetItem"];
+        Some(Reached::by(
+            ReachedKind::Table,
+            "TableName",
+            table,
+            region,
+            actions,
+        ))
     }
 
     fn label(compiled: &Compiled) -> Option<String> {

@@ -17,6 +17,7 @@ use super::{
 use crate::aws::Operation;
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
 use crate::integration::parameter::{Compiler, Flaw, MapError, Param, optional};
+use crate::integration::reach::{Reached, ReachedKind};
 use crate::integration::refusal::{Service, TargetError};
 use crate::integration::{
     Called, Effect, Kind, OwnKeys, TargetName, Targets, called, service_body,
@@ -218,6 +219,18 @@ impl Kind for PutItem {
             table_name: table_name?,
             item: item?,
         })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        let (table, region) = (&compiled.table_name, &compiled.region);
+        let actions = &["dynamodb:PutItem"];
+        Some(Reached::by(
+            ReachedKind::Table,
+            "TableName",
+            table,
+            region,
+            actions,
+        ))
     }
 
     fn label(compiled: &Compiled) -> Option<String> {

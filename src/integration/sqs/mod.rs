@@ -25,6 +25,7 @@ pub(super) use self::sent::Sent;
 
 use super::QueueFacts;
 use super::parameter::{Compiler, Flaw, Param, region, utf8};
+use super::reach::{Reached, ReachedKind};
 use crate::mapping::Sources;
 use crate::model::problem::nearest;
 use crate::model::text::{Piece, Text};
@@ -246,6 +247,23 @@ impl Address {
 
     fn label(&self) -> Option<String> {
         self.queue.constant().map(Queue::label)
+    }
+
+    /// Nothing at AWS where the queue is an embedded one.
+    fn reaches(&self, actions: &'static [&'static str]) -> Option<Reached> {
+        let asked = || self.region.as_ref().and_then(Param::constant).cloned();
+        let (name, region) = match self.queue.constant() {
+            Some(Queue::Embedded(_)) => return None,
+            Some(Queue::Aws { url, region }) => (Some(url.clone()), region.clone().or_else(asked)),
+            None => (None, asked()),
+        };
+        Some(Reached {
+            kind: ReachedKind::Queue,
+            name,
+            region,
+            parameter: "QueueUrl",
+            actions,
+        })
     }
 
     fn may_be_embedded(&self) -> bool {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{Address, Queue, embedded};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered};
 use crate::integration::parameter::{Compiler, MapError};
+use crate::integration::reach::Reached;
 use crate::integration::refusal::{Lost, Service, TargetError};
 use crate::integration::{Called, Effect, Kind, OwnKeys, Targets, within, xml};
 use crate::mapping::Sources;
@@ -64,6 +65,10 @@ impl Kind for PurgeQueue {
 
     fn label(compiled: &Compiled) -> Option<String> {
         compiled.address.label()
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        compiled.address.reaches(&["sqs:PurgeQueue"])
     }
 
     fn touches_store(compiled: &Compiled) -> bool {

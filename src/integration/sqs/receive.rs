@@ -14,6 +14,7 @@ use super::send::base64_marker;
 use super::{Address, Queue, embedded, fifo_id};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, object};
 use crate::integration::parameter::{Compiler, MapError, Param, integer, optional};
+use crate::integration::reach::Reached;
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::integration::shape::TextList;
 use crate::integration::{Called, Effect, Kind, NameList, OwnKeys, Targets, within, xml};
@@ -177,6 +178,10 @@ impl Kind for ReceiveMessage {
 
     fn label(compiled: &Compiled) -> Option<String> {
         compiled.address.label()
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        compiled.address.reaches(&["sqs:ReceiveMessage"])
     }
 
     fn touches_store(compiled: &Compiled) -> bool {

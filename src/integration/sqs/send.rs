@@ -12,6 +12,7 @@ use super::{Address, MESSAGE_BYTES, Queue, embedded, fifo_id, wire};
 use crate::aws::Operation;
 use crate::integration::kept::attributes;
 use crate::integration::parameter::{Compiler, MapError, Param, bytes, integer, optional};
+use crate::integration::reach::Reached;
 use crate::integration::refusal::{Service, TargetError};
 use crate::integration::{
     Called, Effect, Encode, Kind, OrderKey, OwnKeys, Payload, TargetName, Targets, called,
@@ -167,6 +168,10 @@ impl Kind for SendMessage {
 
     fn label(compiled: &Compiled) -> Option<String> {
         compiled.address.label()
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        compiled.address.reaches(&["sqs:SendMessage"])
     }
 
     fn touches_store(compiled: &Compiled) -> bool {

@@ -15,6 +15,7 @@ use crate::integration::answer::{Answered, NativeAnswer, Rendered, epoch, object
 use crate::integration::event_bridge::last_part;
 use crate::integration::kept::milliseconds;
 use crate::integration::parameter::{Compiler, MapError, Param, optional};
+use crate::integration::reach::{Reached, ReachedKind};
 use crate::integration::refusal::{Lost, Service, TargetError};
 use crate::integration::{Called, Effect, Kind, OwnKeys, TargetName, Targets, within};
 use crate::mapping::Sources;
@@ -95,6 +96,19 @@ impl Kind for StartExecution {
             ),
             state_machine_arn: machine?,
         })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        let kind = ReachedKind::Machine { express: false };
+        let (machine, region) = (&compiled.state_machine_arn, &compiled.region);
+        let actions = &["states:StartExecution"];
+        Some(Reached::by(
+            kind,
+            "StateMachineArn",
+            machine,
+            region,
+            actions,
+        ))
     }
 
     fn label(compiled: &Compiled) -> Option<String> {

@@ -11,6 +11,7 @@ use super::{CONTENT_TYPE, arn, input, name, region};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, epoch, object};
 use crate::integration::event_bridge::last_part;
 use crate::integration::parameter::{Compiler, MapError, Param, optional, text};
+use crate::integration::reach::{Reached, ReachedKind};
 use crate::integration::refusal::{Class, Lost, Service, TargetError};
 use crate::integration::{Called, Effect, Kind, OwnKeys, Targets, within};
 use crate::mapping::Sources;
@@ -108,6 +109,19 @@ impl Kind for StartSyncExecution {
             trace_header: compiler.optional("TraceHeader", &self.trace_header, text::<1, 256>),
             state_machine_arn: machine?,
         })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        let kind = ReachedKind::Machine { express: true };
+        let (machine, region) = (&compiled.state_machine_arn, &compiled.region);
+        let actions = &["states:StartSyncExecution"];
+        Some(Reached::by(
+            kind,
+            "StateMachineArn",
+            machine,
+            region,
+            actions,
+        ))
     }
 
     fn label(compiled: &Compiled) -> Option<String> {

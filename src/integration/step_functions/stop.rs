@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{CONTENT_TYPE, arn, region};
 use crate::integration::answer::{Answered, NativeAnswer, Rendered, epoch, object};
 use crate::integration::parameter::{Compiler, MapError, Param, optional, text};
+use crate::integration::reach::{Reached, ReachedKind};
 use crate::integration::refusal::{Lost, Service, TargetError};
 use crate::integration::{Called, Effect, Kind, OwnKeys, Targets, within};
 use crate::mapping::Sources;
@@ -86,6 +87,18 @@ impl Kind for StopExecution {
             ),
             execution_arn: execution?,
         })
+    }
+
+    fn reaches(compiled: &Compiled) -> Option<Reached> {
+        let (execution, region) = (&compiled.execution_arn, &compiled.region);
+        let actions = &["states:StopExecution"];
+        Some(Reached::by(
+            ReachedKind::Execution,
+            "ExecutionArn",
+            execution,
+            region,
+            actions,
+        ))
     }
 
     fn label(_: &Compiled) -> Option<String> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
+use serde_json::Value;
 
 use super::super::Answer;
 use super::super::throttle::{RATE_LIMIT, RATE_LIMIT_POLICY};
@@ -14,6 +15,7 @@ use crate::integration::Rendered;
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::phase::Phase;
+use crate::plan::{Api, Refused};
 use crate::telemetry::exchange::Refusal;
 
 /// What a refusal says, to whom.
@@ -24,6 +26,8 @@ pub struct Verdict {
     pub(super) status: StatusCode,
     /// For the caller.
     pub(super) detail: String,
+    /// Each thing that is wrong with the request, for the caller.
+    pub(super) errors: Vec<Value>,
     /// For the log.
     pub(super) cause: String,
     pub(super) retry_after: Option<u64>,
@@ -36,6 +40,8 @@ pub struct Verdict {
 pub(super) enum AwsBody {
     /// `{"message":"…"}` and this status.
     Message(StatusCode, &'static str),
+    /// The same with the status of the other dialect.
+    Said(String),
     /// The service's own answer.
     Service(Rendered),
 }
@@ -52,7 +58,12 @@ impl Verdict {
     }
 
     /// The response.
-    pub(in crate::pipeline) fn into_response(self, dialect: Dialect, call: &Call) -> Answer {
+    pub(in crate::pipeline) fn into_response(
+        self,
+        dialect: Dialect,
+        api: Option<&Api>,
+        call: &Call,
+    ) -> Answer {
         let mut response = match dialect {
             Dialect::Native => self.problem(call),
             Dialect::Aws => self.vendor(),
@@ -78,7 +89,40 @@ impl Verdict {
                 response.headers_mut().insert(name, value.clone());
             }
         }
+        // What the service itself answers is not ours to put otherwise.
+        let own = dialect == Dialect::Native || !matches!(self.aws, AwsBody::Service(_));
+        if let Some(api) = api.filter(|_| own) {
+            self.in_other_words(api, call, &mut response);
+        }
         response
+    }
+
+    fn in_other_words(&self, api: &Api, call: &Call, response: &mut Answer) {
+        let Some(responses) = &api.error_responses else {
+            return;
+        };
+        let refused = Refused {
+            call,
+            api: &api.name,
+            stage: &api.stage,
+            code: self.code,
+            status: response.status(),
+            message: match (&self.aws, api.dialect) {
+                (AwsBody::Message(_, message), Dialect::Aws) => message,
+                (AwsBody::Said(message), Dialect::Aws) => message,
+                _ => &self.detail,
+            },
+            validation: match self.code {
+                Code::SchemaInvalid => &self.detail,
+                _ => "",
+            },
+        };
+        let mut status = response.status();
+        let body = responses.apply(&refused, &mut status, response.headers_mut());
+        *response.status_mut() = status;
+        if let Some(body) = body {
+            *response.body_mut() = Full::new(body.into());
+        }
     }
 
     /// RFC 9457.
@@ -88,12 +132,16 @@ impl Verdict {
         // Writing to a String cannot fail.
         let _ = write!(
             body,
-            r#"{{"type":"about:blank","title":"{title}","status":{},"detail":{},"requestId":"{}","code":"{}"}}"#,
+            r#"{{"type":"about:blank","title":"{title}","status":{},"detail":{},"requestId":"{}","code":"{}""#,
             self.status.as_u16(),
-            serde_json::Value::from(self.detail.as_str()),
+            Value::from(self.detail.as_str()),
             call.id,
             self.code
         );
+        if !self.errors.is_empty() {
+            let _ = write!(body, r#","errors":{}"#, Value::from(self.errors.clone()));
+        }
+        body.push('}');
         response(self.status, "application/problem+json", body.into())
     }
 
@@ -103,6 +151,11 @@ impl Verdict {
                 *status,
                 "application/json",
                 format!(r#"{{"message":"{message}"}}"#).into(),
+            ),
+            AwsBody::Said(message) => response(
+                self.status,
+                "application/json",
+                format!(r#"{{"message":{}}}"#, Value::from(message.as_str())).into(),
             ),
             AwsBody::Service(rendered) => super::super::respond::rendered(rendered),
         }

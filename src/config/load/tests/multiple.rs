@@ -119,7 +119,8 @@ fn another_name_is_refused_naming_both_places_where_files_are_read_as_one() {
     assert_eq!(
         lines,
         [
-            "c.yaml:1:6: error: api: another name than the one at b.yaml:2:6; these files are read as one"
+            "c.yaml:1:6: error: api: another name than the one at b.yaml:2:6; these files are read as one",
+            "c.yaml:2:1: error: stage: this key is written twice, first at a.yaml:1:1; keep one of the two",
         ]
     );
     assert!(
@@ -189,16 +190,16 @@ fn what_is_wrong_in_files_of_several_apis_is_said_once_and_in_its_place() {
     ]);
     let short: Vec<_> = lines
         .iter()
-        .map(|line| line.split(", expected").next().unwrap())
+        .map(|line| line.split("; did").next().unwrap())
         .collect();
     assert_eq!(
         short,
         [
-            "a.yaml:2:11: error: limits.bdy: unknown key `bdy`; did you mean `body`?",
+            "a.yaml:2:11: error: limits.bdy: unknown key `bdy`",
             "b.yaml:2:11: error: queues.q: this key is written twice, first at a.yaml:3:11; keep one of the two",
             "b.yaml:3:8: error: stage: found a list",
             "c.yaml:1:1: error: routes: several APIs are configured, and this file does not say whose `routes` this is; write `api: …` in this file, such as one of `shop`, `depot`",
-            "d.yaml:1:1: error: this file holds no sections",
+            "d.yaml:1:1: error: the file holds one text",
         ]
     );
     assert!(loaded.apis.iter().all(|api| api.value.is_none()));

@@ -19,7 +19,14 @@ impl Emitter<'_> {
                 );
                 continue;
             }
-            match self.authorizer(authorizer) {
+            let before = self.findings.missing();
+            let made = match self.authorizer(authorizer) {
+                Ok(_) if self.findings.missing() > before => {
+                    Err("parts of it cannot be had".to_owned())
+                }
+                made => made,
+            };
+            match made {
                 Ok(Some(node)) => {
                     self.strangers(&authorizer.others, "of an authorizer");
                     self.maps(&authorizer.at, format!("authorizers.{}", authorizer.name));
@@ -68,13 +75,8 @@ impl Emitter<'_> {
         let at = &authorizer.at.mark;
         let mut kind = Mapping::new(at);
         let name = match &authorizer.kind {
-            AuthorizerKind::ApiKey => return Ok(None),
-            AuthorizerKind::Iam if self.declares("aws_iam") => return Ok(None),
-            AuthorizerKind::Iam => {
-                return Err(
-                    "the vendor knows who may sign, and the document does not say it".to_owned(),
-                );
-            }
+            // routes that ask for it say what is missing
+            AuthorizerKind::ApiKey | AuthorizerKind::Iam => return Ok(None),
             AuthorizerKind::Unknown => {
                 return Err(
                     "nothing says how it is checked: no `x-amazon-apigateway-authorizer`"

@@ -1,11 +1,10 @@
 //! What a route calls: the vendor's integration as one of ours.
 
 use super::Emitter;
-use crate::config::load::tree::Node;
-use crate::config::vendor::build::{Mapping, plain, text};
+use crate::config::vendor::build::{Mapping, text};
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::{Integration, Route};
-use crate::config::vendor::value::{Named, Value};
+use crate::config::vendor::value::Value;
 
 /// The vendor's service integrations (reference, 2.2).
 pub const SUBTYPES: [&str; 10] = [
@@ -210,18 +209,52 @@ impl Emitter<'_> {
             let method_text = method.text().map(|m| text(m.to_uppercase(), &method.mark));
             parameters.put_some("method", &method.mark, method_text);
         }
-        for parameter in &integration.request_parameters {
-            self.findings.note(
-                Verdict::Differs,
-                &parameter.mark,
-                &parameter.value.path,
-                format!(
-                    "the request mapping `{}` is not carried over",
-                    parameter.name
-                ),
-            );
+        let changes = self.request_parameters(integration);
+        parameters.put_mapping("request_parameters", changes);
+        if let Some(name) = &integration.tls_server_name {
+            let leaf = self.leaf(name);
+            parameters.put_some("server_name", &name.mark, leaf);
         }
         ours.put_mapping("HTTP-Proxy", parameters);
+    }
+
+    /// The request mapping: that of HTTP APIs is ours too, that of REST APIs says the same in other words.
+    fn request_parameters(&mut self, integration: &Integration) -> Mapping {
+        let mut changes = Mapping::new(&integration.at.mark);
+        for parameter in &integration.request_parameters {
+            let written = parameter.value.text().map(|text| text.into_owned());
+            let Some(place) = parameter.name.strip_prefix("integration.request.") else {
+                let leaf = match parameter.name.starts_with("remove:") {
+                    true => Some(text("''", &parameter.value.mark)),
+                    false => self.leaf(&parameter.value),
+                };
+                changes.put_some(&parameter.name, &parameter.mark, leaf);
+                continue;
+            };
+            let source = written.as_deref().and_then(rest_source);
+            // a variable of the path that keeps its name stands in the URL already
+            let same = place
+                .strip_prefix("path.")
+                .is_some_and(|name| source.as_deref() == Some(&format!("$request.path.{name}")));
+            match source {
+                _ if same => {}
+                Some(source)
+                    if place.starts_with("header.") || place.starts_with("querystring.") =>
+                {
+                    let value = text(source, &parameter.value.mark);
+                    changes.put(format!("overwrite:{place}"), &parameter.mark, value);
+                }
+                _ => {
+                    self.findings.note(
+                        Verdict::Missing,
+                        &parameter.mark,
+                        &parameter.value.path,
+                        format!("the request mapping `{}` cannot be had", parameter.name),
+                    );
+                }
+            }
+        }
+        changes
     }
 
     /// The response mapping, which is ours too. CloudFormation writes its changes as a list.
@@ -233,22 +266,13 @@ impl Emitter<'_> {
                 let leaf = match change.name.strip_prefix("remove:") {
                     // the vendor's value of a removal is '' in quotes, or anything
                     Some(_) => Some(text("''", &change.value.mark)),
-                    None => self.response_value(change),
+                    None => self.leaf(&change.value),
                 };
                 changes.put_some(&change.name, &change.mark, leaf);
             }
             all.put_mapping(&status.name, changes);
         }
         node.put_mapping("response_parameters", all);
-    }
-
-    fn response_value(&mut self, change: &Named<Value>) -> Option<Node> {
-        if change.name == "overwrite:statuscode"
-            && let Some(status) = change.value.number()
-        {
-            return Some(plain(status.to_string(), &change.value.mark));
-        }
-        self.leaf(&change.value)
     }
 }
 
@@ -258,4 +282,25 @@ fn millis_as_span(millis: u64) -> String {
         0 => format!("{}s", millis / 1000),
         _ => format!("{millis}ms"),
     }
+}
+
+/// A source of REST's mappings in the words of HTTP APIs: `method.request.header.NAME`, `context.NAME`,
+/// `stageVariables.NAME`, or a text in single quotes.
+fn rest_source(written: &str) -> Option<String> {
+    if let Some(fixed) = written
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''))
+    {
+        return Some(fixed.to_owned());
+    }
+    if let Some(rest) = written.strip_prefix("method.request.") {
+        // several values have names of their own there
+        let known = ["header.", "querystring.", "path.", "body"];
+        return known
+            .iter()
+            .any(|known| rest.starts_with(known))
+            .then(|| format!("$request.{rest}"));
+    }
+    (written.starts_with("context.") || written.starts_with("stageVariables."))
+        .then(|| format!("${written}"))
 }

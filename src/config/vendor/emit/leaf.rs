@@ -15,7 +15,20 @@ impl Emitter<'_> {
             return Some(value.node.clone());
         }
         match &value.node.kind {
-            Kind::Scalar(_) => Some(value.node.clone()),
+            Kind::Scalar(scalar) => match placeholder(&scalar.text()) {
+                None => Some(value.node.clone()),
+                Some(placeholder) => {
+                    self.findings
+                        .note(
+                            Verdict::Missing,
+                            &value.mark,
+                            &value.path,
+                            format!("`{placeholder}` is nothing that a request, the stage or the environment has"),
+                        )
+                        .help("if another tool fills it in, import what it gives: a rendered document, or a plan");
+                    None
+                }
+            },
             _ => {
                 self.not_a_text(value);
                 None
@@ -207,4 +220,32 @@ fn function(value: &Value) -> Option<String> {
         Some(text) => format!("{name}: {text}"),
         None => name.clone(),
     })
+}
+
+/// The first `${…}` of a text that is no source of a mapping and nothing of ours.
+fn placeholder(text: &str) -> Option<String> {
+    const KNOWN: [&str; 10] = [
+        "request.",
+        "response.",
+        "context.",
+        "stageVariables.",
+        "webhook.",
+        "integration.",
+        "env:",
+        "file:",
+        "aws-secretsmanager:",
+        "aws-ssm:",
+    ];
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let inside = &rest[at + 2..];
+        let literal = rest[..at].ends_with('$');
+        let end = inside.find('}')?;
+        let name = &inside[..end];
+        if !literal && !KNOWN.iter().any(|known| name.starts_with(known)) {
+            return Some(format!("${{{name}}}"));
+        }
+        rest = &inside[end + 1..];
+    }
+    None
 }

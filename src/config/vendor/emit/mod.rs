@@ -53,7 +53,7 @@ pub fn emit(api: &HttpApi, findings: &mut Findings) -> Emitted {
 }
 
 /// Whether `on_unsupported: skip` is written here.
-fn skips(own: &Value) -> bool {
+pub fn skips(own: &Value) -> bool {
     own.get(ON_UNSUPPORTED)
         .is_some_and(|value| value.word() == "skip")
 }
@@ -82,6 +82,7 @@ impl Emitter<'_> {
                 root.put("api", &name.mark, text(slug, &name.mark));
             }
         }
+        self.domains(&mut root);
         self.stage(&mut root);
         root.put("responses", at, text("aws", at));
         let mut limits = Mapping::new(at);
@@ -261,7 +262,7 @@ fn hashed(key: &str) -> String {
 }
 
 /// A title as a name: `My Orders API` is `my-orders-api`.
-fn slug(title: &str) -> String {
+pub fn slug(title: &str) -> String {
     let mut slug = String::new();
     for c in title.trim().chars() {
         match c {

@@ -7,6 +7,7 @@ use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::{Required, Requirement, Route};
 use crate::config::vendor::value::Value;
 use crate::model::path::ConfigPath;
+use crate::model::problem::nearest;
 use crate::model::route_key::RouteKey;
 
 impl Emitter<'_> {
@@ -126,7 +127,10 @@ impl Emitter<'_> {
         for requirement in &route.access.required {
             let mark = &requirement.at.mark;
             match &requirement.kind {
-                Required::ApiKey => names.push(text("api_key", mark)),
+                Required::ApiKey => {
+                    self.keys_are_missing(requirement);
+                    names.push(text("api_key", mark));
+                }
                 Required::Iam => {
                     if self.declares("aws_iam") {
                         names.push(text("aws_iam", mark));
@@ -139,6 +143,25 @@ impl Emitter<'_> {
                     }
                 }
                 Required::Authorizer { name, scopes } => {
+                    let declared = self.api.authorizers.iter().any(|known| known.name == *name);
+                    if !declared && !self.declares(name) {
+                        let known: Vec<&str> = self
+                            .api
+                            .authorizers
+                            .iter()
+                            .map(|a| a.name.as_str())
+                            .collect();
+                        let help = match nearest(name, known) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => format!("declare `authorizers.{name}` under `x-penstock`"),
+                        };
+                        self.cannot(
+                            requirement,
+                            &format!("the authorizer `{name}` is not declared"),
+                            &help,
+                        );
+                        continue;
+                    }
                     if let Some(reason) = self.unusable.get(name).cloned() {
                         self.cannot(
                             requirement,
@@ -173,6 +196,22 @@ impl Emitter<'_> {
                 reason,
             )
             .help(help);
+    }
+
+    /// Says that a key is asked for and that there is none.
+    fn keys_are_missing(&mut self, requirement: &Requirement) {
+        let own = self.api.own.as_ref();
+        let has = |key: &str| own.is_some_and(|own| own.get(key).is_some());
+        if self.api.api_keys.is_empty() && !has("api_keys") && !has("api_key_files") {
+            self.findings
+                .note(
+                    Verdict::Ignored,
+                    &requirement.at.mark,
+                    &requirement.at.path,
+                    "an API key is asked for, and the document holds none: until one is declared everyone is refused",
+                )
+                .help("write `api_keys` or `api_key_files`; `penstock keys` makes and hashes keys");
+        }
     }
 
     /// Whether `x-penstock` declares an authorizer.

@@ -1,11 +1,29 @@
 //! What a stage says: its name, variables, throttles and access log.
 
 use super::Emitter;
-use crate::config::vendor::build::{Mapping, text};
+use crate::config::vendor::build::{Mapping, list, text};
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::GatewayResponse;
 
 impl Emitter<'_> {
+    /// Under which hosts, and behind which path, the API is reached.
+    pub(super) fn domains(&mut self, root: &mut Mapping) {
+        let api = self.api;
+        if let Some(first) = api.hosts.first() {
+            let hosts = api
+                .hosts
+                .iter()
+                .filter_map(|host| self.leaf(host))
+                .collect();
+            root.put("hosts", &first.mark, list(hosts, &first.mark));
+            self.maps(first, "hosts");
+        }
+        if let Some(path) = &api.base_path {
+            let leaf = self.leaf(path);
+            root.put_some("base_path", &path.mark, leaf);
+        }
+    }
+
     /// The stage's name and variables. A gateway serves one stage.
     pub(super) fn stage(&mut self, root: &mut Mapping) {
         let api = self.api;
@@ -27,8 +45,18 @@ impl Emitter<'_> {
                 .help("give it a gateway, or a file, of its own");
         }
         if let Some(name) = &stage.name {
-            let leaf = self.leaf(name);
-            root.put_some("stage", &name.mark, leaf);
+            // a domain's mapping chooses the stage, and paths do not name it (reference, 1.1)
+            if !api.hosts.is_empty() && name.text().is_some_and(|name| name != "$default") {
+                self.findings.note(
+                    Verdict::Ignored,
+                    &name.mark,
+                    &name.path,
+                    "the stage is left out: under its domain, paths do not name it; `$context.stage` is `$default` here",
+                );
+            } else {
+                let leaf = self.leaf(name);
+                root.put_some("stage", &name.mark, leaf);
+            }
         }
         let mut variables = Mapping::new(&stage.at.mark);
         for variable in &stage.variables {

@@ -11,7 +11,7 @@ use super::build::{Mapping, plain, text};
 use super::emit::{self, OWN};
 use super::findings::{Findings, Verdict};
 use super::openapi::{self, VENDOR};
-use super::value::Value;
+use super::value::{Named, Value};
 use crate::config::load::tree::{Kind, Node};
 
 /// What an export gave.
@@ -166,7 +166,13 @@ impl Exporter {
                     }
                     root.put_mapping("authorizers", authorizers);
                 }
-                "limits" => root.put("limits", &part.mark, part.value.node),
+                "limits" => {
+                    let mut limits = Mapping::new(&part.mark);
+                    for limit in part.value.entries() {
+                        limits.put(limit.name, &limit.mark, limit.value.node);
+                    }
+                    root.put("limits", &part.mark, limits.sorted());
+                }
                 name => {
                     let said = read_back.get(name);
                     if said.is_none_or(|said| !same(&said.node, &part.value.node)) {
@@ -188,7 +194,7 @@ impl Exporter {
                 limits.put(limit.name, &limit.mark, limit.value.node);
             }
             limits.put("timeout", at, text(TIMEOUT, at));
-            root.put_mapping("limits", limits);
+            root.put("limits", at, limits.sorted());
         }
         let routes = read_back.get("routes");
         for route in config
@@ -197,9 +203,18 @@ impl Exporter {
             .unwrap_or_default()
         {
             let said = routes.as_ref().and_then(|routes| routes.get(&route.name));
+            let said = |part: &str| said.as_ref().and_then(|said| said.get(part));
+            let agrees = |part: &Named<Value>| {
+                said(&part.name).is_some_and(|known| same(&known.node, &part.value.node))
+            };
+            let parts = route.value.entries();
+            // an integration of ours takes the place of the vendor's with all that is written in it
+            let called = parts.iter().find(|part| part.name == "integration");
+            let replaced = called.is_some_and(|called| !agrees(called));
             let mut rest = Mapping::new(&route.mark);
-            for part in route.value.entries() {
-                let known = said.as_ref().and_then(|said| said.get(&part.name));
+            for part in parts {
+                let within = ["limits", "response_parameters"].contains(&part.name.as_str());
+                let known = said(&part.name).filter(|_| !(replaced && within));
                 if known.is_none_or(|known| !same(&known.node, &part.value.node)) {
                     rest.put(part.name, &part.mark, part.value.node);
                 }

@@ -150,6 +150,14 @@ impl Exporter {
                 .and_then(|m| m.text())
                 .unwrap_or_else(|| "ANY".into());
             node.put("httpMethod", at, text(method, at));
+            if let Some(changes) = tag.value.get("request_parameters") {
+                node.put("requestParameters", &changes.mark, changes.node.clone());
+            }
+            if let Some(name) = tag.value.get("server_name") {
+                let mut tls = Mapping::new(&name.mark);
+                tls.put("serverNameToVerify", &name.mark, name.node.clone());
+                node.put_mapping("tlsConfig", tls);
+            }
         } else {
             self.differs(
                 &tag.value,

@@ -11,7 +11,6 @@ use super::emit::OWN;
 use super::findings::{Findings, Verdict};
 use super::model::{Cors, GatewayResponse, HttpApi, Product};
 use super::value::{Named, Value};
-use crate::model::path::ConfigPath;
 
 /// Every extension begins so.
 pub const VENDOR: &str = "x-amazon-apigateway-";
@@ -50,7 +49,6 @@ pub fn read(root: Value, findings: &mut Findings) -> HttpApi {
         root: root.clone(),
         findings,
         validators: HashMap::new(),
-        schemes: Vec::new(),
     };
     reader.document(root)
 }
@@ -60,8 +58,6 @@ struct Reader<'a> {
     findings: &'a mut Findings,
     /// What request validators look at, by name: bodies, parameters.
     validators: HashMap<String, (bool, bool)>,
-    /// The names of the security schemes.
-    schemes: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -322,12 +318,14 @@ fn server_path(server: &Value, url: &str) -> Option<String> {
         let default = default.as_ref().and_then(Value::text).unwrap_or_default();
         url = url.replace(&format!("{{{}}}", variable.name), &default);
     }
-    let after = match url.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map(|(_, path)| path)?,
-        None => url.trim_start_matches('/'),
-    };
-    let path = after.trim_matches('/');
-    (!path.is_empty()).then(|| format!("/{path}"))
+    // some exports leave the scheme out
+    let after = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let (_, path) = after.split_once('/')?;
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    (!segments.is_empty()).then(|| format!("/{}", segments.join("/")))
 }
 
 fn read_cors(cors: &Value) -> Cors {
@@ -379,9 +377,4 @@ fn gateway_response(response: Named<Value>) -> Named<GatewayResponse> {
         mark: response.mark,
         value,
     }
-}
-
-/// The path in the document of something at its root.
-fn at_root(key: &str) -> ConfigPath {
-    ConfigPath::root().key(key)
 }

@@ -1,7 +1,7 @@
 //! Paths and operations → routes.
 
 use super::{Reader, VENDOR};
-use crate::config::vendor::emit::OWN;
+use crate::config::vendor::emit::{self, OWN};
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::{Route, Throttle};
 use crate::config::vendor::value::Value;
@@ -26,6 +26,7 @@ impl Reader<'_> {
             self.note(Verdict::Missing, root, "the document has no `paths`");
             return Vec::new();
         };
+        let skips = root.get(OWN).is_some_and(|own| emit::skips(&own));
         let mut routes = Vec::new();
         for path in paths.entries() {
             if path.name.starts_with("x-") {
@@ -72,7 +73,11 @@ impl Reader<'_> {
                     name if is_default(name) => name.to_owned(),
                     name => format!("{base}{name}"),
                 };
+                let own = part.value.get(OWN);
+                self.findings
+                    .enter(skips || own.is_some_and(|own| emit::skips(&own)));
                 let route = self.operation(&path, &method, &item, part.value);
+                self.findings.leave();
                 routes.push(route);
             }
         }
@@ -83,9 +88,9 @@ impl Reader<'_> {
         let default = is_default(path);
         if default && method != "ANY" {
             self.note(
-                Verdict::Missing,
+                Verdict::Ignored,
                 &operation,
-                "the default route is written under `x-amazon-apigateway-any-method`",
+                "the default route is for every method: the vendor has it under `x-amazon-apigateway-any-method`",
             );
         }
         let key = match default {

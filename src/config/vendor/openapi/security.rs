@@ -1,6 +1,6 @@
 //! Security schemes → authorizers, security requirements → who may use a route.
 
-use super::{Reader, at_root};
+use super::Reader;
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::{Access, Authorizer, AuthorizerKind, Required, Requirement};
 use crate::config::vendor::value::{Named, Value};
@@ -29,7 +29,6 @@ impl Reader<'_> {
         let entries = schemes.map(|schemes| schemes.entries()).unwrap_or_default();
         let mut authorizers = Vec::new();
         for scheme in entries {
-            self.schemes.push(scheme.name.clone());
             if let Some(followed) = self.followed(scheme.value.clone()) {
                 authorizers.push(self.scheme(&scheme, followed));
             }
@@ -144,11 +143,11 @@ impl Reader<'_> {
                 }),
                 _ => {
                     let at = kind.unwrap_or(auth);
-                    self.note(
-                        Verdict::Missing,
-                        &at,
-                        "found another type than NONE and AWS_IAM",
-                    );
+                    let name = at.text().unwrap_or_default().into_owned();
+                    let scopes = Vec::new();
+                    // nobody knows it, so nobody passes it
+                    let kind = Required::Authorizer { name, scopes };
+                    access.required.push(Requirement { at, kind });
                 }
             }
         }
@@ -183,26 +182,6 @@ impl Reader<'_> {
         for alternative in &alternatives {
             for scheme in alternative.entries() {
                 let name = scheme.name.clone();
-                if !self.schemes.contains(&name) {
-                    let known: Vec<&str> = self.schemes.iter().map(String::as_str).collect();
-                    let near = crate::model::problem::nearest(&name, known.iter().copied())
-                        .map(str::to_owned);
-                    let declared = self
-                        .root
-                        .get(crate::config::vendor::emit::OWN)
-                        .and_then(|own| own.get("authorizers"))
-                        .is_some_and(|authorizers| authorizers.get(&name).is_some());
-                    if !declared {
-                        let path = at_root("components").key("securitySchemes").key(&name);
-                        let reason =
-                            format!("the security scheme `{name}` is not declared ({path})");
-                        let finding = self.note(Verdict::Missing, &scheme.value, reason);
-                        if let Some(near) = near {
-                            finding.help(format!("did you mean `{near}`?"));
-                        }
-                        continue;
-                    }
-                }
                 let kind = match self.kind_of(&name) {
                     Some(AuthorizerKind::ApiKey) => Required::ApiKey,
                     Some(AuthorizerKind::Iam) => Required::Iam,
@@ -225,11 +204,10 @@ impl Reader<'_> {
         }
         if authorizers > 1 {
             self.note(
-                Verdict::Missing,
+                Verdict::Differs,
                 security,
-                "more than one authorizer: the vendor takes one, and beside it an API key",
-            )
-            .help("`x-penstock: { authorizer: [a, b] }` asks for both");
+                "more than one authorizer: the vendor takes one, and beside it an API key; here all of them have to let the caller pass",
+            );
         }
         // an authorizer before the key that it may name
         access
