@@ -2,7 +2,9 @@
 //! compiles and opens what it needs, and may fail; `publish` brings it into use. One with errors is refused whole, and
 //! what ran before runs on.
 
-use std::path::{Path, PathBuf};
+mod compile;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +27,7 @@ use crate::admin::status::Refusal;
 use crate::admin::{Configured, Guard, Status};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
-use crate::config::load::{Environment as _, SourceFile};
+use crate::config::load::SourceFile;
 use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::CallerTable;
@@ -37,7 +39,6 @@ use crate::plan::build::Shared;
 use crate::plan::candidate::{
     Behind, Candidate, Content, Origin, Outcome, Refused, Submitted, content_hash,
 };
-use crate::plan::written::{Compiled, compiled, compiled_again};
 use crate::plan::{Blueprint, Plan, build};
 use crate::sqs_api::SqsApi;
 use crate::store::Notice;
@@ -590,85 +591,10 @@ impl Live {
         opened.map(Some).map_err(|error| refused(&error))
     }
 
-    /// Fetches secrets again; whether any is another than before.
-    async fn fetch(&self) -> bool {
-        if !self.source.vault.draws_on_aws() {
-            return false;
-        }
-        self.fetch_with(&self.aws, &self.outbound).await
-    }
-
-    async fn fetch_with(&self, aws: &Clients, via: &outbound::Client) -> bool {
-        let fetched = self.source.vault.fetch(aws, via).await;
-        for failure in &fetched.failed {
-            tracing::warn!(
-                secret = %failure.name,
-                reason = failure.reason,
-                "A secret cannot be fetched again; its old value stays in use"
-            );
-        }
-        self.metrics.renewal.fetched(fetched.failed.is_empty());
-        fetched.changed
-    }
-
     /// Whether what keys have used is being read from the store.
     fn loading(&self) -> bool {
         let plan = self.services.gateway.current.load();
         plan.usage.is_loading()
-    }
-
-    pub(super) async fn compile(&self, content: &Content) -> Result<Compiled, Refused> {
-        let from = self.from(content).await?;
-        let mut compiled = self.compile_once(content, from.clone()).await?;
-        if self.source.vault.has_stood_in() && !compiled.problems.has_errors() {
-            // It names secrets that nobody has asked for before, perhaps of another account.
-            let (aws, egress) = std::mem::take(&mut compiled.reach);
-            match aws == self.running.aws && egress == self.running.egress {
-                true => self.fetch_with(&self.aws, &self.outbound).await,
-                false => {
-                    let (aws, via) = (Clients::new(aws), outbound::Client::new(egress));
-                    self.fetch_with(&aws, &via).await
-                }
-            };
-            compiled = self.compile_once(content, from).await?;
-        }
-        Ok(compiled)
-    }
-
-    async fn from(&self, content: &Content) -> Result<From, Refused> {
-        Ok(match (content, &self.source.place) {
-            (Content::Running, _) => From::Texts(self.texts.clone()),
-            (Content::Texts(texts), _) => From::Texts(texts.clone()),
-            (Content::Anew, Place::Files(paths)) => From::Files(paths.clone()),
-            (Content::Anew, Place::Remote(remote)) => {
-                let fetched = remote.fetch().await;
-                self.metrics.renewal.asked(fetched.is_ok());
-                let text = fetched.map_err(|error| Refused::Build(error.to_string()))?;
-                self.remark(None);
-                From::Texts(vec![remote.named(text)])
-            }
-        })
-    }
-
-    async fn compile_once(&self, content: &Content, from: From) -> Result<Compiled, Refused> {
-        // What is tried stands beside what runs, whose files are still looked at.
-        let beside = matches!(content, Content::Texts(_)) || self.deployed.trial.is_some();
-        let vault = self.source.vault.clone();
-        let compiling = tokio::task::spawn_blocking(move || {
-            let before = vault.forget_files();
-            let compiled = match from {
-                From::Texts(texts) => compiled_again(texts, &*vault),
-                From::Files(paths) => compiled(&paths, &*vault),
-            };
-            if beside || compiled.blueprint.is_none() {
-                // A file that is missing at the moment is looked for again.
-                vault.remember_files(before);
-            }
-            compiled
-        });
-        compiling
-            .await
-            .map_err(|error| Refused::Build(error.to_string()))
     }
 
     /// The counts of the plan that follows: those that run, where keys and usage plans stay the same.
@@ -699,13 +625,6 @@ impl When {
             polled: Instant::now(),
         }
     }
-}
-
-/// What a candidate is compiled from.
-#[derive(Clone)]
-enum From {
-    Texts(Vec<SourceFile>),
-    Files(Vec<PathBuf>),
 }
 
 /// Waits for a sign that files have changed; for ever, where nobody follows them.

@@ -137,6 +137,8 @@ struct Known {
     token: Option<String>,
     /// When AppConfig may be asked again.
     not_before: Option<Instant>,
+    /// A new session, and a service without versions, give what is known once more.
+    text: Option<String>,
 }
 
 /// Why there is no configuration.
@@ -220,6 +222,7 @@ impl Remote {
         // A token is for what comes after the version that it was given with.
         known.etag = None;
         known.token = None;
+        known.text = None;
         match self.ask(&mut known).await? {
             Some(text) => Ok(text),
             None => Err(self.unfetched("the answer is empty")),
@@ -251,6 +254,10 @@ impl Remote {
         let Some(body) = body else { return Ok(None) };
         let text =
             String::from_utf8(body.to_vec()).map_err(|_| self.unfetched("it is not UTF-8 text"))?;
+        if known.text.as_ref() == Some(&text) {
+            return Ok(None);
+        }
+        known.text = Some(text.clone());
         Ok(Some(text))
     }
 
@@ -302,7 +309,10 @@ impl Remote {
         known.token = text(answer.headers(), &NEXT_TOKEN).map(str::to_owned);
         known.not_before = text(answer.headers(), &NEXT_INTERVAL)
             .and_then(|seconds| seconds.parse().ok())
-            .map(|seconds| Instant::now() + Duration::from_secs(seconds).min(self.poll * 10));
+            .map(|seconds: u64| {
+                let seconds = seconds.min(*SESSION_INTERVALS.end());
+                Instant::now() + Duration::from_secs(seconds)
+            });
         // Empty: nothing has changed since the last question of this session.
         let body = answer.into_body();
         Ok((!body.is_empty()).then_some(body))
@@ -311,14 +321,13 @@ impl Remote {
     /// StartConfigurationSession: the token of the first question.
     async fn session(&self, names: [&str; 3]) -> Result<String, CallError> {
         let [application, environment, profile] = names;
-        let mut input = json!({
+        let (least, most) = (*SESSION_INTERVALS.start(), *SESSION_INTERVALS.end());
+        let input = json!({
             "ApplicationIdentifier": application,
             "EnvironmentIdentifier": environment,
             "ConfigurationProfileIdentifier": profile,
+            "RequiredMinimumPollIntervalInSeconds": self.poll.as_secs().clamp(least, most),
         });
-        if SESSION_INTERVALS.contains(&self.poll.as_secs()) {
-            input["RequiredMinimumPollIntervalInSeconds"] = json!(self.poll.as_secs());
-        }
         let request =
             Request::post("/configurationsessions").header(CONTENT_TYPE, "application/json");
         let body = Bytes::from(input.to_string());

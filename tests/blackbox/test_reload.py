@@ -9,7 +9,6 @@ import threading
 import time
 
 import pytest
-import yaml
 
 from support import http1
 from support.gateway import config, penstock, write_config
@@ -166,6 +165,21 @@ class TestABrokenFile:
                 socket.create_connection(("127.0.0.1", spare), timeout=5)
         # what was in the way has gone: it is tried again without being told
         eventually(lambda: status(one) == 201, what="the next try")
+
+
+def test_the_command_says_what_became_of_it(gateway):
+    one = gateway(config(answering(a=200)), arguments=["--no-watch"])
+    admin = "http://{}:{}".format(*one.admin_address)
+    ran = penstock("reload", "--admin", admin)
+    assert ran.returncode == 0 and "the configuration is the same" in ran.stdout, ran
+    rewrite(one, config(answering(a=201)))
+    ran = penstock("reload", "--admin", admin, "--json")
+    assert ran.returncode == 0 and json.loads(ran.stdout)["changed"], ran
+    assert status(one) == 201
+    rewrite(one, "routes: [")
+    ran = penstock("reload", "--admin", admin)
+    assert ran.returncode != 0 and "gateway.yaml" in ran.stderr, ran
+    assert status(one) == 201
 
 
 class TestListeners:
@@ -375,3 +389,96 @@ def test_a_socket_that_changes_names_refuses_no_connection(gateway):
     for asker in askers:
         asker.join(60)
     assert not wrong, wrong[:5]
+
+
+class TestWhatCarriesOver:
+    """A row of the table in docs/reloading.md each: `again` changes something else than what is looked at."""
+
+    @staticmethod
+    def again(one, document, stage_variables):
+        before = configuration(one)["hash"]
+        rewrite(one, {**document, "stage_variables": stage_variables})
+        answer = reload(one)
+        assert answer.status == 200 and answer.json()["hash"] != before, answer.body
+
+    def test_a_route_s_bucket_while_its_limits_stay(self, gateway):
+        route = {"throttle": {"rate": 0.001, "burst": 3}, "integration": {"Mock": {"status": 200}}}
+        written = config({"GET /a": route})
+        one = gateway(written)
+        assert [status(one) for _ in range(2)] == [200] * 2
+        self.again(one, written, {"n": "1"})
+        assert [status(one) for _ in range(2)] == [200, 429]
+        route["throttle"]["burst"] = 4
+        self.again(one, config({"GET /a": route}), {"n": "2"})
+        assert status(one) == 200, "other limits begin anew"
+
+    def test_a_caller_s_bucket_while_its_limits_stay(self, gateway):
+        limit = {"rate": 0.001, "burst": 1, "per": "$request.header.x-who"}
+        written = config({"GET /a": {"throttle": limit, "integration": {"Mock": {"status": 200}}}})
+        one = gateway(written)
+        ask = lambda who: one.request("GET", "/a", headers={"x-who": who}).status
+        assert (ask("a"), ask("a")) == (200, 429)
+        self.again(one, written, {"n": "1"})
+        assert (ask("a"), ask("b")) == (429, 200)
+
+    def test_what_a_request_authorizer_has_answered_while_it_stays(self, gateway):
+        from support.authorizer import Authorizer
+        service = Authorizer({"yes": {"isAuthorized": True}})
+        try:
+            authorizer = {"lambda": {"url": service.url + "/check", "identity_sources": ["$request.header.authorization"], "ttl": "1h"}}
+            routes = {"GET /a": {"authorizer": "legacy", "integration": {"Mock": {"status": 200}}}}
+            written = config(routes, authorizers={"legacy": authorizer})
+            one = gateway(written)
+            ask = lambda: one.request("GET", "/a", headers={"authorization": "yes"}).status
+            assert (ask(), ask(), service.calls) == (200, 200, 1)
+            self.again(one, written, {"n": "1"})
+            assert (ask(), service.calls) == (200, 1)
+            authorizer["lambda"]["ttl"] = "30m"
+            self.again(one, written, {"n": "2"})
+            assert ask() == 200
+        finally:
+            service.stop()
+
+    def test_idempotency_keys(self, gateway):
+        route = {"idempotency": {"key": "$request.header.idempotency-key", "ttl": "1h"},
+                 "integration": {"SQS-SendMessage": {"QueueUrl": "queue:q", "MessageBody": "$request.body"}}}
+        written = config({"POST /q": route}, queues={"q": {}})
+        one = gateway(written)
+        send = lambda: one.request("POST", "/q", b"1", {"idempotency-key": "k"})
+        first = send()
+        self.again(one, written, {"n": "1"})
+        second = send()
+        assert (first.status, second.status) == (202, 202)
+        assert first.json()["messageId"] == second.json()["messageId"] and one.depth("queue") == 1
+
+    def test_what_api_keys_have_used(self, gateway):
+        import hashlib
+        key = "psk_reload_4f1c9d0b7a6e5f3c2d1b0a99"
+        written = config(
+            {"GET /a": {"authorizer": "api_key", "integration": {"Mock": {"status": 200}}}},
+            usage_plans={"small": {"quota": {"limit": 3, "period": "month"}}},
+            api_keys={"acme": {"hash": "sha256:" + hashlib.sha256(key.encode()).hexdigest(), "plan": "small"}})
+        one = gateway(written)
+        ask = lambda: one.request("GET", "/a", headers={"x-api-key": key}).status
+        assert [ask() for _ in range(2)] == [200] * 2
+        self.again(one, written, {"n": "1"})
+        assert [ask() for _ in range(2)] == [200, 429]
+        written["usage_plans"]["small"]["quota"]["limit"] = 4
+
+        def counted_on():
+            rewrite(one, written)
+            return reload(one).status == 200
+        eventually(counted_on, what="the new quota")
+        assert [ask() for _ in range(2)] == [200, 429]
+
+    def test_the_breaker_of_a_target(self, gateway, target):
+        target.down()
+        url = f"{target.url}/111122223333/orders"
+        route = {"integration": {"SQS-SendMessage": {"QueueUrl": url, "MessageBody": "$request.body"}}}
+        written = config({"POST /q": route}, aws={"region": "us-east-1", "endpoint": target.url},
+                         targets={"default": {"breaker": {"open_after": 2, "probe_every": "30s", "max": "30s"}}})
+        one = gateway(written)
+        states = lambda: {view["breaker"] for view in one.targets().values()}
+        eventually(lambda: one.request("POST", "/q", b"1").status == 503 and states() == {"open"}, what="the open breaker")
+        self.again(one, written, {"n": "1"})
+        assert states() == {"open"}
