@@ -289,3 +289,15 @@ def test_writes_are_refused_without_the_token_and_files_are_not_shown(gateway):
     assert "admin.token" in refused.stderr
     assert one.admin("/v1/deployments").status == 200
     assert one.admin("/v1/deployments/running").status == 403
+
+
+def test_a_watched_file_with_the_strategy_canary_is_tried_and_a_bad_one_is_not_tried_twice(gateway):
+    one = gateway(answering("one"))
+    callers = Callers(one, 8)
+    one.config.write_text(yaml.safe_dump(canary("two", 500, steps=["50%"])))
+    eventually(lambda: told(one)["pinned"], 60, "the canary is taken back")
+    latest = told(one)["deployments"][0]
+    assert latest["status"] == "rolled-back" and latest["from"] == "watch"
+    callers.stop()
+    one.config.write_text(yaml.safe_dump(answering("three")))
+    eventually(lambda: version(one, 1) == ("three", 200), 30, "a good file is deployed")
