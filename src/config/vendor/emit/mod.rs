@@ -73,14 +73,13 @@ impl Emitter<'_> {
         let api = self.api;
         let at = &api.document.mark;
         let mut root = Mapping::new(at);
-        if let Some(name) = &api.name {
-            if let Some(slug) = name
+        if let Some(name) = &api.name
+            && let Some(slug) = name
                 .text()
                 .map(|name| slug(&name))
                 .filter(|s| !s.is_empty())
-            {
-                root.put("api", &name.mark, text(slug, &name.mark));
-            }
+        {
+            root.put("api", &name.mark, text(slug, &name.mark));
         }
         self.domains(&mut root);
         self.stage(&mut root);
@@ -100,9 +99,11 @@ impl Emitter<'_> {
             self.maps(policy, "policy");
         }
         self.plans(&mut root);
+        let mut refusals = Mapping::new(at);
         for response in &api.gateway_responses {
-            self.gateway_response(&response.name, &response.value);
+            self.gateway_response(response, &mut refusals);
         }
+        root.put_mapping("error_responses", refusals);
         let routes = self.routes();
         root.put("routes", at, routes.node());
         self.access_log(&mut root);
