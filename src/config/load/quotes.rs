@@ -31,7 +31,7 @@ pub fn culprit(text: &str, noticed: usize) -> Option<(usize, usize, char)> {
 /// The last of `curly` behind a straight quote, where those are odd in number.
 fn in_line(line: &str, straight: char, curly: &[char]) -> Option<(usize, char)> {
     let escaped = line.replace("\\\\", "").replace("\\\"", "");
-    if escaped.matches(straight).count() % 2 == 0 {
+    if escaped.matches(straight).count().is_multiple_of(2) {
         return None;
     }
     let opened = line.find(straight)?;

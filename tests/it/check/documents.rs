@@ -128,8 +128,8 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     (
         "{S}",
         "",
-        "x-amazon-apigateway-gateway-responses: { DEFAULT_4XX: { statusCode: 400 } }",
-        "the gateway response `DEFAULT_4XX` cannot be had",
+        "x-amazon-apigateway-gateway-responses: { WAF_FILTERED: { statusCode: 400 } }",
+        "the gateway response `WAF_FILTERED` cannot be had",
     ),
 ];
 

@@ -73,16 +73,15 @@ impl Emitter<'_> {
         let api = self.api;
         let at = &api.document.mark;
         let mut root = Mapping::new(at);
-        if let Some(name) = &api.name {
-            // a name that nobody knows yet is no name: the file's own serves
-            if let Some(slug) = Some(name)
-                .filter(|name| !name.node.has_unfetched())
-                .and_then(Value::text)
+        // a name that nobody knows yet is no name: the file's own serves
+        if let Some(name) = &api.name
+            && !name.node.has_unfetched()
+            && let Some(slug) = name
+                .text()
                 .map(|name| slug(&name))
                 .filter(|s| !s.is_empty())
-            {
-                root.put("api", &name.mark, text(slug, &name.mark));
-            }
+        {
+            root.put("api", &name.mark, text(slug, &name.mark));
         }
         self.domains(&mut root);
         self.stage(&mut root);
@@ -102,9 +101,11 @@ impl Emitter<'_> {
             self.maps(policy, "policy");
         }
         self.plans(&mut root);
+        let mut refusals = Mapping::new(at);
         for response in &api.gateway_responses {
-            self.gateway_response(&response.name, &response.value);
+            self.gateway_response(response, &mut refusals);
         }
+        root.put_mapping("error_responses", refusals);
         let routes = self.routes();
         root.put("routes", at, routes.node());
         self.access_log(&mut root);

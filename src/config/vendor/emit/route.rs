@@ -222,19 +222,35 @@ impl Emitter<'_> {
     }
 
     /// What a request has to bring.
-    fn validation(&mut self, route: &Route, _node: &mut Mapping) {
+    fn validation(&mut self, route: &Route, node: &mut Mapping) {
         let asked = &route.validation;
-        let parts = asked.body.iter().chain(&asked.headers).chain(&asked.query);
-        for part in parts {
-            self.findings.note(
-                Verdict::Differs,
-                &part.mark,
-                &part.path,
-                "the request validator is not carried over: such requests are not refused here",
-            );
+        if let Some(schema) = &asked.body {
+            let at = &schema.mark;
+            let mut whole = Mapping::new(at);
+            whole.put("$schema", at, text(DIALECT, at));
+            whole.put("allOf", at, list(vec![schema.node.clone()], at));
+            // references go from the document's root, which the schema is here
+            let components = self.api.document.get("components");
+            if let Some(schemas) = components.and_then(|components| components.get("schemas")) {
+                let mut components = Mapping::new(&schemas.mark);
+                components.put("schemas", &schemas.mark, schemas.node);
+                whole.put_mapping("components", components);
+            }
+            node.put("schema", at, whole.node());
         }
+        let mut required = Mapping::new(&route.at.mark);
+        for (key, names) in [("headers", &asked.headers), ("query", &asked.query)] {
+            if let Some(first) = names.first() {
+                let items = names.iter().filter_map(|name| self.leaf(name)).collect();
+                required.put(key, &first.mark, list(items, &first.mark));
+            }
+        }
+        node.put_mapping("required", required);
     }
 }
+
+/// What schemas in OpenAPI 3.0 mean.
+const DIALECT: &str = "https://spec.openapis.org/oas/3.0/schema/2021-09-28";
 
 /// Whether the route's own part says what is called, rather than only adding a key beside the tag.
 fn names_an_integration(own: &Value) -> bool {

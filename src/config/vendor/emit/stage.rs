@@ -4,6 +4,7 @@ use super::Emitter;
 use crate::config::vendor::build::{Mapping, list, text};
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::GatewayResponse;
+use crate::config::vendor::value::Named;
 
 impl Emitter<'_> {
     /// Under which hosts, and behind which path, the API is reached.
@@ -102,12 +103,100 @@ impl Emitter<'_> {
         root.put_mapping("access_log", node);
     }
 
-    pub(super) fn gateway_response(&mut self, name: &str, response: &GatewayResponse) {
-        self.findings.note(
-            Verdict::Differs,
-            &response.at.mark,
-            &response.at.path,
-            format!("the gateway response `{name}` cannot be had: refusals have the vendor's default form"),
-        );
+    /// A refusal in the vendor's words, where nothing of it has to be evaluated.
+    pub(super) fn gateway_response(
+        &mut self,
+        response: &Named<GatewayResponse>,
+        all: &mut Mapping,
+    ) {
+        let (name, at) = (response.name.as_str(), &response.value.at);
+        let Some((_, code)) = REFUSALS.iter().find(|(kind, _)| *kind == name) else {
+            self.findings.note(
+                Verdict::Differs,
+                &at.mark,
+                &at.path,
+                format!("the gateway response `{name}` cannot be had: refusals of this kind keep their form"),
+            );
+            return;
+        };
+        let mut node = Mapping::new(&at.mark);
+        if let Some(status) = &response.value.status {
+            let number = self.number(status);
+            node.put_some("status", &status.mark, number);
+        }
+        let mut headers = Mapping::new(&at.mark);
+        for parameter in &response.value.parameters {
+            let written = parameter.value.text().unwrap_or_default().into_owned();
+            let header = parameter.name.strip_prefix("gatewayresponse.header.");
+            let fixed = written
+                .strip_prefix('\'')
+                .and_then(|rest| rest.strip_suffix('\''));
+            match header.zip(fixed) {
+                Some((header, fixed)) => {
+                    headers.put(header, &parameter.mark, text(fixed, &parameter.value.mark));
+                }
+                None => {
+                    self.findings.note(
+                        Verdict::Differs,
+                        &parameter.value.mark,
+                        &parameter.value.path,
+                        format!("{written:?} is not a text in single quotes: headers of refusals are fixed here"),
+                    );
+                }
+            }
+        }
+        node.put_mapping("headers", headers);
+        let json = response
+            .value
+            .templates
+            .iter()
+            .find(|t| t.name == "application/json");
+        if let Some(template) = json.or(response.value.templates.first()) {
+            let body = template.value.text().unwrap_or_default().into_owned();
+            if body.trim() == USUAL_TEMPLATE {
+                // what is answered anyway
+            } else if body.contains(['$', '#']) {
+                self.findings.note(
+                    Verdict::Differs,
+                    &template.value.mark,
+                    &template.value.path,
+                    "the response template is not plain text, and templates are not evaluated here",
+                );
+            } else {
+                node.put(
+                    "body",
+                    &template.value.mark,
+                    text(body, &template.value.mark),
+                );
+                node.put(
+                    "content_type",
+                    &template.mark,
+                    text(&template.name, &template.mark),
+                );
+            }
+        }
+        if !node.is_empty() {
+            self.maps(at, format!("error_responses.{code}"));
+            all.put(*code, &response.mark, node.node());
+        }
     }
 }
+
+/// The template that gateway responses have unless something else is written.
+const USUAL_TEMPLATE: &str = r#"{"message":$context.error.messageString}"#;
+
+/// The vendor's kinds of refusals that are ours too.
+const REFUSALS: [(&str, &str); 12] = [
+    ("DEFAULT_4XX", "default_4xx"),
+    ("DEFAULT_5XX", "default_5xx"),
+    ("ACCESS_DENIED", "forbidden"),
+    ("BAD_REQUEST_BODY", "schema_invalid"),
+    ("BAD_REQUEST_PARAMETERS", "schema_invalid"),
+    ("INTEGRATION_TIMEOUT", "timeout"),
+    ("INVALID_API_KEY", "api_key_refused"),
+    ("QUOTA_EXCEEDED", "quota_exceeded"),
+    ("REQUEST_TOO_LARGE", "body_too_large"),
+    ("RESOURCE_NOT_FOUND", "no_route"),
+    ("THROTTLED", "throttled"),
+    ("UNAUTHORIZED", "unauthorized"),
+];
