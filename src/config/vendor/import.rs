@@ -161,7 +161,7 @@ fn name_of(api: &HttpApi, index: usize) -> String {
     if !title.is_empty() {
         return title;
     }
-    let keys = api
+    let mut keys = api
         .document
         .path
         .0
