@@ -161,7 +161,7 @@ fn name_of(api: &HttpApi, index: usize) -> String {
     if !title.is_empty() {
         return title;
     }
-    let keys = api
+    let mut keys = api
         .document
         .path
         .0
@@ -170,7 +170,8 @@ fn name_of(api: &HttpApi, index: usize) -> String {
             Segment::Key(key) if key != "Properties" => Some(slug(key)),
             _ => None,
         });
-    keys.last().unwrap_or_else(|| format!("api-{}", index + 1))
+    keys.next_back()
+        .unwrap_or_else(|| format!("api-{}", index + 1))
 }
 
 /// What stands at the head of a route file: where it is from, and what is not as there.
