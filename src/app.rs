@@ -264,7 +264,7 @@ pub async fn serve(
         deployed: Deployed::new(orders.listing, &source_folder),
     };
     // A rollback and a canary outlive the process, so they are back before anybody is served.
-    live.resume().await;
+    Box::pin(live.resume()).await;
     live.listeners.publish(bound, &live.services, drain).await;
     announce(&Started {
         listeners: live.listeners.listening(),

@@ -50,15 +50,15 @@ impl Live {
         // Whoever asked may be gone; what was asked is done all the same.
         match asked {
             Asked::Deploy(deploy, answer) => {
-                let done = self.deploy_asked(deploy).await;
+                let done = Box::pin(self.deploy_asked(deploy)).await;
                 let _ = answer.send(done);
             }
             Asked::Canary(order, answer) => {
-                let done = self.canary_asked(order).await;
+                let done = Box::pin(self.canary_asked(order)).await;
                 let _ = answer.send(done);
             }
             Asked::Rollback(rollback, answer) => {
-                let done = self.rollback(rollback).await;
+                let done = Box::pin(self.rollback(rollback)).await;
                 let _ = answer.send(done);
             }
             Asked::Texts(id, answer) => {
@@ -91,7 +91,7 @@ impl Live {
             dry_run: deploy.dry_run,
         };
         let from = Deployer::named(deploy.by.as_deref(), from);
-        self.deploy(files, wish, from).await
+        Box::pin(self.deploy(files, wish, from)).await
     }
 
     /// Deploys files.
@@ -112,7 +112,7 @@ impl Live {
                 ),
             });
         }
-        let candidate = match self.candidate(files, wish.strategy).await {
+        let candidate = match Box::pin(self.candidate(files, wish.strategy)).await {
             Ok(candidate) => candidate,
             Err(reason) => {
                 if !wish.dry_run {
@@ -146,7 +146,7 @@ impl Live {
         }
         self.declare(&candidate.blueprint).await?;
         if strategy == Strategy::Canary && id != self.running.id {
-            let share = self.begin_canary(candidate, from, changes.clone()).await;
+            let share = Box::pin(self.begin_canary(candidate, from, changes.clone())).await;
             return Ok(done(format!(
                 "{id} is a canary now, for {share} of the callers"
             )));
@@ -157,14 +157,14 @@ impl Live {
             self.save().await;
             return Ok(done(format!("{id} runs, and no canary beside it")));
         }
-        self.take_over(candidate, from, Some(changes.clone()), Status::Superseded)
+        Box::pin(self.take_over(candidate, from, Some(changes.clone()), Status::Superseded))
             .await?;
         Ok(done(format!("{id} runs now")))
     }
 
     /// Compiles files with what they draw on. `Err`: every problem, a line each.
     async fn candidate(&self, files: Files, wished: Option<Strategy>) -> Result<Candidate, String> {
-        let compiled = self.compile(&Content::Texts(files.to_vec())).await;
+        let compiled = Box::pin(self.compile(&Content::Texts(files.to_vec()))).await;
         let compiled = compiled.map_err(|refused| refused.to_string())?;
         let warnings = compiled
             .problems
@@ -200,14 +200,14 @@ impl Live {
             self.deployed.stage.seen(&id);
         }
         if id == self.running.id {
-            let became = self.publish(prepared, After::Itself).await;
-            self.renew_canary().await;
+            let became = Box::pin(self.publish(prepared, After::Itself)).await;
+            Box::pin(self.renew_canary()).await;
             self.save().await;
             return became;
         }
         let tried = self.deployed.trial.as_ref();
         if tried.is_some_and(|tried| tried.blueprint.id == id) {
-            self.renew_canary().await;
+            Box::pin(self.renew_canary()).await;
             self.save().await;
             return Ok(outcome_of(&prepared));
         }
@@ -239,10 +239,10 @@ impl Live {
             let outcome = outcome_of(&prepared);
             let declared = self.declare(&candidate.blueprint).await;
             declared.map_err(|refused| Refused::Build(refused.message))?;
-            self.begin_canary(candidate, from, changes).await;
+            Box::pin(self.begin_canary(candidate, from, changes)).await;
             return Ok(outcome);
         }
-        let became = self.publish(prepared, After::Baseline).await?;
+        let became = Box::pin(self.publish(prepared, After::Baseline)).await?;
         self.took_over(&candidate, from, Some(changes), Status::Superseded)
             .await;
         Ok(became)
@@ -311,7 +311,7 @@ impl Live {
         let warnings = candidate.warnings.clone();
         let prepared = self.ready(blueprint, texts, origin, warnings).await;
         let published = match prepared {
-            Ok(prepared) => self.publish(prepared, After::Baseline).await,
+            Ok(prepared) => Box::pin(self.publish(prepared, After::Baseline)).await,
             Err(refused) => Err(refused),
         };
         if let Err(refused) = published {
@@ -414,7 +414,7 @@ impl Live {
             Look::Promote => {
                 let reason = "it passed its steps".to_owned();
                 // What stands in the way has been logged, and is tried again.
-                let _ = self.promote(reason).await;
+                let _ = Box::pin(self.promote(reason)).await;
             }
             Look::RollBack(blame) => self.abort(blame.to_string()).await,
         }
@@ -433,7 +433,7 @@ impl Live {
             .ready(blueprint, texts, Origin::Deploy, Vec::new())
             .await;
         let published = match prepared {
-            Ok(prepared) => self.publish(prepared, After::Canary(plan)).await,
+            Ok(prepared) => Box::pin(self.publish(prepared, After::Canary(plan))).await,
             Err(refused) => Err(refused),
         };
         if let Err(refused) = published {
@@ -507,7 +507,7 @@ impl Live {
                 format!("{id} goes on from {share}")
             }
             CanaryOrder::Promote => {
-                self.promote("by hand".to_owned()).await?;
+                Box::pin(self.promote("by hand".to_owned())).await?;
                 format!("{id} runs now")
             }
             CanaryOrder::Abort => {
@@ -576,7 +576,7 @@ impl Live {
         } else {
             Strategy::All
         };
-        let candidate = self.candidate(files, Some(strategy)).await;
+        let candidate = Box::pin(self.candidate(files, Some(strategy))).await;
         let candidate = candidate.map_err(|reason| Answered {
             status: StatusCode::UNPROCESSABLE_ENTITY,
             message: format!("{id} cannot run any more:\n{reason}"),
@@ -594,8 +594,7 @@ impl Live {
         self.metrics.deployments.event("rolled_back");
         let changes = self.changes(&candidate);
         let from = Deployer::named(rollback.by.as_deref(), "rollback");
-        self.take_over(candidate, from, Some(changes), Status::RolledBack)
-            .await?;
+        Box::pin(self.take_over(candidate, from, Some(changes), Status::RolledBack)).await?;
         for left in &left {
             self.deployed.stage.pin(left);
         }
@@ -672,7 +671,7 @@ impl Live {
             Some(kept) => {
                 let stays = unchanged || is_canary || self.deployed.stage.is_pinned(&id);
                 let wanted = stays || strategy == Strategy::Canary || kept.id == id.as_str();
-                wanted && self.restore(kept.n, kept.overlaid).await
+                wanted && Box::pin(self.restore(kept.n, kept.overlaid)).await
             }
             None => false,
         };
@@ -684,10 +683,10 @@ impl Live {
             && !self.deployed.stage.is_pinned(&id)
             && id != self.running.id
         {
-            let candidate = self.candidate(own.files, Some(Strategy::Canary)).await;
+            let candidate = Box::pin(self.candidate(own.files, Some(Strategy::Canary))).await;
             if let Ok(candidate) = candidate {
                 let changes = self.changes(&candidate);
-                self.begin_canary(candidate, from, changes).await;
+                Box::pin(self.begin_canary(candidate, from, changes)).await;
             }
         } else {
             if id != self.running.id && !is_canary {
@@ -697,7 +696,7 @@ impl Live {
                     "The files hold a configuration that was not deployed or was rolled back; what ran before goes on"
                 );
             }
-            self.resume_canary().await;
+            Box::pin(self.resume_canary()).await;
         }
         self.save().await;
         self.show();
@@ -713,7 +712,7 @@ impl Live {
         } else {
             Strategy::All
         };
-        match self.candidate(files, Some(strategy)).await {
+        match Box::pin(self.candidate(files, Some(strategy))).await {
             Ok(candidate) => {
                 let blueprint = candidate.blueprint;
                 if blueprint.listeners != self.running.listeners {
@@ -751,7 +750,7 @@ impl Live {
         };
         let files = self.deployed.stage.files(progress.n).cloned();
         let candidate = match files {
-            Some(files) => self.candidate(files, Some(Strategy::Canary)).await,
+            Some(files) => Box::pin(self.candidate(files, Some(Strategy::Canary))).await,
             None => Err("its files are not kept".to_owned()),
         };
         match (candidate, progress.standing()) {
@@ -798,7 +797,7 @@ impl Live {
             blueprint,
             ..
         } = tried;
-        match self.candidate(files.clone(), Some(Strategy::Canary)).await {
+        match Box::pin(self.candidate(files.clone(), Some(Strategy::Canary))).await {
             Ok(candidate) => self.tried(n, files, candidate.blueprint, canary),
             Err(problems) => {
                 tracing::error!(

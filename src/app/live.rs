@@ -4,7 +4,7 @@
 
 mod compile;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -333,7 +333,7 @@ impl Live {
         &mut self,
         candidate: &Candidate,
     ) -> Result<Option<Prepared>, Refused> {
-        let compiled = self.compile(&candidate.content).await?;
+        let compiled = Box::pin(self.compile(&candidate.content)).await?;
         let problems = compiled.problems;
         let Some(blueprint) = compiled.blueprint else {
             return Err(match problems.has_errors() {

@@ -129,13 +129,13 @@ impl Both {
 
     /// Makes each call through each client; what they say is the same, and is given.
     async fn agree(&self, about: &str, patience: Duration) -> Vec<Verdict> {
-        self.agree_on(&CALLS, about, patience).await
+        Box::pin(self.agree_on(&CALLS, about, patience)).await
     }
 
     async fn agree_on(&self, calls: &[&str], about: &str, patience: Duration) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for &call in calls {
-            let ours = lean(call, &self.targets, Instant::now() + patience).await;
+            let ours = Box::pin(lean(call, &self.targets, Instant::now() + patience)).await;
             let theirs = sdk::call(call, &self.clients, Instant::now() + patience).await;
             assert_eq!(ours, theirs, "{call}: {about}");
             verdicts.push(ours);
@@ -206,12 +206,12 @@ async fn every_answer_has_the_same_verdict() {
                     true => &CALLS[..2],
                     false => &CALLS[..],
                 };
-                both.agree_on(calls, &answer, LONG).await;
+                Box::pin(both.agree_on(calls, &answer, LONG)).await;
             }
         }
     }
     server.now(Does::Says("HTTP/1.1 204 No Content\r\n\r\n".to_owned()));
-    both.agree("204", LONG).await;
+    Box::pin(both.agree("204", LONG)).await;
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn what_is_taken_is_taken_and_what_is_refused_is_refused() {
         "x-amzn-requestid: r-1\r\n",
         SUCCESS,
     )));
-    let verdicts = both.agree("success", LONG).await;
+    let verdicts = Box::pin(both.agree("success", LONG)).await;
     assert_eq!(verdicts[0], [taken(Some("m-1"), Some("r-1"))]);
     assert_eq!(verdicts[2], [taken(Some("7"), Some("r-1"))]);
     assert_eq!(verdicts[4], [taken(Some("e-1"), Some("r-1"))]);
@@ -284,7 +284,7 @@ async fn every_fault_has_the_same_verdict() {
         ),
     ] {
         server.now(does);
-        for verdict in both.agree(about, LONG).await {
+        for verdict in Box::pin(both.agree(about, LONG)).await {
             assert!(verdict[0].starts_with(class), "{about}: {verdict:?}");
         }
     }
@@ -296,13 +296,13 @@ async fn whoever_says_nothing_in_time_has_the_same_verdict() {
     let both = Both::at(&server.address);
     // the first calls make the clients, which takes longer
     server.now(Does::Says(answer(200, "", SUCCESS)));
-    both.agree("a call before", LONG).await;
+    Box::pin(both.agree("a call before", LONG)).await;
     for does in [
         Does::IsSilent,
         Does::SaysAndIsSilent("HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{".to_owned()),
     ] {
         server.now(does);
-        for verdict in both.agree("silence", Duration::from_millis(200)).await {
+        for verdict in Box::pin(both.agree("silence", Duration::from_millis(200))).await {
             let expected = "OutcomeUnknown DeadlineExceeded";
             assert!(verdict[0].starts_with(expected), "{verdict:?}");
         }
@@ -326,7 +326,7 @@ async fn whoever_cannot_be_connected_to_has_the_same_verdict() {
         ("ftp://127.0.0.1:1", "Unavailable ConnectFailed"),
         ("nonsense", "Setup"),
     ] {
-        for found in Both::at(address).agree(address, LONG).await {
+        for found in Box::pin(Both::at(address).agree(address, LONG)).await {
             assert!(found[0].starts_with(verdict), "{address}: {found:?}");
         }
     }
@@ -345,7 +345,7 @@ async fn no_call_goes_out_twice_however_the_connection_ends() {
             Does::SaysAndCloses(answer(503, "", "")),
         ] {
             server.now(does);
-            lean("SendMessage", &both.targets, Instant::now() + LONG).await;
+            Box::pin(lean("SendMessage", &both.targets, Instant::now() + LONG)).await;
             calls += 1;
         }
     }

@@ -390,9 +390,14 @@ impl Targets {
     /// Calls the target, once, and answers by the deadline. Neither the deadline nor dropping the future undoes a call
     /// that is under way: who must know its outcome runs it in a task of its own.
     pub async fn call(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
-        if !request.resend {
-            return request.call.run(self, deadline).await;
+        match request.resend {
+            false => request.call.run(self, deadline).await,
+            true => Box::pin(self.call_again(request, deadline)).await,
         }
+    }
+
+    /// The same for a call whose first outcome is unknown: a refusal may say that it was a success.
+    async fn call_again(&self, request: Request, deadline: Instant) -> Result<Answer, TargetError> {
         let call = request.call.asking();
         let sent = call.clone();
         match call.run(self, deadline).await {

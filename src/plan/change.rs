@@ -181,6 +181,9 @@ fn routes(blueprint: &Blueprint) -> BTreeMap<String, Of<'_>> {
 
 type Of<'a> = (&'a ApiBlueprint, &'a RouteBlueprint);
 
+/// Something about a route, in words.
+type Fact = fn(Of<'_>) -> String;
+
 /// What callers would notice.
 fn noticed(old: Of<'_>, new: Of<'_>) -> Vec<Notice> {
     let mut noticed = Vec::new();
@@ -191,7 +194,7 @@ fn noticed(old: Of<'_>, new: Of<'_>) -> Vec<Notice> {
             after,
         });
     };
-    let facts: [(&str, fn(Of<'_>) -> String); 5] = [
+    let facts: [(&str, Fact); 5] = [
         ("status", status),
         ("auth", auth),
         ("limits", limits),

@@ -172,6 +172,20 @@ pub struct Authorizer {
     pub others: Vec<Named<Value>>,
 }
 
+/// A function that decides.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// REST's `token` form; else `request`.
+    pub token: bool,
+    /// The function's ARN, or the vendor's invocation URI.
+    pub uri: Option<Value>,
+    pub credentials: Option<Value>,
+    pub payload_version: Option<Value>,
+    pub simple_responses: Option<Value>,
+    /// `identityValidationExpression`.
+    pub token_pattern: Option<Value>,
+}
+
 #[derive(Clone, Debug)]
 pub enum AuthorizerKind {
     Jwt {
@@ -179,17 +193,7 @@ pub enum AuthorizerKind {
         audience: Vec<Value>,
     },
     /// A function that decides.
-    Function {
-        /// REST's `token` form; else `request`.
-        token: bool,
-        /// The function's ARN, or the vendor's invocation URI.
-        uri: Option<Value>,
-        credentials: Option<Value>,
-        payload_version: Option<Value>,
-        simple_responses: Option<Value>,
-        /// `identityValidationExpression`.
-        token_pattern: Option<Value>,
-    },
+    Function(Box<Function>),
     /// Cognito user pools, by ARN.
     UserPools { providers: Vec<Value> },
     /// Signatures (`awsSigv4`).

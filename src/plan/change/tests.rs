@@ -47,7 +47,6 @@ fn routes_come_go_and_change_and_what_callers_notice_is_said() {
     let new = OLD
         .replace("GET /gone", "GET /new")
         .replace("queue:orders\"", "queue:other\"")
-        .replace("QueueUrl", "QueueUrl")
         .replace("{ rate: 10 }", "{ rate: 20 }");
     let changes = between(OLD, &new);
     assert_eq!(changes.added, ["GET /new"]);

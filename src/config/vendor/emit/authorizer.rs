@@ -4,7 +4,7 @@ use super::Emitter;
 use crate::config::load::tree::Node;
 use crate::config::vendor::build::{Mapping, list, text};
 use crate::config::vendor::findings::Verdict;
-use crate::config::vendor::model::{Authorizer, AuthorizerKind, Product};
+use crate::config::vendor::model::{Authorizer, AuthorizerKind, Function, Product};
 use crate::config::vendor::value::Value;
 
 impl Emitter<'_> {
@@ -121,14 +121,15 @@ impl Emitter<'_> {
                 }
                 "jwt"
             }
-            AuthorizerKind::Function {
-                token,
-                uri,
-                credentials,
-                payload_version,
-                simple_responses,
-                token_pattern,
-            } => {
+            AuthorizerKind::Function(function) => {
+                let Function {
+                    token,
+                    uri,
+                    credentials,
+                    payload_version,
+                    simple_responses,
+                    token_pattern,
+                } = &**function;
                 let Some(uri) = uri else {
                     return Err("no function is named (`authorizerUri`)".to_owned());
                 };

@@ -2,7 +2,9 @@
 
 use super::Reader;
 use crate::config::vendor::findings::Verdict;
-use crate::config::vendor::model::{Access, Authorizer, AuthorizerKind, Required, Requirement};
+use crate::config::vendor::model::{
+    Access, Authorizer, AuthorizerKind, Function, Required, Requirement,
+};
 use crate::config::vendor::value::{Named, Value};
 
 /// What an issuer's discovery document is called.
@@ -97,14 +99,14 @@ impl Reader<'_> {
                 if token && identity_sources.is_empty() {
                     identity_sources.extend(token_header(&scheme));
                 }
-                AuthorizerKind::Function {
+                AuthorizerKind::Function(Box::new(Function {
                     token,
                     uri,
                     credentials,
                     payload_version,
                     simple_responses,
                     token_pattern,
-                }
+                }))
             }
             _ => {
                 if let Some(kind) = &kind {

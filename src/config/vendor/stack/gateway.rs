@@ -6,8 +6,8 @@ use super::{Part, Stack};
 use crate::config::load::tree::Kind;
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::{
-    Access, Authorizer, AuthorizerKind, HttpApi, Integration, Required, Requirement, Route, Stage,
-    Throttle, Validation,
+    Access, Authorizer, AuthorizerKind, Function, HttpApi, Integration, Required, Requirement,
+    Route, Stage, Throttle, Validation,
 };
 use crate::config::vendor::template::placed;
 use crate::config::vendor::value::{Named, Value};
@@ -416,7 +416,7 @@ impl Stack<'_> {
         let jwt = fields.take("JwtConfiguration");
         let identity_sources = fields.list("IdentitySource");
         let ttl_seconds = fields.take("AuthorizerResultTtlInSeconds");
-        let function = AuthorizerKind::Function {
+        let function = Function {
             token: false,
             uri: fields.take("AuthorizerUri"),
             credentials: fields.take("AuthorizerCredentialsArn"),
@@ -432,7 +432,7 @@ impl Stack<'_> {
                     .map(|audience| audience.list_or_commas())
                     .unwrap_or_default(),
             },
-            _ => function,
+            _ => AuthorizerKind::Function(Box::new(function)),
         };
         Authorizer {
             at: properties.clone(),

@@ -7,8 +7,8 @@ use super::{Part, Stack};
 use crate::config::load::tree::{Entry, Kind, Node};
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::{
-    Access, Authorizer, AuthorizerKind, Cors, HttpApi, Integration, Required, Requirement, Route,
-    Throttle,
+    Access, Authorizer, AuthorizerKind, Cors, Function, HttpApi, Integration, Required,
+    Requirement, Route, Throttle,
 };
 use crate::config::vendor::value::{Named, Value};
 
@@ -166,14 +166,14 @@ impl Stack<'_> {
                     .map(|audience| audience.list_or_commas())
                     .unwrap_or_default(),
             },
-            None => AuthorizerKind::Function {
+            None => AuthorizerKind::Function(Box::new(Function {
                 token: false,
                 uri: fields.take("FunctionArn"),
                 credentials: None,
                 payload_version: fields.take("AuthorizerPayloadFormatVersion"),
                 simple_responses: fields.take("EnableSimpleResponses"),
                 token_pattern: None,
-            },
+            })),
         };
         Authorizer {
             name: authorizer.name,
