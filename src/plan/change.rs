@@ -13,7 +13,6 @@ use super::blueprint::{ApiBlueprint, Blueprint, RouteBlueprint};
 use crate::config::load::{LoadedApi, SourceFile, load_apis_from_texts};
 use crate::config::{Dialect, OF_ONE_API};
 use crate::forward::AckMode;
-use crate::integration::Integration;
 use crate::model::route_key::RouteKey;
 use crate::model::value::{ByteSize, Span};
 
@@ -108,7 +107,16 @@ impl Changes {
                 String::new(),
                 &mut parameters,
             );
-            let noticed = noticed(*other, *route);
+            let mut noticed = noticed(*other, *route);
+            let in_call = |parameter: &Parameter| parameter.path.starts_with("integration");
+            let elsewhere = noticed.iter().any(|notice| notice.what == "target");
+            if !elsewhere && parameters.iter().any(in_call) {
+                noticed.push(Notice {
+                    what: "mapping".to_owned(),
+                    before: "other parameters".to_owned(),
+                    after: "new parameters".to_owned(),
+                });
+            }
             if !noticed.is_empty() || !parameters.is_empty() {
                 changes.changed.push(RouteChange {
                     route: key.clone(),
@@ -207,9 +215,6 @@ fn noticed(old: Of<'_>, new: Of<'_>) -> Vec<Notice> {
             note(what, before, after);
         } else if what == "auth" && auth_differs(old, new) {
             note(what, before, format!("{after}, with other settings"));
-        } else if what == "target" && !same(&old.1.integration, &new.1.integration) {
-            let words = |word: &str| format!("{word} parameters");
-            note("mapping", words("other"), words("new"));
         }
     }
     if old.1.response != new.1.response && status(old) == status(new) {
@@ -232,10 +237,6 @@ fn noticed(old: Of<'_>, new: Of<'_>) -> Vec<Notice> {
 }
 
 /// Whether two integrations make the same calls. Nothing of what is compared is shown.
-fn same(one: &Integration, other: &Integration) -> bool {
-    format!("{one:?}") == format!("{other:?}")
-}
-
 fn auth_differs(old: Of<'_>, new: Of<'_>) -> bool {
     old.1.authorizers != new.1.authorizers
         || format!("{:?}", old.1.policies) != format!("{:?}", new.1.policies)

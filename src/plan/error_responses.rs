@@ -382,7 +382,7 @@ mod tests {
     }
 
     fn answer(responses: &ErrorResponses, code: Code, status: u16) -> (u16, Option<String>) {
-        let head = http::Request::get("/a<b").body(()).unwrap().into_parts().0;
+        let head = http::Request::get("/a\"b").body(()).unwrap().into_parts().0;
         let any = "127.0.0.1:1".parse().unwrap();
         let call = Call::new(head, Arc::new(Peer::tcp(any, any, "public")));
         let mut status = StatusCode::from_u16(status).unwrap();
@@ -413,7 +413,7 @@ mod tests {
             answer(&responses, Code::NoRoute, 404),
             (
                 410,
-                Some(r#"{"m":"No \"route\".","n":"No \"route\".","p":"/a<b."}"#.to_owned())
+                Some(r#"{"m":"No \"route\".","n":"No \"route\".","p":"/a\"b."}"#.to_owned())
             )
         );
         assert_eq!(

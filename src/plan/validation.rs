@@ -306,11 +306,16 @@ fn validator(
         problems.error(at, said);
         return None;
     }
+    // What only refers into a file has a name of its own: under the file's the file would not be asked for.
+    let own_uri = match (&files.inline, &document) {
+        (None, None) => "urn:penstock:reference",
+        _ => base,
+    };
     let patterns = PatternOptions::fancy_regex()
         .backtrack_limit(BACKTRACKS)
         .size_limit(PATTERN_SIZE);
     let built = jsonschema::options()
-        .with_base_uri(base.to_owned())
+        .with_base_uri(own_uri.to_owned())
         .with_retriever(Beside(files.clone()))
         .with_pattern_options(patterns)
         .should_ignore_unknown_formats(true)

@@ -100,7 +100,7 @@ fn a_body_of_the_route_s_own_is_checked_in_its_leaves() {
             "body.a[1]",
             "is not a context variable",
         ),
-        ("{ a: '${request.header.x' }", "body.a", "has no closing"),
+        ("{ a: '${request.header.x' }", "body.a", "has no `}`"),
     ] {
         let text = format!(
             "aws: {{ region: eu-west-1 }}\nroutes: {{ 'GET /a': {{ authorizer: none, response: {{ body: {body} }}, integration: {{ DynamoDB-GetItem: {{ TableName: items, Key: {{ id: {{ S: x }} }} }} }} }} }}"

@@ -197,9 +197,9 @@ fn what_is_wrong_in_files_of_several_apis_is_said_once_and_in_its_place() {
         [
             "a.yaml:2:11: error: limits.bdy: unknown key `bdy`",
             "b.yaml:2:11: error: queues.q: this key is written twice, first at a.yaml:3:11; keep one of the two",
-            "b.yaml:3:8: error: stage: found a list",
+            "b.yaml:3:8: error: stage: found a list, expected text",
             "c.yaml:1:1: error: routes: several APIs are configured, and this file does not say whose `routes` this is; write `api: …` in this file, such as one of `shop`, `depot`",
-            "d.yaml:1:1: error: the file holds one text",
+            "d.yaml:1:1: error: the file holds one text, expected `key: value` lines",
         ]
     );
     assert!(loaded.apis.iter().all(|api| api.value.is_none()));
