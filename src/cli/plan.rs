@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::deploy::{At, changes, ended, named_files, printed};
 use super::load::{blueprint_or_problems, compiled};
 use super::queue::Failure;
-use super::{Exit, print};
+use super::{Exit, live, print};
 use crate::admin::deployments::{Deploy, Done};
 use crate::config::load::SourceFile;
 use crate::plan::Blueprint;
@@ -23,6 +24,10 @@ pub struct Plan {
     /// Compare with this file or folder in place of what runs on a gateway; may be given several times
     #[arg(long, value_name = "FILE", conflicts_with_all = ["admin", "config"])]
     against: Vec<PathBuf>,
+    /// Look also whether each target is there and fits, from here, by calls that change nothing; ends with 1 if one does
+    /// not
+    #[arg(long)]
+    live: bool,
     /// End with 1 when something would change
     #[arg(long)]
     exit_code: bool,
@@ -44,15 +49,27 @@ impl Plan {
                 let written = |(blueprint, texts)| Written { blueprint, texts };
                 Changes::between(written((&old.0, &old.1)), written((&new.0, &new.1)))
             };
+            let looks = match self.live {
+                true => Some(Box::pin(live::looked(&read(&self.files)?.0)).await),
+                false => None,
+            };
             if self.json {
-                print(&printed(&changed)?);
+                let mut said = json!(changed);
+                if let Some(looks) = &looks {
+                    said["targets"] = json!(looks);
+                }
+                print(&printed(&said)?);
             } else {
                 print(&changes(&changed));
                 print(&format!("{}\n", changed.summary()));
+                if let Some(looks) = &looks {
+                    print(&format!("\n{}", live::shown(looks)));
+                }
             }
-            Ok(match self.exit_code && !changed.is_empty() {
-                true => Exit::Problems,
-                false => Exit::Ok,
+            let fits = looks.is_none_or(|looks| live::exit(&looks) == Exit::Ok);
+            Ok(match fits && !(self.exit_code && !changed.is_empty()) {
+                true => Exit::Ok,
+                false => Exit::Problems,
             })
         })
     }

@@ -96,7 +96,9 @@ fn another_mapping_to_the_same_target_is_noticed() {
     );
     let changes = between(OLD, &new);
     assert_eq!(changes.changed[0].noticed[0].what, "mapping");
-    let other = OLD.replace("GET /same: {", "GET /same: { authorizer: api_key,");
+    let keyed = OLD.replace("GET /same: {", "GET /same: { authorizer: api_key,");
+    let key = "ab".repeat(32);
+    let other = format!("api_keys: {{ k: {{ hash: 'sha256:{key}' }} }}{keyed}");
     assert_eq!(between(OLD, &other).changed[0].noticed[0].what, "auth");
     let status = OLD.replace("GET /same: {", "GET /same: { response: { status: 204 },");
     assert_eq!(
