@@ -269,6 +269,11 @@ impl Live {
             problems = reason,
             "A configuration was refused; what runs goes on"
         );
+        self.note_refusal(id, from, reason).await;
+    }
+
+    /// Counts a refusal, and keeps it in the history.
+    pub(super) async fn note_refusal(&mut self, id: &DeploymentId, from: Deployer, reason: &str) {
         self.metrics.deployments.event("refused");
         self.deployed.stage.refuse(id, from, reason.to_owned());
         self.save().await;

@@ -19,7 +19,7 @@ use super::listeners::{Changes, Listeners, Services};
 use super::reaper::Reaper;
 use super::remote::Remote;
 use super::source::{Place, Source};
-use super::stage::Stage;
+use super::stage::{Deployer, Stage};
 use super::storage::{Step, Storage};
 use super::trial::Tried;
 use crate::admin::deployments::{Asked, Listing};
@@ -28,6 +28,7 @@ use crate::admin::{Configured, Guard, Status};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
 use crate::config::load::SourceFile;
+use crate::deploy::DeploymentId;
 use crate::forward::Forward;
 use crate::integration::Targets;
 use crate::limit::CallerTable;
@@ -97,6 +98,8 @@ pub(super) struct Deployed {
     pub(super) folder: PathBuf,
     /// When the process's own time begins.
     pub(super) began: Instant,
+    /// What was read last, until it is known whether it runs.
+    pub(super) tried: Option<DeploymentId>,
 }
 
 impl Deployed {
@@ -108,6 +111,7 @@ impl Deployed {
             listing,
             folder: folder.to_path_buf(),
             began: Instant::now(),
+            tried: None,
         }
     }
 }
@@ -276,7 +280,7 @@ impl Live {
         };
         match &became {
             Ok(outcome) => self.tell(outcome, &candidate.who),
-            Err(refused) => self.refuse(&candidate, refused),
+            Err(refused) => Box::pin(self.refuse(&candidate, refused)).await,
         }
         self.show();
         became
@@ -301,7 +305,7 @@ impl Live {
         }
     }
 
-    fn refuse(&mut self, candidate: &Candidate, refused: &Refused) {
+    async fn refuse(&mut self, candidate: &Candidate, refused: &Refused) {
         let reason = match refused {
             Refused::NotYet(_) | Refused::Stopping => return,
             Refused::Problems(_) | Refused::Build(_) => refused.to_string(),
@@ -318,6 +322,11 @@ impl Live {
         self.metrics
             .renewal
             .reloaded(candidate.origin.name(), false);
+        if let Some(id) = self.deployed.tried.take() {
+            let who = Some(&*candidate.who).filter(|who| !who.is_empty());
+            let from = Deployer::named(who, candidate.origin.name());
+            self.note_refusal(&id, from, &reason).await;
+        }
         self.said = reason;
         let refusal = Refusal {
             at: SystemTime::now(),
@@ -334,6 +343,9 @@ impl Live {
         candidate: &Candidate,
     ) -> Result<Option<Prepared>, Refused> {
         let compiled = Box::pin(self.compile(&candidate.content)).await?;
+        let texts = compiled.texts.iter();
+        let texts = texts.map(|file| (file.path.as_path(), file.text.as_str()));
+        self.deployed.tried = Some(DeploymentId::of(texts));
         let problems = compiled.problems;
         let Some(blueprint) = compiled.blueprint else {
             return Err(match problems.has_errors() {

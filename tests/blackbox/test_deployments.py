@@ -123,6 +123,17 @@ def test_a_configuration_with_errors_changes_nothing_and_is_listed_as_refused(ga
     assert one.metrics().value("penstock_deployments_total", event="refused") == 1
 
 
+def test_a_watched_file_with_errors_is_listed_as_refused(gateway):
+    one = gateway(answering("one"))
+    broken = answering("two")
+    broken["routes"]["GET /v"]["integration"]["Mock"]["statsu"] = 1
+    one.config.write_text(yaml.safe_dump(broken))
+    latest = eventually(lambda: next((d for d in told(one)["deployments"] if d["status"] == "refused"), None), 30, "the refusal")
+    assert "statsu" in latest["reason"] and latest["from"] == "watch"
+    assert version(one, 1) == ("one", 200)
+    assert "refused" in run(one, "deployments").stdout
+
+
 def test_a_good_canary_takes_over_step_by_step_and_callers_stay_where_they_are(gateway):
     one = gateway(answering("one"))
     callers = Callers(one)
