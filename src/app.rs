@@ -19,7 +19,7 @@ mod trial;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -144,14 +144,7 @@ pub async fn serve(
         metrics.received.clone(),
         limit::Clock::monotonic(),
     );
-    let backlog = {
-        let targets = targets.clone();
-        move || match targets.store_state() {
-            StoreState::Open(store) => store.longest_group(),
-            StoreState::Absent | StoreState::Unavailable(_) => Duration::ZERO,
-        }
-    };
-    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch(backlog)));
+    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch()));
     let shared = Shared {
         metrics: &metrics,
         targets: targets.clone(),

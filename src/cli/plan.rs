@@ -67,7 +67,7 @@ impl Plan {
                 }
             }
             let fits = looks.is_none_or(|looks| live::exit(&looks) == Exit::Ok);
-            Ok(match fits && !(self.exit_code && !changed.is_empty()) {
+            Ok(match fits && (changed.is_empty() || !self.exit_code) {
                 true => Exit::Ok,
                 false => Exit::Problems,
             })

@@ -165,8 +165,6 @@ struct Shared {
     vitals: Mutex<Vitals>,
     meters: Meters,
     waiting_bytes: AtomicU64,
-    /// Nanoseconds that the longest group took to form, without its commit, since somebody asked.
-    forming: AtomicU64,
     /// Long polls end, with an empty answer.
     polls_over: CancellationToken,
     closing: CancellationToken,
@@ -253,7 +251,6 @@ impl Store {
             vitals: Mutex::default(),
             meters: Meters::default(),
             waiting_bytes: AtomicU64::new(0),
-            forming: AtomicU64::new(0),
             polls_over: CancellationToken::new(),
             closing: CancellationToken::new(),
         });
@@ -475,12 +472,6 @@ impl Store {
     /// The writer's meters, for the registry.
     pub fn meters(&self) -> Meters {
         self.0.shared.meters.clone()
-    }
-
-    /// How long the writer took to work through what had come together, at the most since this was last asked. The disk
-    /// has no part in it: many at once share a sync, so what grows with their number is this.
-    pub fn longest_group(&self) -> Duration {
-        Duration::from_nanos(self.0.shared.forming.swap(0, Ordering::Relaxed))
     }
 
     /// Ends long polls with an empty answer, now and from now on; everything else goes on. The first step of a shutdown.

@@ -154,22 +154,17 @@ impl Writer {
     /// One group, one transaction, an answer for each.
     fn commit(&mut self, group: Vec<Job>) {
         let started = Instant::now();
-        let mut forming = Duration::ZERO;
         let sync = if group.iter().any(Job::is_durable) {
             Durability::Durable
         } else {
             Durability::Later
         };
         let verdicts = self.transact(sync, |open, attempts| {
-            let verdicts = group
+            group
                 .iter()
                 .map(|job| job.run(open, attempts))
-                .collect::<rusqlite::Result<Vec<Verdict>>>();
-            forming = started.elapsed();
-            verdicts
+                .collect::<rusqlite::Result<Vec<Verdict>>>()
         });
-        let forming = u64::try_from(forming.as_nanos()).unwrap_or(u64::MAX);
-        self.shared.forming.fetch_max(forming, Ordering::Relaxed);
         let bytes: u64 = group.iter().map(Job::footprint).sum();
         let mut operations: usize = group.iter().map(Job::operations).sum();
         if let Ok(verdicts) = &verdicts {

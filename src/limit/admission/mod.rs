@@ -261,9 +261,8 @@ impl Admission {
         self.refusals.retry_after(chance)
     }
 
-    /// Watches over the runtime that it runs on, and over memory, until it is dropped. `behind`: how long others that
-    /// requests wait for in this process (the store's writer) took for what had come together, since they were last asked.
-    pub async fn watch(self: Arc<Self>, behind: impl Fn() -> Duration + Send) {
+    /// Watches over the runtime that it runs on, and over memory, until it is dropped.
+    pub async fn watch(self: Arc<Self>) {
         let mut received = self.received.get();
         loop {
             let mut probe = tokio::time::interval(PROBE);
@@ -280,7 +279,7 @@ impl Admission {
             if let Err(error) = tokio::task::spawn_blocking(arrived).await {
                 tracing::error!(%error, "Memory could not be looked at");
             }
-            self.judge(window.least().max(behind()));
+            self.judge(window.least());
             let before = std::mem::replace(&mut received, self.received.get());
             let (_, late) = self.waiting.report();
             if before == received && !late {
