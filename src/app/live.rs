@@ -3,6 +3,7 @@
 //! what ran before runs on.
 
 mod compile;
+mod plans;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,13 +35,12 @@ use crate::integration::Targets;
 use crate::limit::CallerTable;
 use crate::limit::admission::Admission;
 use crate::limit::shared::SharedStores;
-use crate::limit::usage::{Succession, Usage};
+use crate::limit::usage::Succession;
 use crate::outbound;
-use crate::plan::build::Shared;
 use crate::plan::candidate::{
     Behind, Candidate, Content, Origin, Outcome, Refused, Submitted, content_hash,
 };
-use crate::plan::{Blueprint, Plan, build};
+use crate::plan::{Blueprint, Plan};
 use crate::sqs_api::SqsApi;
 use crate::store::Notice;
 use crate::telemetry::Metrics;
@@ -505,64 +505,6 @@ impl Live {
         }
     }
 
-    /// Makes the plan and swaps the one pointer.
-    pub(super) fn put(&mut self, blueprint: &Blueprint, leaving: &[Arc<str>], after: After) {
-        let baseline = self.services.gateway.current.load();
-        let usage = self.usage(&baseline, blueprint);
-        let (before, alone) = match &after {
-            After::Itself => (&baseline, false),
-            After::Baseline => (&baseline, true),
-            After::Canary(plan) => (plan, true),
-        };
-        let plan = self.planned(blueprint, usage, leaving, before, false);
-        drop(baseline);
-        let old = self.services.gateway.current.publish(plan, alone);
-        self.reaper.take(old);
-        if let After::Canary(plan) = after {
-            self.reaper.take(plan);
-        }
-    }
-
-    /// A plan beside the baseline's. What keys have used is counted apart where keys or usage plans are others.
-    pub(super) fn beside(&self, blueprint: &Blueprint) -> Plan {
-        let before = self.services.gateway.current.load();
-        let usage = blueprint.usage_after(&before.usage);
-        let (old, new) = (&*before.keys, &*blueprint.keys);
-        let usage = if before.usage.serves(old, &usage, new) {
-            before.usage.clone()
-        } else {
-            usage.take_over(&before.usage, old, new);
-            usage
-        };
-        self.planned(blueprint, usage, &[], &before, true)
-    }
-
-    fn planned(
-        &self,
-        blueprint: &Blueprint,
-        usage: Arc<Usage>,
-        leaving: &[Arc<str>],
-        before: &Plan,
-        beside: bool,
-    ) -> Plan {
-        let shared = Shared {
-            metrics: &self.metrics,
-            targets: self.targets.clone(),
-            forward: self.forward.clone(),
-            keys: blueprint.keys.clone(),
-            usage,
-            callers: self.callers.clone(),
-            stores: self.stores.clone(),
-            outbound: self.outbound.clone(),
-            admission: self.admission.clone(),
-            leaving,
-            rehearses: false,
-            beside,
-            aws: self.aws.clone(),
-        };
-        build(blueprint, &shared, Some(before))
-    }
-
     /// The SQS protocol as the blueprint has it.
     fn renew_sqs(&mut self, blueprint: &Blueprint) {
         let Some(sqs) = &blueprint.sqs else { return };
@@ -607,18 +549,6 @@ impl Live {
     fn loading(&self) -> bool {
         let plan = self.services.gateway.current.load();
         plan.usage.is_loading()
-    }
-
-    /// The counts of the plan that follows: those that run, where keys and usage plans stay the same.
-    fn usage(&self, before: &Plan, next: &Blueprint) -> Arc<Usage> {
-        let usage = next.usage_after(&before.usage);
-        let (old, new) = (&*before.keys, &*next.keys);
-        if before.usage.serves(old, &usage, new) {
-            return before.usage.clone();
-        }
-        usage.take_over(&before.usage, old, new);
-        self.succession.hand_over(usage.clone(), next.keys.clone());
-        usage
     }
 }
 
