@@ -23,7 +23,6 @@ use std::time::SystemTime;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::deployments::Desk;
 use crate::admin::{Admin, Configured, Exposition, Guard, Status};
@@ -38,8 +37,8 @@ use crate::listen::{BindError, Bound, ListenerSpec};
 use crate::outbound;
 use crate::pipeline::Gateway;
 use crate::plan::build::Shared;
-use crate::plan::candidate::{Door, Origin, Outcome, content_hash};
-use crate::plan::{Blueprint, Current, admission, build};
+use crate::plan::candidate::{Door, Origin, Outcome};
+use crate::plan::{Blueprint, Current, VersionTables, admission, build};
 use crate::store::Notice;
 use crate::telemetry::{AccessLog, Metrics, Telemetry};
 
@@ -116,6 +115,10 @@ pub async fn serve(
     )
     .map_err(StartError::AccessLog)?;
     let telemetry = Telemetry::new(metrics.clone(), log);
+    telemetry.captures.strike(&blueprint.carried());
+    if let Err(error) = telemetry.captures.stand(blueprint.capture.as_ref()) {
+        tracing::error!(%error, "Requests cannot be recorded");
+    }
 
     let clients = Clients::new(blueprint.aws.clone());
     if touches_aws(&blueprint) {
@@ -135,6 +138,7 @@ pub async fn serve(
     let forward = Forward::new(targets.clone(), blueprint.targets.clone(), metrics.clone());
     let stores = Arc::new(SharedStores::new(metrics.throttling.shared()));
     stores.connect();
+    let version_tables = VersionTables::new(metrics.renewal.clone());
     let callers = Arc::new(CallerTable::new(
         CallerTable::ENTRIES,
         limit::Clock::monotonic(),
@@ -144,7 +148,9 @@ pub async fn serve(
         metrics.received.clone(),
         limit::Clock::monotonic(),
     );
-    let _watch = AbortOnDropHandle::new(tokio::spawn(admission.clone().watch()));
+    if let Err(error) = admission.watch() {
+        tracing::error!(%error, "Nobody watches over memory and the wait for the CPU");
+    }
     let shared = Shared {
         metrics: &metrics,
         targets: targets.clone(),
@@ -153,6 +159,7 @@ pub async fn serve(
         usage: usage.clone(),
         callers: callers.clone(),
         stores: stores.clone(),
+        version_tables: version_tables.clone(),
         outbound: outbound.clone(),
         aws: clients.clone(),
         admission: admission.clone(),
@@ -175,7 +182,7 @@ pub async fn serve(
         listeners: listeners.counted(),
         from: source.place.whence().to_string(),
         outcome: Outcome {
-            hash: content_hash(&source.texts),
+            hash: blueprint.id.to_string(),
             origin: Origin::Start,
             changed: true,
             warnings: Vec::new(),
@@ -215,6 +222,14 @@ pub async fn serve(
         }
     }
 
+    let folder = &blueprint.store.path;
+    version_tables.read((store_opened || folder.is_dir()).then(|| folder.clone()));
+    tokio::select! {
+        // Bounded by the time that a table may take.
+        () = version_tables.settled() => {}
+        () = stop.asked() => return Ok(Ended::Drained),
+    }
+
     let keeping = keeper.run({
         let targets = targets.clone();
         move || match targets.store_state() {
@@ -247,6 +262,7 @@ pub async fn serve(
         aws: clients,
         callers,
         stores,
+        version_tables,
         admission,
         succession: keeping.succession(),
         guard,
@@ -299,5 +315,9 @@ pub async fn serve(
 /// Whether some route calls AWS.
 fn touches_aws(blueprint: &Blueprint) -> bool {
     let mut targets = blueprint.routes().flat_map(|route| route.targets());
-    targets.any(Integration::touches_aws)
+    let mut versions = blueprint
+        .apis
+        .iter()
+        .filter_map(|api| api.versions.as_ref());
+    targets.any(Integration::touches_aws) || versions.any(|versions| versions.kept().is_some())
 }

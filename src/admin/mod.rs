@@ -3,6 +3,7 @@
 
 mod api;
 mod authorizers;
+pub mod capture;
 pub mod deployments;
 mod guard;
 mod metrics;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,8 +33,8 @@ use crate::listen::{
 };
 use crate::model::peer::Peer;
 use crate::pipeline::Gateway;
-use crate::plan::Plan;
 use crate::plan::candidate::Door;
+use crate::plan::{Feed, Plan};
 use crate::store::Health;
 
 pub use guard::Guard;
@@ -95,6 +96,9 @@ impl Admin {
                 not_allowed("POST")
             };
         }
+        if path == "/v1/capture" {
+            return not_allowed("POST");
+        }
         if path == "/v1/reload" {
             return if request.method() == Method::POST {
                 reload::answer(&self.door, &self.guard, request.headers()).await
@@ -136,6 +140,8 @@ impl Admin {
         obstacles.extend(overload::obstacles(&room));
         // What an operator should look at, though requests are served all the same.
         let mut remarks: Vec<String> = configured.remarks();
+        let versions = plan.apis.iter().filter_map(|api| api.versions.as_ref());
+        remarks.extend(versions.filter_map(|of| of.feed()).flat_map(Feed::remarks));
         let (store, healthy) = match plan.targets.store_state() {
             StoreState::Absent => ("none".to_owned(), true),
             StoreState::Open(store) => {
@@ -206,6 +212,7 @@ const INDEX: &str = "Penstock, admin listener\n\n\
     /v1/deployments       what was deployed, and the canary, as JSON; POST deploys\n\
     /v1/deployments/ID    its files (running: of the one that runs)\n\
     POST /v1/deployments/canary, /rollback: see docs/deployments.md\n\
+    POST /v1/capture records requests for a while: see docs/deployments.md\n\
     POST /v1/reload  reads the configuration anew; says what became of it\n\
     POST /v1/authorizers/NAME/flush  forgets what a request authorizer has answered\n";
 
@@ -232,15 +239,21 @@ impl Answers {
 }
 
 impl Serve for Answers {
-    type Body = Full<Bytes>;
+    type Body = Either<Full<Bytes>, capture::Lines>;
 
     async fn call(
         &self,
         request: Request<Incoming>,
         _peer: &Arc<Peer>,
         _leaving: &Leaving,
-    ) -> Response<Full<Bytes>> {
-        self.0.answer(request).await
+    ) -> Response<Self::Body> {
+        if request.uri().path() == "/v1/capture" && request.method() == Method::POST {
+            return match capture::answer(&self.0.gateway, &self.0.guard, request).await {
+                Ok(lines) => lines.map(Either::Right),
+                Err(refused) => api::refusal(&refused).map(Either::Left),
+            };
+        }
+        self.0.answer(request).await.map(Either::Left)
     }
 
     fn malformed(&self, peer: &Arc<Peer>, what: Malformed) {

@@ -146,3 +146,36 @@ pub(super) fn metrics(report: &Report, registry: &mut Registry) {
         limits,
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+    use crate::limit::admission::{Admission, Settings};
+    use crate::limit::clock::Clock;
+
+    #[test]
+    fn a_gateway_that_comes_late_is_not_ready() {
+        let settings = Settings {
+            in_flight: 10,
+            memory: None,
+            bodies: None,
+            largest_body: 100,
+            cpu_wait: None,
+        };
+        let report = Admission::new(&settings, Counter::default(), Clock::standing()).report();
+        assert_eq!(obstacles(&report), [""; 0]);
+        let late = Report {
+            late: true,
+            cpu_wait: Duration::from_millis(70),
+            ..report
+        };
+        assert_eq!(
+            obstacles(&late),
+            ["requests wait for the CPU, 70 ms of late"]
+        );
+    }
+}

@@ -124,7 +124,16 @@ impl Live {
         let strategy = wish
             .strategy
             .unwrap_or(candidate.blueprint.deployment.strategy);
-        let warnings = candidate.warnings.clone();
+        let mut warnings = candidate.warnings.clone();
+        let calls = &candidate.blueprint;
+        if strategy == Strategy::Canary
+            && (calls.aws != self.running.aws || calls.egress != self.running.egress)
+        {
+            warnings.push(
+                "`aws` or `egress` differ: the canary calls as the baseline does, until it has taken over"
+                    .to_owned(),
+            );
+        }
         let done = |said: String| Done {
             said,
             id: id.to_string(),
@@ -140,9 +149,26 @@ impl Live {
                 Strategy::Canary => format!("{id} would be tried as a canary"),
             }));
         }
+        let is_canary = strategy == Strategy::Canary && id != self.running.id;
+        // Held until the canary has them. Who takes over reads them itself.
+        let tables = match is_canary {
+            true => Box::pin(self.version_tables.ahead(&candidate.blueprint, &self.aws)).await,
+            false => Ok(Vec::new()),
+        };
+        let tables = match tables {
+            Ok(tables) => tables,
+            Err(reason) => {
+                self.refused(&id, from, &reason).await;
+                return Err(Answered {
+                    status: StatusCode::UNPROCESSABLE_ENTITY,
+                    message: reason,
+                });
+            }
+        };
         self.declare(&candidate.blueprint).await?;
-        if strategy == Strategy::Canary && id != self.running.id {
+        if is_canary {
             let share = Box::pin(self.begin_canary(candidate, from, changes.clone())).await;
+            drop(tables);
             return Ok(done(format!(
                 "{id} is a canary now, for {share} of the callers"
             )));
@@ -161,7 +187,7 @@ impl Live {
     /// Compiles files with what they draw on. `Err`: every problem, a line each.
     async fn candidate(&self, files: Files, wished: Option<Strategy>) -> Result<Candidate, String> {
         let compiled = Box::pin(self.compile(&Content::Texts(files.to_vec()))).await;
-        let compiled = compiled.map_err(|refused| refused.to_string())?;
+        let (compiled, _) = compiled.map_err(|refused| refused.to_string())?;
         let warnings = compiled
             .problems
             .0
@@ -193,7 +219,15 @@ impl Live {
     ) -> Result<Outcome, Refused> {
         let id = prepared.blueprint.id.clone();
         if submitted.content == Content::Anew {
+            let seen = self.deployed.stage.last_seen() == id.as_str();
             self.deployed.stage.seen(&id);
+            let tried = self.deployed.trial.as_ref();
+            let is_tried = tried.is_some_and(|tried| tried.blueprint.id == id);
+            let is_pinned = self.deployed.stage.is_pinned(&id);
+            if seen && id != self.running.id && !is_tried && !is_pinned {
+                drop(prepared);
+                return Box::pin(self.go_on(submitted, &id)).await;
+            }
         }
         if id == self.running.id {
             let became = Box::pin(self.publish(prepared, After::Itself)).await;
@@ -241,6 +275,30 @@ impl Live {
         let became = Box::pin(self.publish(prepared, After::Baseline)).await?;
         self.took_over(&candidate, from, Some(changes), Status::Superseded)
             .await;
+        Ok(became)
+    }
+
+    /// The files hold what they held when they were looked at last, and something else was deployed since: that goes on, with
+    /// what it draws on anew. Whoever rotates logs by a signal undoes no deployment.
+    async fn go_on(
+        &mut self,
+        submitted: &Submitted,
+        held: &DeploymentId,
+    ) -> Result<Outcome, Refused> {
+        let renewing = Submitted {
+            content: Content::Running,
+            ..submitted.clone()
+        };
+        let Some(prepared) = Box::pin(self.prepare(&renewing)).await? else {
+            return Ok(self.status.load().outcome.clone());
+        };
+        let mut became = Box::pin(self.publish(prepared, After::Itself)).await?;
+        Box::pin(self.renew_canary()).await;
+        self.save().await;
+        became.warnings.push(format!(
+            "the files hold {held}, as before; {} was deployed since, and runs on (`penstock deploy` brings the files back)",
+            self.running.id
+        ));
         Ok(became)
     }
 
@@ -310,7 +368,7 @@ impl Live {
         };
         let (blueprint, texts) = (candidate.blueprint.clone(), candidate.files.to_vec());
         let warnings = candidate.warnings.clone();
-        let prepared = self.ready(blueprint, texts, origin, warnings).await;
+        let prepared = Box::pin(self.ready(blueprint, texts, origin, warnings)).await;
         let published = match prepared {
             Ok(prepared) => Box::pin(self.publish(prepared, After::Baseline)).await,
             Err(refused) => Err(refused),

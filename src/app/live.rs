@@ -4,6 +4,7 @@
 
 mod compile;
 mod plans;
+mod records;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::admin::status::Refusal;
 use crate::admin::{Configured, Guard, Status};
 use crate::authn::api_key::ApiKeys;
 use crate::aws::Clients;
-use crate::config::load::SourceFile;
+use crate::config::load::{Environment as _, SourceFile};
 use crate::deploy::DeploymentId;
 use crate::forward::Forward;
 use crate::integration::Targets;
@@ -37,10 +38,8 @@ use crate::limit::admission::Admission;
 use crate::limit::shared::SharedStores;
 use crate::limit::usage::Succession;
 use crate::outbound;
-use crate::plan::candidate::{
-    Behind, Candidate, Content, Origin, Outcome, Refused, Submitted, content_hash,
-};
-use crate::plan::{Blueprint, Plan};
+use crate::plan::candidate::{Behind, Candidate, Content, Origin, Outcome, Refused, Submitted};
+use crate::plan::{Blueprint, Feed, Plan, VersionTables};
 use crate::sqs_api::SqsApi;
 use crate::store::Notice;
 use crate::telemetry::Metrics;
@@ -73,6 +72,7 @@ pub(super) struct Live {
     pub(super) aws: Clients,
     pub(super) callers: Arc<CallerTable>,
     pub(super) stores: Arc<SharedStores>,
+    pub(super) version_tables: Arc<VersionTables>,
     pub(super) admission: Arc<Admission>,
     pub(super) succession: Succession<ApiKeys>,
     pub(super) guard: Guard,
@@ -143,6 +143,8 @@ pub(super) struct Prepared {
     aws: Option<Clients>,
     outbound: Option<outbound::Client>,
     log: Option<Writer>,
+    /// The tables of versions that no plan has yet: held until one has.
+    version_tables: Vec<Arc<Feed>>,
 }
 
 impl Live {
@@ -156,7 +158,11 @@ impl Live {
         let mut judge = tokio::time::interval(JUDGE_EVERY);
         judge.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut follow = match (&self.source.place, self.source.watch) {
-            (Place::Files(paths), true) => Some(Follow::new(paths.clone()).await),
+            (Place::Files(paths), true) => {
+                let named = self.source.vault.vars().map(Path::to_owned);
+                let followed = paths.iter().cloned().chain(named);
+                Some(Follow::new(followed.collect()).await)
+            }
             (_, _) => None,
         };
         if follow.is_some() {
@@ -342,7 +348,7 @@ impl Live {
         &mut self,
         candidate: &Candidate,
     ) -> Result<Option<Prepared>, Refused> {
-        let compiled = Box::pin(self.compile(&candidate.content)).await?;
+        let (compiled, renewed) = Box::pin(self.compile(&candidate.content)).await?;
         let texts = compiled.texts.iter();
         let texts = texts.map(|file| (file.path.as_path(), file.text.as_str()));
         self.deployed.tried = Some(DeploymentId::of(texts));
@@ -356,7 +362,7 @@ impl Live {
         if candidate.content == Content::Anew {
             let same = self.source.texts == compiled.texts;
             self.source.texts.clone_from(&compiled.texts);
-            if same && candidate.origin == Origin::Watch && self.said.is_empty() {
+            if same && !renewed && candidate.origin == Origin::Watch && self.said.is_empty() {
                 return Ok(None);
             }
         }
@@ -369,7 +375,7 @@ impl Live {
         let blueprint = self.amended(blueprint);
         let warnings = problems.0.iter().map(ToString::to_string).collect();
         let prepared = self.ready(blueprint, compiled.texts, candidate.origin, warnings);
-        let prepared = prepared.await?;
+        let prepared = Box::pin(prepared).await?;
         Ok(Some(Prepared {
             as_canary,
             ..prepared
@@ -405,10 +411,13 @@ impl Live {
         let build = |error: &dyn std::fmt::Display| Refused::Build(error.to_string());
         let listeners = self.listeners.prepare(&blueprint).await;
         let listeners = listeners.map_err(|error| build(&error))?;
+        let clients = aws.as_ref().unwrap_or(&self.aws);
+        let version_tables = self.version_tables.ahead(&blueprint, clients).await;
+        let version_tables = version_tables.map_err(Refused::Build)?;
         let storage = self.storage.prepare(&blueprint).await;
         let storage = storage.map_err(|error| build(&error))?;
         Ok(Prepared {
-            hash: content_hash(&texts),
+            hash: blueprint.id.to_string(),
             as_canary: None,
             texts,
             origin,
@@ -419,6 +428,7 @@ impl Live {
             aws,
             outbound,
             log,
+            version_tables,
             blueprint,
         })
     }
@@ -442,6 +452,7 @@ impl Live {
             aws,
             outbound,
             log,
+            version_tables,
         } = prepared;
         let declared = self.storage.publish(&storage, &blueprint.store);
         let notices = declared
@@ -460,9 +471,13 @@ impl Live {
         if let Some(log) = log {
             self.reaper.take(telemetry.access_log.change(log));
         }
+        if blueprint.capture != self.running.capture {
+            self.record(&blueprint);
+        }
         self.renew_sqs(&blueprint);
         let leaving = self.listeners.leaving(&blueprint);
         self.put(&blueprint, &leaving, after);
+        drop(version_tables);
         let drain = self.running.limits.drain.max(blueprint.limits.drain);
         self.listeners
             .publish(listeners, &self.services, drain)
@@ -524,25 +539,6 @@ impl Live {
             clients.settle(Instant::now() + CREDENTIALS_WAIT).await;
         }
         Some(clients)
-    }
-
-    /// The access log, where it is to go elsewhere or look otherwise. A file is opened anew when somebody says so by a
-    /// signal, as those who rotate logs do.
-    async fn log(&self, next: &Blueprint, origin: Origin) -> Result<Option<Writer>, Refused> {
-        let same = next.log_destination == self.running.log_destination
-            && next.log_format == self.running.log_format;
-        if same && origin != Origin::Signal {
-            return Ok(None);
-        }
-        let (destination, format) = (next.log_destination.clone(), next.log_format.clone());
-        let metrics = self.metrics.clone();
-        let opening =
-            tokio::task::spawn_blocking(move || Writer::open(&destination, format, &metrics));
-        let refused = |error: &dyn std::fmt::Display| {
-            Refused::Build(format!("the access log cannot be opened: {error}"))
-        };
-        let opened = opening.await.map_err(|error| refused(&error))?;
-        opened.map(Some).map_err(|error| refused(&error))
     }
 
     /// Whether what keys have used is being read from the store.

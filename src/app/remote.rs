@@ -1,11 +1,9 @@
 //! A configuration that is kept elsewhere: an object in S3, or a configuration profile of AppConfig. It is asked for again
-//! and again, and told apart by what the service says of its version. The last good one is kept on disk (`copy`), for a
+//! and again, and told apart by what the service says of its version. The last good one is kept on disk (`config::copy`), for a
 //! start without the network.
 //!
 //! The file that would say how AWS is reached is what is asked for, so region, credentials and endpoints come from the
 //! command line and the environment alone.
-
-pub mod copy;
 
 use std::fmt;
 use std::io;
@@ -23,10 +21,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::aws::{CallError, Clients, Service, Settings};
+use crate::config::copy::Copy;
 use crate::config::load::SourceFile;
 use crate::outbound;
-
-use copy::Copy;
 
 /// How long one exchange may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -377,6 +374,13 @@ fn reason(error: &CallError) -> String {
         CallError::Refused(refusal) if refusal.status == 301 => {
             "the bucket is in another region; say which with --region".to_owned()
         }
+        CallError::Refused(refusal) if refusal.status == 403 => format!(
+            "the service answers 403{}: the credentials do not permit it; `penstock iam --source` prints what does",
+            match refusal.code.as_str() {
+                "" => String::new(),
+                code => format!(" {code}"),
+            }
+        ),
         CallError::Refused(refusal) if refusal.code.is_empty() => {
             format!("the service answers {}", refusal.status)
         }

@@ -42,6 +42,7 @@ impl Tried {
         let seen = |tally: Tally| Seen {
             requests: tally.requests,
             failed: tally.failed,
+            refused: tally.refused,
             slow: tally.slow,
         };
         let waiting = self.canary.waiting(now);
@@ -60,7 +61,18 @@ impl Tried {
 
 impl Live {
     /// Builds a plan beside the baseline's and gives it its share.
-    pub(super) fn tried(&mut self, n: i64, files: Files, blueprint: Blueprint, canary: Canary) {
+    pub(super) async fn tried(
+        &mut self,
+        n: i64,
+        files: Files,
+        blueprint: Blueprint,
+        canary: Canary,
+    ) {
+        // Held until the plan has them: a canary that began without its rows would be taken back for that.
+        let tables = Box::pin(self.version_tables.ahead(&blueprint, &self.aws)).await;
+        if let Err(error) = &tables {
+            tracing::warn!(error, "The canary begins without a table of versions");
+        }
         let plan = Arc::new(self.beside(&blueprint));
         let settings = canary.settings();
         let p99 = settings.rollback_on.as_ref().and_then(|on| on.p99);

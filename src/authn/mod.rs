@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use crate::aws;
 use crate::limit::usage::KeyUse;
+use crate::model::carried::Carried;
 use crate::model::identity::{Identity, Presented};
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -175,6 +176,18 @@ impl Spec {
         }
     }
 
+    /// Where requests carry what proves who calls: what is struck out of recordings.
+    pub fn carried(&self) -> Vec<Carried> {
+        match self {
+            Spec::ApiKey(spec) => spec.carried(),
+            Spec::Jwt(spec) => vec![spec.carried()],
+            Spec::Lambda(spec) => spec.carried(),
+            // A certificate is public; the handshake has proven the rest. The names of what SigV4 adds say what it is.
+            Spec::Mtls(_) | Spec::SigV4(_) => Vec::new(),
+            Spec::Webhook(spec) => spec.carried(),
+        }
+    }
+
     /// The live authorizer. Opens nothing and waits for nothing; may begin to fetch keys in the background, for which
     /// a Tokio runtime is needed. `before`: the authorizer of that name so far.
     pub fn build(&self, shared: &Shared<'_>, before: Option<&Authenticator>) -> Authenticator {
@@ -311,6 +324,11 @@ impl Caller {
     /// Who signed.
     pub fn signer(&self) -> Option<&policy::Principal> {
         self.signer.as_deref()
+    }
+
+    /// Whether an authorizer of the route speaks of single requests.
+    pub fn is_judged(&self) -> bool {
+        self.judged
     }
 
     /// What the authorizers' policies say of a request, every one of which must allow it; `None` where no authorizer of

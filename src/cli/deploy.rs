@@ -13,7 +13,7 @@ use super::{Exit, print};
 use crate::admin::deployments::{CanaryOrder, Deploy as Wanted, Done, Listing, Rollback as Back};
 use crate::model::value::Share;
 
-pub use gateway::{At, as_json as printed, ended, named_files};
+pub use gateway::{At, LIMIT, as_json as printed, ended, named_files};
 pub use text::changes;
 
 /// List what was deployed on a running gateway, and how its canary does
@@ -145,7 +145,7 @@ impl Deploy {
                 by: gateway::who(),
                 from: Some("cli".to_owned()),
             };
-            let done: Done = self.at.client()?.post("", &wanted).await?;
+            let done: Done = self.at.client()?.post_within(LIMIT, "", &wanted).await?;
             if self.json {
                 print(&gateway::as_json(&done)?);
                 return Ok(Exit::Ok);
@@ -187,7 +187,11 @@ impl Rollback {
                 id: self.id.clone(),
                 by: gateway::who(),
             };
-            let done: Done = self.at.client()?.post("/rollback", &back).await?;
+            let done: Done = self
+                .at
+                .client()?
+                .post_within(LIMIT, "/rollback", &back)
+                .await?;
             print(&format!("{}\n", done.said));
             Ok(Exit::Ok)
         })
@@ -196,7 +200,7 @@ impl Rollback {
 
 fn moved(at: &At, order: CanaryOrder) -> Exit {
     gateway::ended(async {
-        let done: Done = at.client()?.post("/canary", &order).await?;
+        let done: Done = at.client()?.post_within(LIMIT, "/canary", &order).await?;
         print(&format!("{}\n", done.said));
         Ok::<_, Failure>(Exit::Ok)
     })

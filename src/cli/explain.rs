@@ -145,8 +145,8 @@ impl Explain {
     ) -> std::io::Result<Explanation> {
         let rehearsal = Rehearsal::of(blueprint)?;
         let head = request.into_parts().0;
-        let call = rehearsal.call(blueprint, head, self.listener.as_deref(), self.from);
-        Ok(rehearsal.explain(&call, body).await)
+        let call = rehearsal.call(blueprint, head, self.listener.as_deref(), self.from.into());
+        Ok(rehearsal.explain(&call, body, None).await)
     }
 }
 

@@ -13,7 +13,7 @@ use super::load::{Names, blueprint_or_problems};
 use super::{Exit, print};
 use crate::config::load::{Environment, SecretName};
 use crate::plan::permissions::{self, Given};
-use crate::plan::written;
+use crate::plan::written::{self, Compiled};
 
 /// How the policy is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,11 +59,7 @@ pub struct Iam {
 
 impl Iam {
     pub fn run(&self) -> Exit {
-        let asked = Asked {
-            names: &self.names,
-            secrets: Mutex::default(),
-        };
-        let compiled = written::compiled(&self.files, &asked);
+        let (compiled, secrets) = self.compiled();
         let Some(blueprint) = blueprint_or_problems(compiled) else {
             return Exit::Problems;
         };
@@ -74,7 +70,7 @@ impl Iam {
             sources: self.source.clone(),
             looks: self.with_live,
         };
-        let mut found = permissions::of(&blueprint, &asked.secrets(), &given);
+        let mut found = permissions::of(&blueprint, &secrets, &given);
         match (&found.role, self.process) {
             (None, true) => {
                 eprintln!("error: the configuration has no `aws.assume_role`, so the process's policy is the only one");
@@ -101,10 +97,47 @@ impl Iam {
     }
 }
 
+impl Iam {
+    /// The configuration with stand-ins for its secrets, and their names. A stand-in that most rules for secrets take is
+    /// no hash of an API key: where that is wanted, one of that form takes its place.
+    fn compiled(&self) -> (Compiled, Vec<SecretName>) {
+        let (compiled, mut secrets) = self.compiled_with(Vec::new());
+        if compiled.blueprint.is_some() || compiled.problems.has_errors() {
+            return (compiled, secrets);
+        }
+        let is_hash = |secret: &SecretName| {
+            let (alone, _) = self.compiled_with(vec![secret.clone()]);
+            !alone.problems.has_errors()
+        };
+        let hashes: Vec<SecretName> = secrets
+            .iter()
+            .filter(|name| is_hash(name))
+            .cloned()
+            .collect();
+        let (compiled, more) = self.compiled_with(hashes);
+        secrets.extend(more);
+        secrets.sort();
+        secrets.dedup();
+        (compiled, secrets)
+    }
+
+    fn compiled_with(&self, hashes: Vec<SecretName>) -> (Compiled, Vec<SecretName>) {
+        let asked = Asked {
+            names: &self.names,
+            hashes,
+            secrets: Mutex::default(),
+        };
+        let compiled = written::compiled(&self.files, &asked);
+        (compiled, asked.secrets())
+    }
+}
+
 /// The process's environment, which keeps the names of the secrets that it is asked for. None is fetched, and stand-ins do:
 /// no policy depends on what is in a secret.
 struct Asked<'n> {
     names: &'n Names,
+    /// Secrets for which the hash of a key stands in.
+    hashes: Vec<SecretName>,
     secrets: Mutex<Vec<SecretName>>,
 }
 
@@ -113,7 +146,7 @@ impl Asked<'_> {
         let asked = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut secrets = asked.clone();
         secrets.sort();
-        secrets.dedup_by(|a, b| (a.keeper, &a.name) == (b.keeper, &b.name));
+        secrets.dedup();
         secrets
     }
 }
@@ -126,7 +159,9 @@ impl Environment for Asked<'_> {
     fn secret(&self, name: &SecretName) -> Option<String> {
         let mut asked = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         asked.push(name.clone());
-        None
+        let at = self.hashes.iter().position(|hash| hash == name)?;
+        // no two keys may have one hash
+        Some(format!("sha256:{at:064x}"))
     }
 
     fn vars(&self) -> Option<&Path> {

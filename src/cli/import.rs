@@ -1,6 +1,7 @@
 //! `penstock import`: a vendor's document → our YAML on standard output, and on standard error what maps, what differs
 //! and what is missing.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,11 @@ use serde_json::{Value, json};
 
 use super::load::{counted, shown, summary, to_json};
 use super::{Exit, print};
-use crate::config::load::read_file;
+use crate::config::load::{ProcessEnvironment, SourceFile, read_file};
 use crate::config::vendor::findings::{Finding, Findings, Level, Verdict};
-use crate::config::vendor::{Imported, OnDisk, Told, Vars, import};
-use crate::model::problem::Problems;
+use crate::config::vendor::{Imported, OnDisk, RouteFile, Told, Vars, import};
+use crate::model::problem::{Problems, Severity};
+use crate::plan::written;
 
 /// Turn a document of an API into a route file: OpenAPI, a SAM or CloudFormation template, a Terraform plan
 ///
@@ -73,12 +75,16 @@ impl Import {
     }
 
     fn tell(&self, imported: &Imported) -> Exit {
-        let mut exit = match imported.findings.has_errors() || imported.problems.has_errors() {
+        let read: Vec<Problems> = imported.apis.iter().map(read_back).collect();
+        let fails = imported.findings.has_errors()
+            || imported.problems.has_errors()
+            || read.iter().any(Problems::has_errors);
+        let mut exit = match fails {
             true => Exit::Problems,
             false => Exit::Ok,
         };
         if self.json {
-            print(&format!("{}\n", for_programs(imported)));
+            print(&format!("{}\n", for_programs(imported, &read)));
             return exit;
         }
         match &self.out {
@@ -111,8 +117,34 @@ impl Import {
         }
         tell_problems(&imported.problems);
         eprint!("{}", for_people(&imported.findings));
+        for (file, problems) in imported.apis.iter().zip(&read) {
+            if problems.has_errors() {
+                eprintln!("{}.yaml cannot be served as it is:", file.name);
+                problems
+                    .0
+                    .iter()
+                    .for_each(|problem| eprintln!("  {}", shown(problem)));
+            }
+        }
         exit
     }
+}
+
+/// What is wrong with a route file that was made, as `penstock check` says it. One that waits for variables of the
+/// environment is not judged: the report has their names.
+fn read_back(file: &RouteFile) -> Problems {
+    if file.yaml.contains("${env:") {
+        return Problems::default();
+    }
+    let text = SourceFile {
+        path: PathBuf::from(format!("{}.yaml", file.name)),
+        text: file.yaml.clone(),
+    };
+    let mut problems = written::compiled_again(vec![text], &ProcessEnvironment).problems;
+    problems
+        .0
+        .retain(|problem| problem.severity == Severity::Error);
+    problems
 }
 
 /// Writes a file that must not be there yet.
@@ -145,6 +177,8 @@ fn for_people(findings: &Findings) -> String {
             );
         }
     }
+    // the same advice is given once
+    let mut helped = HashSet::new();
     for (heading, verdict) in [
         ("differs", Verdict::Differs),
         ("missing", Verdict::Missing),
@@ -160,7 +194,8 @@ fn for_people(findings: &Findings) -> String {
             text += &format!("{heading}:\n");
         }
         for finding in found {
-            text += &format!("  {}\n", line(finding));
+            let help = finding.help.as_deref().filter(|help| helped.insert(*help));
+            text += &format!("  {}\n", line(finding, help));
         }
     }
     let of = |level: Level| findings.list.iter().filter(|f| f.level() == level).count();
@@ -173,25 +208,26 @@ fn for_people(findings: &Findings) -> String {
     text
 }
 
-fn line(finding: &Finding) -> String {
+fn line(finding: &Finding, help: Option<&str>) -> String {
     let mut text = format!("{}: {}: ", finding.mark.place(), finding.level().name());
     if !finding.path.0.is_empty() {
         text += &format!("{}: ", finding.path);
     }
     text += &finding.reason();
-    if let Some(help) = &finding.help {
+    if let Some(help) = help {
         text += &format!("; {help}");
     }
     text
 }
 
 /// Route files and report for programs.
-fn for_programs(imported: &Imported) -> Value {
+fn for_programs(imported: &Imported, read: &[Problems]) -> Value {
     let findings = &imported.findings;
     let apis: Vec<Value> = imported
         .apis
         .iter()
-        .map(|file| json!({ "name": file.name, "yaml": file.yaml }))
+        .zip(read)
+        .map(|(file, problems)| json!({ "name": file.name, "yaml": file.yaml, "problems": to_json(problems) }))
         .collect();
     let mapped: Vec<Value> = findings
         .mapped

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Tables go to people, `--json` to programs; the banner and the log go to
 //! standard error, so that standard output holds the access log or JSON and nothing else.
 
+mod capture;
 mod check;
 mod completions;
 mod deploy;
@@ -72,6 +73,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Capture(capture::Capture),
     Check(check::Check),
     Routes(routes::Routes),
     Explain(explain::Explain),
@@ -113,6 +115,7 @@ pub fn main() -> Exit {
     };
     match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Capture(capture) => capture.run(),
         Command::Check(check) => check.run(),
         Command::Routes(routes) => routes.run(),
         Command::Explain(explain) => explain.run(),

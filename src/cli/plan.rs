@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::deploy::{At, changes, ended, named_files, printed};
+use super::deploy::{At, LIMIT, changes, ended, named_files, printed};
 use super::load::{blueprint_or_problems, compiled};
 use super::queue::Failure;
 use super::{Exit, live, print};
@@ -84,7 +84,7 @@ impl Plan {
             by: None,
             from: Some("cli".to_owned()),
         };
-        let done: Done = self.at.client()?.post("", &wanted).await?;
+        let done: Done = self.at.client()?.post_within(LIMIT, "", &wanted).await?;
         for warning in &done.warnings {
             eprintln!("{warning}");
         }

@@ -1,18 +1,14 @@
 //! `penstock replay`: recorded requests through a new configuration and the one of before, with nothing sent, and what
 //! would become of them otherwise.
 
+mod record;
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use clap::Args;
-use http::HeaderName;
-use http::header::HOST;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::deploy::{At, ended, printed};
@@ -23,9 +19,13 @@ use super::{Exit, print};
 use crate::admin::deployments::Texts;
 use crate::config::load::{ProcessEnvironment, SourceFile};
 use crate::model::code::Code;
-use crate::pipeline::Explanation;
+use crate::model::phase::Phase;
+use crate::pipeline::{Decision, Explanation};
 use crate::plan::Blueprint;
 use crate::plan::written::compiled_again;
+use crate::telemetry::capture::FORMAT;
+
+use record::{Holds, Line, Request};
 
 /// Differences that are shown in full.
 const SHOWN: usize = 20;
@@ -36,9 +36,10 @@ pub struct Replay {
     /// Route files, or folders of them
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The records: a JSON access log, or a capture; see docs/deployments.md
-    #[arg(long, value_name = "FILE")]
-    from: PathBuf,
+    /// The records: a JSON access log, or a capture, or a folder of captures; see docs/deployments.md. May be given several
+    /// times
+    #[arg(long, value_name = "FILE", required = true)]
+    from: Vec<PathBuf>,
     /// Compare with this file or folder in place of what runs on a gateway; may be given several times
     #[arg(long, value_name = "FILE", conflicts_with_all = ["admin", "config"])]
     against: Vec<PathBuf>,
@@ -47,20 +48,6 @@ pub struct Replay {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
-}
-
-/// A line of the records. Of an access log it holds no headers and no body.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    method: String,
-    path: String,
-    host: Option<String>,
-    listener: Option<String>,
-    source_ip: Option<String>,
-    headers: Option<Vec<(String, String)>>,
-    /// Base64.
-    body: Option<String>,
 }
 
 /// What became of all records.
@@ -72,6 +59,8 @@ struct Report {
     /// What their mappings need is not recorded.
     untold: u64,
     unreadable: u64,
+    /// Requests that the recording had no room for.
+    lost: u64,
     differs: u64,
     differences: Vec<Difference>,
 }
@@ -79,6 +68,9 @@ struct Report {
 /// A request that would fare otherwise.
 #[derive(Debug, Serialize)]
 struct Difference {
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     /// In the file, from 1.
     line: usize,
     request: String,
@@ -145,75 +137,134 @@ impl Replay {
     }
 
     async fn compared(&self, old: &Side, new: &Side) -> Result<Report, Failure> {
-        let failed = |error| Failure::new(format!("{}: {error}", self.from.display()));
-        let records = BufReader::new(File::open(&self.from).map_err(failed)?);
         let mut report = Report::default();
-        for (at, line) in records.lines().enumerate() {
-            let line = line.map_err(failed)?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let record = serde_json::from_str::<Record>(&line).ok();
-            let Some((record, head, body)) = record.and_then(readable) else {
-                report.unreadable += 1;
-                continue;
-            };
-            report.requests += 1;
-            let from = record.source_ip.as_deref().and_then(|ip| ip.parse().ok());
-            let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-            let listener = record.listener.as_deref();
-            // One call for both, so that ids and times that are mapped are the same.
-            let call = old.rehearsal.call(&old.blueprint, head, listener, from);
-            let before = old.rehearsal.explain(&call, &body).await;
-            let after = new.rehearsal.explain(&call, &body).await;
-            let (was, is) = (told(&before), told(&after));
-            let is_log = record.headers.is_none();
-            let lacks = |side: &Explanation| side.code == Some(Code::MappingUnresolved.name());
-            if is_log && before.route == after.route && (lacks(&before) || lacks(&after)) {
-                report.untold += 1;
-            } else if was == is {
-                report.same += 1;
-            } else {
-                report.differs += 1;
-                if self.json || report.differences.len() < SHOWN {
-                    let path = record.path.split('?').next().unwrap_or_default();
-                    report.differences.push(Difference {
-                        line: at + 1,
-                        request: format!("{} {path}", record.method),
-                        before: was,
-                        after: is,
-                    });
+        let files = self.recordings()?;
+        for file in &files {
+            let failed = |error| Failure::new(format!("{}: {error}", file.display()));
+            let lines = BufReader::new(File::open(file).map_err(failed)?).lines();
+            let named = (files.len() > 1).then(|| file.display().to_string());
+            for (at, line) in lines.enumerate() {
+                let line = line.map_err(failed)?;
+                if line.trim().is_empty() {
+                    continue;
+                }
+                match record::read(&line) {
+                    Line::Beginning => {}
+                    Line::End(lost) => report.lost += lost,
+                    Line::Unreadable => report.unreadable += 1,
+                    Line::Foreign(version) => {
+                        let of = format!("{} is a capture of form {version}", file.display());
+                        let help = format!("this version of penstock reads form {FORMAT}");
+                        return Err(Failure::new(of).help(help));
+                    }
+                    Line::Request(request) => {
+                        let place = Place {
+                            file: named.clone(),
+                            line: at + 1,
+                        };
+                        self.compare(old, new, *request, place, &mut report).await;
+                    }
                 }
             }
         }
         Ok(report)
     }
+
+    /// The files that hold records; of a folder those of a standing recording, in their order.
+    fn recordings(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut files = Vec::new();
+        for from in &self.from {
+            let failed = |error| Failure::new(format!("{}: {error}", from.display()));
+            if !from.is_dir() {
+                files.push(from.clone());
+                continue;
+            }
+            let mut found = Vec::new();
+            for entry in from.read_dir().map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                if path
+                    .extension()
+                    .is_some_and(|extension| extension == "jsonl")
+                {
+                    found.push(path);
+                }
+            }
+            found.sort();
+            files.extend(found);
+        }
+        Ok(files)
+    }
+
+    async fn compare(
+        &self,
+        old: &Side,
+        new: &Side,
+        request: Request,
+        place: Place,
+        report: &mut Report,
+    ) {
+        report.requests += 1;
+        let Request {
+            head,
+            body,
+            holds,
+            listener,
+            client,
+            mut recorded,
+            name,
+        } = request;
+        // Ids and times that are mapped are the same on both sides, so they are no difference.
+        let deployment = recorded.deployment.take();
+        recorded.deployment = deployment.or_else(|| Some(old.rehearsal.deployment().clone()));
+        let call = old
+            .rehearsal
+            .call(&old.blueprint, head, listener.as_deref(), client);
+        let before = old.rehearsal.explain(&call, &body, Some(&recorded)).await;
+        let after = new.rehearsal.explain(&call, &body, Some(&recorded)).await;
+        let (was, is) = (told(&before), told(&after));
+        let lacks = |side: &Explanation| match holds {
+            Holds::All => false,
+            Holds::Head => side.phases.iter().any(reads_the_body),
+            Holds::Line => side.code == Some(Code::MappingUnresolved.name()),
+        };
+        let needed = match holds {
+            // Where one side reads the body and the other refuses before, that is the difference.
+            Holds::Head => lacks(&before) && lacks(&after),
+            _ => lacks(&before) || lacks(&after),
+        };
+        if needed && before.route == after.route {
+            report.untold += 1;
+        } else if was == is {
+            report.same += 1;
+        } else {
+            report.differs += 1;
+            if self.json || report.differences.len() < SHOWN {
+                report.differences.push(Difference {
+                    file: place.file,
+                    line: place.line,
+                    request: name,
+                    before: was,
+                    after: is,
+                });
+            }
+        }
+    }
+}
+
+/// Where a record stands.
+struct Place {
+    /// Where there are several.
+    file: Option<String>,
+    line: usize,
+}
+
+fn reads_the_body(decision: &Decision) -> bool {
+    decision.phase == Phase::Receive.name()
 }
 
 fn blueprint_of(files: &[PathBuf]) -> Result<Blueprint, Failure> {
     blueprint_or_problems(compiled(files))
         .ok_or_else(|| Failure::new("the configuration has errors"))
-}
-
-/// The head and the body of a record; `None` for one that is no request.
-fn readable(record: Record) -> Option<(Record, http::request::Parts, Bytes)> {
-    let mut request = http::Request::builder()
-        .method(record.method.as_str())
-        .uri(record.path.as_str());
-    for (name, value) in record.headers.iter().flatten() {
-        let name: HeaderName = name.parse().ok()?;
-        request = request.header(name, value);
-    }
-    let mut head = request.body(()).ok()?.into_parts().0;
-    if !head.headers.contains_key(HOST) {
-        let host = record.host.as_deref().unwrap_or("localhost");
-        head.headers.insert(HOST, host.parse().ok()?);
-    }
-    let body = match &record.body {
-        Some(text) => STANDARD.decode(text).ok()?.into(),
-        None => Bytes::new(),
-    };
-    Some((record, head, body))
 }
 
 /// What is compared of a request.
@@ -229,6 +280,9 @@ fn told(explanation: &Explanation) -> Value {
 fn shown(report: &Report) -> String {
     let mut text = String::new();
     for difference in &report.differences {
+        if let Some(file) = &difference.file {
+            text += &format!("{file}, ");
+        }
         text += &format!(
             "line {}: {}\n  before  {}\n  after   {}\n",
             difference.line, difference.request, difference.before, difference.after
@@ -244,12 +298,15 @@ fn shown(report: &Report) -> String {
     );
     if report.untold > 0 {
         text += &format!(
-            ", {} cannot be told (their mappings need headers or a body, which an access log does not hold)",
+            ", {} cannot be told (their mappings need headers or a body that is not in the records)",
             report.untold
         );
     }
     if report.unreadable > 0 {
         text += &format!("; {} lines are no requests", report.unreadable);
+    }
+    if report.lost > 0 {
+        text += &format!("; the recording lost {} more", report.lost);
     }
     text + "\nauthorizers, scopes and policies were left out on both sides; `penstock plan` compares them\n"
 }

@@ -59,6 +59,9 @@ pub struct RollbackOn {
     /// The part of its requests that may fail: answers of 5xx but for overload, and records that the target refuses.
     /// Default: 2%.
     pub error_ratio: Option<Share>,
+    /// The part of its requests that may be answered another 4xx beyond that of the baseline's: credentials that it does not
+    /// know, routes that it lacks, schemas that nobody follows. `100%`: any. Default: 20%.
+    pub refused_ratio: Option<Share>,
     /// How long 99 of 100 of its requests may take, from the head to the answer, without the time in which the body comes.
     /// Default: as long as they do.
     pub p99: Option<Span>,

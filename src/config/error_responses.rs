@@ -20,3 +20,21 @@ pub struct ErrorResponse {
     /// The body's content type. Default: `application/json`.
     pub content_type: Option<String>,
 }
+
+impl ErrorResponse {
+    /// What texts may name, in the vendor's words; a longer name before one that it begins with.
+    pub const VARIABLES: [&'static str; 12] = [
+        "$context.error.validationErrorString",
+        "$context.error.messageString",
+        "$context.error.responseType",
+        "$context.error.message",
+        "$context.error.status",
+        "$context.error.code",
+        "$context.domainName",
+        "$context.httpMethod",
+        "$context.requestId",
+        "$context.apiId",
+        "$context.stage",
+        "$context.path",
+    ];
+}

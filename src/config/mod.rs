@@ -2,7 +2,9 @@
 //! `config/schema.json` and `docs/configuration.md` are generated from them.
 
 mod ack;
+mod capture;
 pub mod certificates;
+pub mod copy;
 mod decode;
 mod deployment;
 mod error_responses;
@@ -40,6 +42,7 @@ use load::Division;
 use off::OrOff;
 
 pub use ack::{Ack, Idempotency as IdempotencyConfig, OnMismatch};
+pub use capture::{Capture, Struck};
 pub use decode::Decode;
 pub use deployment::{Deployment, RollbackOn, Sticky, Strategy};
 pub use error_responses::ErrorResponse;
@@ -55,7 +58,7 @@ pub use throttle::{
     AuthFailures, Concurrencies, Concurrency, Throttle, Throttles, WhenSharedFails,
 };
 pub use usage_plans::{PlanQuota, PlanThrottle, QuotaPeriod, UsagePlan};
-pub use versions::{Version, VersionSource, Versions};
+pub use versions::{Partition, Version, VersionAttributes, VersionSource, VersionTable, Versions};
 
 /// What belongs to one API, where files hold several: these sections stand in files that name their `api`. All others
 /// are the process's, stand in any file, and hold for every API.
@@ -179,4 +182,8 @@ pub struct Config {
     #[serde(deserialize_with = "off::access_log")]
     #[schemars(with = "Option<OrOff<AccessLog>>")]
     pub access_log: Option<AccessLog>,
+    /// A standing recording of requests, for `penstock replay`; `false` for none. Default: none.
+    #[serde(deserialize_with = "off::unless_off")]
+    #[schemars(with = "Option<OrOff<Capture>>")]
+    pub capture: Option<Capture>,
 }

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::ack::Idempotency;
+use super::capture::Capture;
 use super::decode::Decode;
 use super::deployment::{RollbackOn, Sticky};
 use super::stage::{AccessLog, Cors};
@@ -71,6 +72,10 @@ impl Switched<'_> for Cors {
 
 impl Switched<'_> for AccessLog {
     const FORMS: &'static str = "a mapping (`{ path: stdout, format: json }`) or `false`";
+}
+
+impl Switched<'_> for Capture {
+    const FORMS: &'static str = "a mapping (`{ path: ./captures, sample: 1% }`) or `false`";
 }
 
 impl Switched<'_> for Idempotency {

@@ -53,7 +53,7 @@ pub struct Route {
     /// What the body has to look like, as JSON. One that does not is answered 400 `schema_invalid`, and nothing is stored.
     /// Default: anything.
     pub schema: Option<Schema>,
-    /// Headers and query parameters that have to be there and not be blank: else 400 `schema_invalid`.
+    /// Headers and query parameters that have to be there and not be blank: else 400 `parameters_invalid`.
     #[serde(default)]
     pub required: Required,
     /// The content types that are taken, such as `application/json`, `text/*` or `application/*+json`: 415 for another

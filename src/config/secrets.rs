@@ -180,6 +180,13 @@ impl Vault {
         Files(std::mem::take(&mut inside.files))
     }
 
+    /// Whether a file that has been read now held something else before.
+    pub fn read_otherwise(&self, before: &Files) -> bool {
+        let inside = self.inside();
+        let mut read = inside.files.iter();
+        read.any(|(path, now)| before.0.get(path).is_some_and(|then| then != now))
+    }
+
     /// Goes on to watch files of before that have not been read since.
     pub fn remember_files(&self, before: Files) {
         let mut inside = self.inside();

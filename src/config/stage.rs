@@ -87,8 +87,8 @@ pub struct Limits {
     /// Bytes of bodies in flight. Over it: 503, before the body is read. Default: a quarter of `memory`; the largest
     /// body of any route at least.
     pub bodies: Option<ByteSize>,
-    /// How long work may wait for the CPU, all the time, before those who ask most are refused with 503; `none` for as
-    /// long as it does. Default: 20ms.
+    /// How long work may wait for the CPU, all the time, before fewer requests are let in and the others refused with 503;
+    /// `none` for as long as it does. Default: 100ms.
     #[serde(deserialize_with = "off::value_or_off")]
     #[schemars(with = "Option<OrOff<Span>>")]
     pub cpu_wait: Option<Option<Span>>,

@@ -1,7 +1,10 @@
-//! Files that a configuration names and that hold configuration themselves: users with their keys. They are read after
+//! Files that a configuration names and that hold configuration themselves: users with their keys, authorities. They are read after
 //! the route files and before anything is compiled, by the same rules: `${env:…}` in values, every problem at its place.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::Config;
 use super::load::{Environment, load};
@@ -47,9 +50,24 @@ pub fn read(
             _ => {}
         }
     }
+    let ca = root.key("egress").key("ca");
+    if let Some(file) = &config.egress.ca {
+        let path = directory(&ca).join(file);
+        // One that cannot be read is a problem when it is compiled.
+        if let Ok(content) = fs::read(&path) {
+            environment.file_read(&path, &content);
+            config.egress.ca_digest = Some(sha256(&content));
+        }
+    }
     for (at, list) in lists {
         read_list(list, &at, directory, environment, problems);
     }
+}
+
+fn sha256(content: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, content).as_ref());
+    hash
 }
 
 fn read_list(

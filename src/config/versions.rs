@@ -8,6 +8,8 @@ use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
+use crate::model::value::Span;
+
 /// Which version of the API a request is for. Each version is an API of this process, told apart by what the request says
 /// and not by its path.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -23,9 +25,91 @@ pub struct Versions {
     /// The status for a version that is not in the table: 4xx. Default: 403.
     #[schemars(range(min = 400, max = 499))]
     pub unknown: Option<u16>,
-    /// The versions, by name, each with the `api` that serves it; a host of that API will do.
+    /// The versions, by name, each with the `api` that serves it; a host of that API will do. Beside `dynamodb` they hold
+    /// until the table there has been read for the first time.
+    #[serde(default)]
     #[schemars(with = "std::collections::BTreeMap<String, Version>")]
     pub table: IndexMap<String, Version>,
+    /// The versions are the items of a table in DynamoDB. It is read in the background, and what is changed there is in use
+    /// without a reload.
+    pub dynamodb: Option<VersionTable>,
+}
+
+/// A table of versions in DynamoDB.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VersionTable {
+    /// The table, by name or ARN.
+    pub table: String,
+    /// The APIs that items may name; an item that names another one is reported, and no version. Those that have neither
+    /// `hosts` nor `base_path` are reached as versions alone.
+    pub apis: Vec<String>,
+    /// What the items' attributes are called.
+    #[serde(default)]
+    pub attributes: VersionAttributes,
+    /// The partition that holds the versions, where the table holds other things too: it is queried in place of scanned.
+    pub partition: Option<Partition>,
+    /// Its region. Default: the ARN's, else `aws.region`.
+    pub region: Option<String>,
+    /// How often it is read, 1s to 1h. Default: 30s.
+    pub refresh: Option<Span>,
+}
+
+/// A partition of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    /// The attribute that is the table's partition key, a string.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What the attributes of a version's item are called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VersionAttributes {
+    /// The version's name, a string or a number. Default: `version`.
+    pub version: String,
+    /// The API that serves it, by name or by one of its hosts. Default: `api`.
+    pub api: String,
+    /// Since when it is deprecated. Default: `deprecated`.
+    pub deprecated: String,
+    /// When it ends. Default: `sunset`.
+    pub sunset: String,
+    /// A page about it. Default: `link`.
+    pub link: String,
+    /// Whether it is answered 410 from its sunset on, a boolean. Default: `gone`.
+    pub gone: String,
+}
+
+impl Default for VersionAttributes {
+    fn default() -> VersionAttributes {
+        let [version, api, deprecated, sunset, link, gone] =
+            ["version", "api", "deprecated", "sunset", "link", "gone"].map(str::to_owned);
+        VersionAttributes {
+            version,
+            api,
+            deprecated,
+            sunset,
+            link,
+            gone,
+        }
+    }
+}
+
+impl VersionAttributes {
+    /// All of them, each with its key.
+    pub fn all(&self) -> [(&'static str, &str); 6] {
+        [
+            ("version", &self.version),
+            ("api", &self.api),
+            ("deprecated", &self.deprecated),
+            ("sunset", &self.sunset),
+            ("link", &self.link),
+            ("gone", &self.gone),
+        ]
+    }
 }
 
 /// Where a request says its version.

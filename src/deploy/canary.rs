@@ -41,7 +41,7 @@ pub enum Waiting {
 /// What speaks against a canary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blame {
-    /// `failed`, or `slow`.
+    /// `failed`, `refused`, or `slow`.
     pub what: &'static str,
     pub canary: f64,
     pub canary_requests: u64,
@@ -85,6 +85,7 @@ struct Window {
     since: Duration,
     seen: Block,
     failed: Weighed,
+    refused: Weighed,
     slow: Weighed,
 }
 
@@ -95,6 +96,8 @@ impl Window {
             since: now,
             seen: Block::default(),
             failed: Weighed::nothing(tolerated.map_or(1.0, |on| on.error_ratio.ratio())),
+            // Only ever held against the baseline.
+            refused: Weighed::nothing(1.0),
             slow: Weighed::nothing(SLOW),
         }
     }
@@ -109,6 +112,10 @@ impl Window {
         self.failed.add(
             counted(baseline, baseline.failed),
             counted(canary, canary.failed),
+        );
+        self.refused.add(
+            counted(baseline, baseline.refused),
+            counted(canary, canary.refused),
         );
         self.slow.add(
             counted(baseline, baseline.slow),
@@ -271,16 +278,27 @@ impl Canary {
         if failed.canary > failed.limit && shown(&self.window.failed) {
             return Some(failed);
         }
+        if let Some(refused) = self.refused(on, seen)
+            && refused.canary > refused.limit
+            && self.window.refused.worse() >= floor
+        {
+            return Some(refused);
+        }
         let slow = self.slow(on, seen)?;
         (slow.canary > slow.limit && shown(&self.window.slow)).then_some(slow)
     }
 
-    /// What keeps it from the next step: failures over the limit, whoever's fault they are; slowness over the limit, unless
-    /// the baseline is slow too.
+    /// What keeps it from the next step: failures over the limit, whoever's fault they are; refusals that are more than the
+    /// baseline's by more than the limit; slowness over the limit, unless the baseline is slow too.
     fn doubt(&self, on: &RollbackOn) -> Option<Blame> {
         let failed = self.failed(on, self.seen);
         if failed.canary > failed.limit {
             return Some(failed);
+        }
+        if let Some(refused) = self.refused(on, self.seen)
+            && refused.canary > refused.limit
+        {
+            return Some(refused);
         }
         let slow = self.slow(on, self.seen)?;
         (slow.canary > slow.limit && slow.baseline <= slow.limit).then_some(slow)
@@ -296,6 +314,22 @@ impl Canary {
             limit: on.error_ratio.ratio(),
             p99: None,
         }
+    }
+
+    /// What callers do wrong they do to both, so the limit is above what the baseline refuses. `None`: it does not matter,
+    /// or nothing of the baseline's is there to compare with.
+    fn refused(&self, on: &RollbackOn, seen: Block) -> Option<Blame> {
+        let beyond = on.refused_ratio.filter(|_| seen.baseline.requests > 0)?;
+        let baseline = seen.baseline.refused_ratio();
+        Some(Blame {
+            what: "refused",
+            canary: seen.canary.refused_ratio(),
+            canary_requests: seen.canary.requests,
+            baseline,
+            baseline_requests: seen.baseline.requests,
+            limit: baseline + beyond.ratio(),
+            p99: None,
+        })
     }
 
     fn slow(&self, on: &RollbackOn, seen: Block) -> Option<Blame> {
@@ -314,7 +348,7 @@ impl Canary {
 impl fmt::Display for Blame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.p99 {
-            None => f.write_str("failed")?,
+            None => f.write_str(self.what)?,
             Some(p99) => write!(f, "slower than {}", Span(p99))?,
         }
         write!(

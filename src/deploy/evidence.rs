@@ -1,7 +1,7 @@
 //! Whether the canary does worse, as a test that may be looked at as often as one likes.
 //!
 //! Each look gives a block: `n` requests of the baseline and `m` of the canary since the last one, with those that were bad
-//! (failed, or slow). For a pair of rates `a < b`, the block's factor is the likelihood of its outcomes if the baseline's
+//! (failed, refused, or slow). For a pair of rates `a < b`, the block's factor is the likelihood of its outcomes if the baseline's
 //! requests are bad at the rate `a` and the canary's at `b`, over their likelihood if all are bad at the rate
 //! `c = (n·a + m·b) / (n + m)`. Where the canary is no worse (true rates `s ≥ t`), the factor's mean is
 //!
@@ -20,8 +20,9 @@
 /// The chance that a canary that is no worse than the baseline is taken back, over all looks of its life.
 pub const ALPHA: f64 = 0.01;
 
-/// Tests of one canary that share [`ALPHA`]: failures and slowness, each against the baseline and against the limit.
-const TESTS: f64 = 4.0;
+/// Tests of one canary that share [`ALPHA`]: failures and slowness, each against the baseline and against the limit, and
+/// refusals against the baseline.
+const TESTS: f64 = 5.0;
 
 /// What shows that the canary does worse without any doubt, however few its requests are: one in a million.
 pub const OVERWHELMING: f64 = 1e6;
@@ -36,6 +37,7 @@ const CANARY: [f64; 6] = [0.01, 0.03, 0.08, 0.2, 0.5, 0.9];
 pub struct Tally {
     pub requests: u64,
     pub failed: u64,
+    pub refused: u64,
     pub slow: u64,
 }
 
@@ -47,6 +49,7 @@ impl Tally {
             requests,
             // A request may be counted in one look and its failure in the next.
             failed: self.failed.saturating_sub(earlier.failed).min(requests),
+            refused: self.refused.saturating_sub(earlier.refused).min(requests),
             slow: self.slow.saturating_sub(earlier.slow).min(requests),
         }
     }
@@ -54,12 +57,18 @@ impl Tally {
     pub(super) fn add(&mut self, more: Tally) {
         self.requests += more.requests;
         self.failed += more.failed;
+        self.refused += more.refused;
         self.slow += more.slow;
     }
 
     /// The part of the requests that failed; 0 without any.
     pub fn failed_ratio(self) -> f64 {
         ratio(self.failed, self.requests)
+    }
+
+    /// The part of the requests that were refused; 0 without any.
+    pub fn refused_ratio(self) -> f64 {
+        ratio(self.refused, self.requests)
     }
 
     /// The part of the requests that were slow; 0 without any.

@@ -12,6 +12,8 @@ use super::id::DeploymentId;
 pub struct Ended {
     /// Whether it failed for a reason that a configuration can have.
     pub failed: bool,
+    /// Whether it was answered 4xx: a caller's fault, as far as the configuration is right.
+    pub refused: bool,
     /// From its head to its answer, without the time in which its body came.
     pub took: Duration,
 }
@@ -21,6 +23,7 @@ pub struct Ended {
 pub struct Meters {
     requests: AtomicU64,
     failed: AtomicU64,
+    refused: AtomicU64,
     slow: AtomicU64,
     /// What is slow, in nanoseconds; 0: nothing.
     limit: u64,
@@ -45,6 +48,9 @@ impl Meters {
         if ended.failed {
             self.failed.fetch_add(1, Ordering::Release);
         }
+        if ended.refused {
+            self.refused.fetch_add(1, Ordering::Release);
+        }
         if self.limit > 0 && ended.took > Duration::from_nanos(self.limit) {
             self.slow.fetch_add(1, Ordering::Release);
         }
@@ -53,10 +59,12 @@ impl Meters {
     /// What has been counted so far.
     pub fn tally(&self) -> Tally {
         let failed = self.failed.load(Ordering::Acquire);
+        let refused = self.refused.load(Ordering::Acquire);
         let slow = self.slow.load(Ordering::Acquire);
         Tally {
             requests: self.requests.load(Ordering::Relaxed),
             failed,
+            refused,
             slow,
         }
     }

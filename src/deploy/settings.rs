@@ -30,6 +30,8 @@ impl Strategy {
 pub struct RollbackOn {
     /// The part of its requests that may fail.
     pub error_ratio: Share,
+    /// The part of its requests that may be refused (4xx) beyond those of the baseline; `None`: any.
+    pub refused_ratio: Option<Share>,
     /// How long the fastest 99 of 100 requests may take; `None`: as long as they do.
     pub p99: Option<Duration>,
     /// Requests of the canary, at each step, before it goes on.
@@ -40,6 +42,7 @@ impl Default for RollbackOn {
     fn default() -> RollbackOn {
         RollbackOn {
             error_ratio: Share::percent(2),
+            refused_ratio: Some(Share::percent(20)),
             p99: None,
             min_requests: 200,
         }

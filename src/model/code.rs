@@ -22,6 +22,7 @@ pub enum Code {
     BadRequest,
     MappingUnresolved,
     SchemaInvalid,
+    ParametersInvalid,
     IdempotencyMismatch,
     IdempotencyInFlight,
     TargetUnavailable,
@@ -31,6 +32,7 @@ pub enum Code {
     TargetRefusedRecord,
     StoreFull,
     StoreUnavailable,
+    VersionsUnavailable,
     Overloaded,
     Draining,
     Timeout,
@@ -39,7 +41,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the contract.
-    pub const ALL: [Code; 30] = [
+    pub const ALL: [Code; 32] = [
         Code::Malformed,
         Code::NoRoute,
         Code::MethodNotAllowed,
@@ -57,6 +59,7 @@ impl Code {
         Code::BadRequest,
         Code::MappingUnresolved,
         Code::SchemaInvalid,
+        Code::ParametersInvalid,
         Code::IdempotencyMismatch,
         Code::IdempotencyInFlight,
         Code::TargetUnavailable,
@@ -66,6 +69,7 @@ impl Code {
         Code::TargetRefusedRecord,
         Code::StoreFull,
         Code::StoreUnavailable,
+        Code::VersionsUnavailable,
         Code::Overloaded,
         Code::Draining,
         Code::Timeout,
@@ -92,6 +96,7 @@ impl Code {
             Code::BadRequest => "bad_request",
             Code::MappingUnresolved => "mapping_unresolved",
             Code::SchemaInvalid => "schema_invalid",
+            Code::ParametersInvalid => "parameters_invalid",
             Code::IdempotencyMismatch => "idempotency_mismatch",
             Code::IdempotencyInFlight => "idempotency_in_flight",
             Code::TargetUnavailable => "target_unavailable",
@@ -101,6 +106,7 @@ impl Code {
             Code::TargetRefusedRecord => "target_refused_record",
             Code::StoreFull => "store_full",
             Code::StoreUnavailable => "store_unavailable",
+            Code::VersionsUnavailable => "versions_unavailable",
             Code::Overloaded => "overloaded",
             Code::Draining => "draining",
             Code::Timeout => "timeout",
@@ -126,9 +132,9 @@ mod tests {
             names.join(" "),
             "malformed no_route method_not_allowed unauthorized forbidden api_key_refused signature_refused \
              webhook_refused throttled quota_exceeded body_too_large target_limit target_charset headers_too_large \
-             bad_request mapping_unresolved schema_invalid idempotency_mismatch idempotency_in_flight \
-             target_unavailable target_throttled outcome_unknown target_setup target_refused_record store_full \
-             store_unavailable overloaded draining timeout internal"
+             bad_request mapping_unresolved schema_invalid parameters_invalid idempotency_mismatch \
+             idempotency_in_flight target_unavailable target_throttled outcome_unknown target_setup target_refused_record store_full \
+             store_unavailable versions_unavailable overloaded draining timeout internal"
         );
         for (index, code) in Code::ALL.into_iter().enumerate() {
             assert_eq!(code as usize, index);

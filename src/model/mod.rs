@@ -1,6 +1,7 @@
 //! The vocabulary: plain values that every other room speaks in. No input or output happens here.
 
 pub mod call;
+pub mod carried;
 pub mod certificate;
 pub mod cidr;
 pub mod code;

@@ -49,6 +49,10 @@ pub struct Settings {
     pub allow: Vec<IpNet>,
     /// A PEM file of certificate authorities to trust beside those of the system.
     pub ca: Option<PathBuf>,
+    /// SHA-256 of what was in that file when the configuration was read: with other authorities these are other settings.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub ca_digest: Option<[u8; 32]>,
 }
 
 /// Whose words a URL is made of.
@@ -333,9 +337,7 @@ fn failed(error: &legacy::Error) -> FetchError {
             };
         }
         causes.push(error.to_string());
-        let io = error.downcast_ref::<std::io::Error>();
-        // rustls reports what it refuses as invalid data
-        refused_by_tls |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData);
+        refused_by_tls |= is_of_tls(error);
         cause = error.source();
     }
     causes.dedup();
@@ -345,4 +347,15 @@ fn failed(error: &legacy::Error) -> FetchError {
         true => FetchError::NotConnected(said),
         false => FetchError::Failed(said),
     }
+}
+
+/// Whether it is a refusal of rustls', which lies in an I/O error and that in another one: `source` passes such by.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    if error.is::<rustls::Error>() {
+        return true;
+    }
+    let within = error.downcast_ref::<std::io::Error>();
+    within
+        .and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| is_of_tls(inner))
 }

@@ -75,6 +75,7 @@ async fn a_stranger_s_url_may_point_where_the_operator_allows_it() {
     let client = without_proxy(Settings {
         allow: vec!["127.0.0.0/8".parse().unwrap()],
         ca: None,
+        ca_digest: None,
     });
     let uri = format!("http://{address}/x");
     let answer = client.send(get(&uri), Named::ByStranger, BOUNDS).await;

@@ -8,7 +8,7 @@ use http::header::CONTENT_LENGTH;
 
 use super::rejection::{Overload, Rejection};
 use super::{Gateway, route};
-use crate::limit::admission::{Admitted, Scarce, Who};
+use crate::limit::admission::{Admitted, Scarce};
 use crate::model::call::Call;
 use crate::model::cidr::Barred;
 use crate::model::identity::Identity;
@@ -60,9 +60,9 @@ pub(super) fn routed(
         return Ok(());
     }
     let shared = match call.source_ip().to_canonical() {
-        IpAddr::V4(ip) => admitted.share(who(call, &ip.octets())),
+        IpAddr::V4(ip) => admitted.share(&ip.octets()),
         // Whoever has one address of version 6 has all of its network.
-        IpAddr::V6(ip) => admitted.share(who(call, &ip.octets()[..8])),
+        IpAddr::V6(ip) => admitted.share(&ip.octets()[..8]),
     };
     shared.map_err(refused)
 }
@@ -79,15 +79,8 @@ pub(super) fn identified(
         return Ok(());
     }
     let name = identity.scope().or(identity.api_key.as_deref());
-    let shared = admitted.share(who(call, name.unwrap_or_default().as_bytes()));
+    let shared = admitted.share(name.unwrap_or_default().as_bytes());
     shared.map_err(|scarce| overload(plan, call, Phase::Authorize, scarce))
-}
-
-fn who<'c>(call: &Call, caller: &'c [u8]) -> Who<'c> {
-    Who {
-        caller,
-        chance: call.id.chance(0),
-    }
 }
 
 /// A refusal for want of something. When the caller may come back is a matter of chance.
@@ -95,7 +88,7 @@ pub(super) fn overload(plan: &Plan, call: &Call, phase: Phase, scarce: Scarce) -
     Rejection::Overload(Box::new(Overload {
         phase,
         scarce,
-        retry_after: plan.admission.retry_after(call.id.chance(1)),
+        retry_after: plan.admission.retry_after(call.id.chance(0)),
     }))
 }
 

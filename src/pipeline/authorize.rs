@@ -66,11 +66,13 @@ pub(super) fn allowing(
     presented: &Presented<'_>,
     caller: &Caller,
 ) -> Result<Option<Reason>, Forbidden> {
+    if route.policies.is_empty() && !caller.is_judged() {
+        return Ok(None);
+    }
     let asked = Asked::of(presented, caller.signer());
-    let answer = match (caller.answer(&asked), route.policies.is_empty()) {
-        (None, true) => return Ok(None),
-        (None, false) => resource(route, &asked),
-        (Some(answer), _) => {
+    let answer = match caller.answer(&asked) {
+        None => resource(route, &asked),
+        Some(answer) => {
             let foreign = caller.signer().is_some_and(|signer| signer.foreign);
             decide(answer, resource(route, &asked), foreign)
         }

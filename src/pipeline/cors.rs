@@ -15,7 +15,7 @@ use crate::plan::{Chosen, CorsPolicy, Plan};
 /// The answer to a preflight; `None` if the request is none, or CORS is not configured.
 pub(super) fn preflight(
     plan: &Plan,
-    chosen: Option<Chosen<'_>>,
+    chosen: Option<&Chosen<'_>>,
     call: &Call,
     found: &Result<Found<'_>, RouteError>,
 ) -> Option<Answer> {

@@ -2,7 +2,7 @@
 //! time in which the body arrives is the client's, and has a limit of its own.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -56,9 +56,8 @@ impl Deadline {
     pub async fn within<T>(
         self,
         phase: Phase,
-        work: impl Future<Output = Result<T, Rejection>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, Rejection>>>,
     ) -> Result<T, Rejection> {
-        let mut work = pin!(work);
         // Most phases wait for nothing, and a timer that is not needed costs as much as some of them.
         if let Poll::Ready(done) = poll!(work.as_mut()) {
             return done;

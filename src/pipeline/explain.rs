@@ -15,7 +15,7 @@ use super::{
 use crate::forward::AckMode;
 use crate::integration::Integration;
 use crate::model::call::Call;
-use crate::model::identity::Delivery;
+use crate::model::identity::{Delivery, Identity};
 use crate::model::phase::Phase;
 use crate::plan::{Picked, Plan};
 use crate::telemetry::Exchange;
@@ -49,14 +49,17 @@ pub struct Explanation {
 }
 
 /// Follows a request up to the call that it would make. The exchange gives `$context` its values; it is not written down.
+/// `recorded`: who the caller was, where nobody can prove it again; for a plan that asks nobody who they are.
 pub async fn explain(
     plan: &Plan,
     call: &Call,
     body: &Bytes,
     mut exchange: Exchange,
+    recorded: Option<&Identity>,
 ) -> Explanation {
     let mut explanation = Explanation::default();
-    if let Err(rejection) = follow(plan, call, body, &mut exchange, &mut explanation).await {
+    let followed = follow(plan, call, body, recorded, &mut exchange, &mut explanation);
+    if let Err(rejection) = followed.await {
         let verdict = rejection.verdict(call).refusal();
         explanation.status = Some(verdict.status);
         explanation.code = Some(verdict.code.name());
@@ -73,6 +76,7 @@ async fn follow(
     plan: &Plan,
     call: &Call,
     body: &Bytes,
+    recorded: Option<&Identity>,
     exchange: &mut Exchange,
     x: &mut Explanation,
 ) -> Result<(), Rejection> {
@@ -84,12 +88,12 @@ async fn follow(
         format!("request line and headers fit in {} bytes", plan.head_bytes),
     );
     let chosen = plan.choose(call);
-    let found = route::matching(plan, chosen, call);
-    x.api = chosen.map(|chosen| chosen.api.name.to_string());
+    let found = route::matching(plan, chosen.as_ref(), call);
+    x.api = chosen.as_ref().map(|chosen| chosen.api.name.to_string());
     if let Ok(found) = &found {
         authorize::address(&found.route, call)?;
     }
-    if let Some(answer) = cors::preflight(plan, chosen, call, &found) {
+    if let Some(answer) = cors::preflight(plan, chosen.as_ref(), call, &found) {
         x.status = Some(answer.status().as_u16());
         x.decide(
             Phase::Cors,
@@ -122,8 +126,8 @@ async fn follow(
         [_] => String::new(),
         _ => format!(" of {}", found.api.name),
     };
-    let version = chosen.and_then(|chosen| chosen.version);
-    let of_api = match version.as_ref().and_then(Picked::name) {
+    let version = chosen.as_ref().and_then(|chosen| chosen.version.as_ref());
+    let of_api = match version.and_then(Picked::name) {
         Some(version) => format!("{of_api}, version {version}"),
         None => of_api,
     };
@@ -144,7 +148,7 @@ async fn follow(
         None => "known once the body is verified".to_owned(),
     };
     x.decide(Phase::Authenticate, true, who);
-    exchange.identified(caller.identity());
+    exchange.identified(recorded.unwrap_or(caller.identity()));
     let permit = authorize::permit(route, &presented, &caller)?;
     let asked = match route.scopes.as_slice() {
         [] => "no scope is asked for".to_owned(),
@@ -178,8 +182,8 @@ async fn follow(
                 return Ok(());
             }
         };
-    exchange.identified(caller.identity());
-    let identity = caller.identity();
+    let identity = recorded.unwrap_or(caller.identity());
+    exchange.identified(identity);
     let proven = match &identity.principal {
         _ if let Some(delivery) = &identity.delivery => genuine(delivery),
         Some(principal) if route.proven_by_body => principal.to_string(),
@@ -204,7 +208,7 @@ async fn follow(
         let said = "what the route asks of a request is there".to_owned();
         x.decide(Phase::Verify, true, said);
     }
-    if let Some(said) = once::explained(&found, call, &payload, caller.identity(), exchange)? {
+    if let Some(said) = once::explained(&found, call, &payload, identity, exchange)? {
         x.decide(Phase::Verify, true, said);
     }
     let requests = map::records(&found, call, &payload, exchange)?;

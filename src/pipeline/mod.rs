@@ -22,6 +22,7 @@ mod validate;
 mod verify;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -40,7 +41,7 @@ use crate::model::phase::Phase;
 use crate::plan::{Chosen, Current, Plan};
 use crate::telemetry::{Exchange, Telemetry};
 
-pub use explain::{Explanation, explain};
+pub use explain::{Decision, Explanation, explain};
 pub use rejection::Rejection;
 
 use deadline::Deadline;
@@ -94,18 +95,19 @@ pub async fn handle(
     let call = Arc::new(Call::new(head, peer.clone()));
     let (plan, part) = gateway.current.serving(&call);
     let chosen = plan.choose(&call);
-    let api = chosen.map(|chosen| chosen.api);
+    let api = chosen.as_ref().map(|chosen| chosen.api);
     let nobody = || (Arc::default(), Arc::default());
     let (name, stage) = api.map_or_else(nobody, |api| (api.name.clone(), api.stage.clone()));
     let mut exchange = Exchange::open(gateway.telemetry.clone(), call.clone(), name, stage);
     exchange.deployed(plan.deployment.clone(), part);
     let dialect = api.map_or(plan.dialect, |api| api.dialect);
-    if let Some(chosen) = &chosen {
-        plan.count_version(&call, chosen);
+    let version = chosen.as_ref().and_then(|chosen| chosen.version.as_ref());
+    if let Some(version) = version {
+        version.count();
     }
     let mut passage = Passage::default();
     let came = Came {
-        chosen,
+        chosen: chosen.as_ref(),
         body,
         leaving,
     };
@@ -128,7 +130,7 @@ pub async fn handle(
     passage.tell(dialect, &mut response);
     let cors = api.and_then(|api| api.cors.as_ref());
     respond::finish(dialect, cors, &call, &mut response);
-    if let Some(version) = chosen.and_then(|chosen| chosen.version) {
+    if let Some(version) = version {
         version.tell(response.headers_mut());
     }
     if let Some(notice) = exchange.deprecation() {
@@ -141,10 +143,18 @@ pub async fn handle(
     response
 }
 
+/// Waits for a phase, as long as the request has time. The work is pinned where it is made: a future of a kilobyte that is
+/// passed on by value is copied at each step of its way.
+macro_rules! within {
+    ($deadline:expr, $phase:ident, $work:expr) => {
+        $deadline.within(Phase::$phase, pin!($work)).await
+    };
+}
+
 /// What the head is for, and what comes in after it.
 struct Came<'c> {
     /// The API that the request is for.
-    chosen: Option<Chosen<'c>>,
+    chosen: Option<&'c Chosen<'c>>,
     body: Incoming,
     /// Tells when the client will send no more.
     leaving: &'c Leaving,
@@ -180,12 +190,18 @@ async fn life(
     let route = &found.route;
     admit::routed(plan, route, call, &mut admitted)?;
     let mut deadline = Deadline::of(route, call);
-    let early = throttle::early(&found, call, passage, x);
-    deadline.within(Phase::Throttle, early).await?;
+    within!(
+        deadline,
+        Throttle,
+        throttle::early(&found, call, passage, x)
+    )?;
     let presented = found.presented(call);
     let wrong = |rejection: &Rejection| throttle::refused(route, call, rejection);
-    let caller = authenticate::caller(plan, route, &presented);
-    let caller = deadline.within(Phase::Authenticate, caller).await;
+    let caller = within!(
+        deadline,
+        Authenticate,
+        authenticate::caller(plan, route, &presented)
+    );
     let mut caller = caller.inspect_err(wrong)?;
     x.identified(caller.identity());
     if !route.authenticators.is_empty() {
@@ -193,8 +209,11 @@ async fn life(
     }
     let permit = authorize::permit(route, &presented, &caller)?;
     admit::identified(plan, route, call, caller.identity(), &mut admitted)?;
-    let throttled = throttle::after_authentication(&found, call, passage, x);
-    deadline.within(Phase::Throttle, throttled).await?;
+    within!(
+        deadline,
+        Throttle,
+        throttle::after_authentication(&found, call, passage, x)
+    )?;
     if !route.proven_by_body && usage::charge(plan, route, &caller)? {
         x.passed(Phase::Throttle);
     }
@@ -205,8 +224,11 @@ async fn life(
     x.received(body.len());
     x.passed(Phase::Receive);
     throttle::before_proof(route, call)?;
-    let verified = verify::payload(route, &presented, permit, &mut caller, body);
-    let verified = deadline.within(Phase::Verify, verified).await;
+    let verified = within!(
+        deadline,
+        Verify,
+        verify::payload(route, &presented, permit, &mut caller, body)
+    );
     let payload = match verified.inspect_err(wrong)? {
         Outcome::Payload(payload) => payload,
         Outcome::Answered(answer) => {
@@ -214,19 +236,29 @@ async fn life(
             return Ok(answer.map(Full::new));
         }
     };
+    x.accepted(payload.received());
     if route.proven_by_body {
         x.identified(caller.identity());
         x.passed(Phase::Verify);
         usage::charge(plan, route, &caller)?;
     }
-    let decoded = decode::content(plan, route, call, &codings, payload, Some(&mut admitted));
-    let payload = deadline.within(Phase::Verify, decoded).await?;
-    let looked = validate::request(route, call, &payload);
-    deadline.within(Phase::Verify, looked).await?;
-    let throttled = throttle::after_verify(&found, call, &payload, passage, x);
-    deadline.within(Phase::Throttle, throttled).await?;
-    let entry = once::entry(plan, &found, call, &payload, caller.identity(), x);
-    let key = match deadline.within(Phase::Verify, entry).await? {
+    let room = Some(&mut admitted);
+    let payload = within!(
+        deadline,
+        Verify,
+        decode::content(plan, route, call, &codings, payload, room)
+    )?;
+    within!(deadline, Verify, validate::request(route, call, &payload))?;
+    within!(
+        deadline,
+        Throttle,
+        throttle::after_verify(&found, call, &payload, passage, x)
+    )?;
+    let key = match within!(
+        deadline,
+        Verify,
+        once::entry(plan, &found, call, &payload, caller.identity(), x)
+    )? {
         Entry::Go(key) => key,
         Entry::Replay(answer) => return Ok(answer),
     };

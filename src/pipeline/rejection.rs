@@ -304,6 +304,9 @@ impl Rejection {
                     StatusCode::FORBIDDEN => (Code::Forbidden, "Forbidden"),
                     StatusCode::NOT_FOUND => (Code::NoRoute, "Not Found"),
                     StatusCode::GONE => (Code::NoRoute, "Gone"),
+                    StatusCode::SERVICE_UNAVAILABLE => {
+                        (Code::VersionsUnavailable, "Service Unavailable")
+                    }
                     status => (
                         Code::BadRequest,
                         status.canonical_reason().unwrap_or("Bad Request"),
@@ -412,7 +415,7 @@ impl Rejection {
                         AwsBody::Said(format!("Missing required request parameters: [{names}]"));
                     (
                         Phase::Verify,
-                        Code::SchemaInvalid,
+                        Code::ParametersInvalid,
                         StatusCode::BAD_REQUEST,
                         aws,
                     )

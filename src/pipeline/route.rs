@@ -69,11 +69,12 @@ pub(super) fn listener<'p>(plan: &'p Plan, call: &Call) -> Option<&'p ListenerPl
 /// The route that serves the request, of the API that it is for.
 pub(super) fn matching<'c>(
     plan: &Plan,
-    chosen: Option<Chosen<'c>>,
+    chosen: Option<&Chosen<'c>>,
     call: &Call,
 ) -> Result<Found<'c>, RouteError> {
     let Chosen { api, path, version } = chosen.ok_or(RouteError::NoApi)?;
-    if let Some(refusal) = version.and_then(|picked| picked.refusal) {
+    let (api, path): (&'c Api, &'c str) = (api, path);
+    if let Some(refusal) = version.as_ref().and_then(|picked| picked.refusal) {
         return Err(RouteError::Version(refusal));
     }
     let matcher = listener(plan, call)

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 use indexmap::IndexMap;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 
 use crate::authn::{self, Authenticator};
 use crate::config::{Dialect, TrailingSlash};
 use crate::model::call::Call;
+use crate::telemetry::metrics::{Name, Versioned};
 
 use super::{CorsPolicy, ErrorResponses, Matcher, Plan, Route, Version, VersionError, Versions};
 
@@ -27,8 +29,8 @@ pub struct Api {
     pub cors: Option<CorsPolicy>,
     /// The versions that it stands in front of.
     pub versions: Option<Versions>,
-    /// By the version's position, and in the end for requests that are for none.
-    pub(super) version_meters: Vec<Counter>,
+    /// What requests are counted with, by the version that they are for.
+    pub(super) versioned: Family<Versioned, Counter>,
     pub error_responses: Option<ErrorResponses>,
     pub routes: Vec<Arc<Route>>,
     /// The routes that can be reached on each listener, in the listeners' order. Those with the same routes share them.
@@ -56,7 +58,7 @@ impl Api {
 }
 
 /// The API that a request is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Chosen<'p> {
     pub api: &'p Api,
     /// The path that its stage and routes see, as received: what is left below its base path.
@@ -66,10 +68,12 @@ pub struct Chosen<'p> {
 }
 
 /// The version that an API in front picked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Picked<'p> {
+    /// The API in front.
+    front: &'p Api,
     versions: &'p Versions,
-    version: Option<&'p Version>,
+    version: Option<Arc<Version>>,
     /// Why it is not served.
     pub refusal: Option<VersionError>,
 }
@@ -77,12 +81,22 @@ pub struct Picked<'p> {
 impl Picked<'_> {
     /// Says in an answer what is to be known of the version.
     pub fn tell(&self, headers: &mut HeaderMap) {
-        self.versions.tell(self.version, headers);
+        self.versions.tell(self.version.as_deref(), headers);
+    }
+
+    /// Counts the request by its version, at the API that it came to.
+    pub fn count(&self) {
+        let name = self.name().unwrap_or_default();
+        let labels = Versioned {
+            api: Name(self.front.name.clone()),
+            version: Name(name.into()),
+        };
+        self.front.versioned.get_or_create(&labels).inc();
     }
 
     /// The version's name.
     pub fn name(&self) -> Option<&str> {
-        self.version.map(|version| version.name.as_str())
+        self.version.as_ref().map(|version| version.name.as_str())
     }
 }
 
@@ -113,39 +127,16 @@ impl Plan {
     ) -> (&'p Api, Option<Picked<'p>>) {
         let (version, refusal) = versions.choose(call);
         let served = version
+            .as_deref()
             .filter(|_| refusal.is_none())
-            .and_then(|version| self.apis.get(version.api));
+            .and_then(|version| self.apis.get(versions.api_of(version)?));
         let picked = Picked {
+            front,
             versions,
             version,
             refusal,
         };
         (served.unwrap_or(front), Some(picked))
-    }
-
-    /// Counts a request by its version, at the API that it came to.
-    pub fn count_version(&self, call: &Call, chosen: &Chosen<'_>) {
-        let Some(picked) = &chosen.version else {
-            return;
-        };
-        let (front, _) = self
-            .hosts
-            .choose(call.host(), call.raw_path())
-            .unwrap_or_default();
-        let Some(front) = self.apis.get(front) else {
-            return;
-        };
-        let of = |version: &Version| {
-            let mut table = picked.versions.table().iter();
-            table.position(|known| known.name == version.name)
-        };
-        let at = picked.version.and_then(of);
-        let meter = at.map_or(front.version_meters.last(), |at| {
-            front.version_meters.get(at)
-        });
-        if let Some(meter) = meter {
-            meter.inc();
-        }
     }
 
     /// The API of that name.

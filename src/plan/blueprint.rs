@@ -18,6 +18,7 @@ use crate::integration::Integration;
 use crate::limit::Clock;
 use crate::limit::usage::{PlanLimits, Usage};
 use crate::listen::{DEFAULT_MODE, ProxyProtocol, TlsSpec};
+use crate::model::carried::Carried;
 use crate::model::cidr::Access;
 use crate::model::peer::Trust;
 use crate::model::route_key::RouteKey;
@@ -27,6 +28,7 @@ use crate::outbound;
 use crate::sqs_api;
 use crate::store::{self, QueueSpec};
 use crate::telemetry::access_log::Destination;
+use crate::telemetry::capture;
 use crate::telemetry::log_format::LogFormat;
 
 use super::admission::TargetPlaces;
@@ -72,6 +74,10 @@ pub struct Blueprint {
     pub deployment: deploy::Settings,
     pub log_destination: Destination,
     pub log_format: LogFormat,
+    /// The standing recording of requests.
+    pub capture: Option<capture::Settings>,
+    /// What is struck out of every recording beside credentials.
+    pub redacted: Vec<Carried>,
 }
 
 /// One API of a blueprint.
@@ -267,6 +273,19 @@ impl Blueprint {
     /// The routes of all APIs.
     pub fn routes(&self) -> impl Iterator<Item = &RouteBlueprint> {
         self.apis.iter().flat_map(|api| &api.routes)
+    }
+
+    /// What is struck out of recordings: wherever some authorizer looks for what proves a caller, and what the operator
+    /// says.
+    pub fn carried(&self) -> Vec<Carried> {
+        let authorizers = self.routes().flat_map(|route| &route.authorizers);
+        let mut places: Vec<Carried> = self.redacted.clone();
+        for place in authorizers.flat_map(|(_, spec)| spec.carried()) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
     }
 
     /// What the keys use, by their plans: nothing yet.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
-use prometheus_client::metrics::counter::Counter;
 
 use crate::authn::api_key::ApiKeys;
 use crate::authn::{self, Authenticator};
@@ -29,7 +28,7 @@ use super::blueprint::{
 use super::hosts::Hosts;
 use super::matcher::Matcher;
 use super::throttle::{self, Throttles, When};
-use super::{Api, LimitedBy, ListenerPlan, Plan, Route};
+use super::{Api, LimitedBy, ListenerPlan, Plan, Route, VersionTables, Versions};
 
 /// What plans are built with.
 pub struct Shared<'a> {
@@ -42,6 +41,8 @@ pub struct Shared<'a> {
     pub callers: Arc<CallerTable>,
     /// The Redis servers of shared buckets.
     pub stores: Arc<SharedStores>,
+    /// The tables of versions that DynamoDB keeps.
+    pub version_tables: Arc<VersionTables>,
     pub outbound: outbound::Client,
     pub aws: aws::Clients,
     pub admission: Arc<Admission>,
@@ -268,8 +269,8 @@ impl Builder<'_> {
             dialect: api.dialect,
             trailing_slash: api.trailing_slash,
             cors: api.cors.clone(),
-            versions: api.versions.clone(),
-            version_meters: self.version_meters(api),
+            versions: self.versions(api),
+            versioned: shared.metrics.versions.clone(),
             error_responses: api.error_responses.clone(),
             matchers: configured.into_iter().chain(left).collect(),
             routes,
@@ -277,17 +278,16 @@ impl Builder<'_> {
         }
     }
 
-    /// Where requests are counted by the version that they are for: those of the table, and in the end those for none.
-    fn version_meters(&self, api: &ApiBlueprint) -> Vec<Counter> {
-        let Some(versions) = &api.versions else {
-            return Vec::new();
-        };
-        let names = versions.table().iter().map(|version| version.name.as_str());
-        let metrics = self.shared.metrics;
-        let counters = names
-            .chain([""])
-            .map(|name| metrics.version(&api.name, name));
-        counters.collect()
+    /// The versions that an API stands in front of, with the table that is read, and counted from nought on.
+    fn versions(&self, api: &ApiBlueprint) -> Option<Versions> {
+        let shared = self.shared;
+        let versions = api.versions.as_ref()?;
+        let names = versions.table().rows().map(|version| version.name.as_str());
+        for name in names.chain([""]) {
+            drop(shared.metrics.version(&api.name, name));
+        }
+        let feed = |spec: &_, asked| shared.version_tables.feed(spec, asked, &shared.aws);
+        Some(versions.fed(feed))
     }
 
     /// What metrics call a route: its key, behind the API's name where there are several.

@@ -6,7 +6,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -97,7 +96,7 @@ impl Candidate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
-    /// The content address of the texts: see [`content_hash`].
+    /// The deployment's id: the address of its content.
     pub hash: String,
     pub origin: Origin,
     /// Whether the texts are others than those that ran before.
@@ -194,24 +193,6 @@ impl Behind {
     }
 }
 
-/// The content address of texts: SHA-256, in hexadecimal, over the name of each file (without its folders) and its text,
-/// each behind its length. Where the files lie does not matter; in which order they are read does.
-pub fn content_hash(texts: &[SourceFile]) -> String {
-    let mut digest = Context::new(&SHA256);
-    for file in texts {
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-        for part in [name.as_bytes(), file.text.as_bytes()] {
-            digest.update(&(part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-    }
-    let hash = digest.finish();
-    hash.as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 /// Where a gateway's configuration comes from, as people are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whence {
@@ -238,29 +219,6 @@ impl fmt::Display for Whence {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn file(path: &str, text: &str) -> SourceFile {
-        SourceFile {
-            path: path.into(),
-            text: text.to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_address_of_texts_knows_names_and_contents_and_not_folders() {
-        let one = content_hash(&[file("/a/x.yaml", "api: a")]);
-        assert_eq!(one, content_hash(&[file("/b/x.yaml", "api: a")]));
-        assert_eq!(one.len(), 64);
-        for other in [
-            vec![file("/a/y.yaml", "api: a")],
-            vec![file("/a/x.yaml", "api: b")],
-            vec![file("/a/x.yaml", "api: a"), file("/a/y.yaml", "")],
-            vec![file("/a/x.yamlapi:", " a")],
-            vec![],
-        ] {
-            assert_ne!(one, content_hash(&other), "{other:?}");
-        }
-    }
 
     #[tokio::test]
     async fn a_candidate_is_answered_and_after_the_end_every_one_is_refused() {

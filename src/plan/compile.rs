@@ -12,11 +12,9 @@ use crate::config::{Config, Dialect, Queue};
 use crate::deploy::DeploymentId;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Place, Problems, nearest};
-use crate::model::text::Text;
 use crate::model::value::{ByteSize, MemoryShare, QueueName, Span};
 use crate::outbound;
 use crate::store::{QueueSpec, Redrive};
-use crate::telemetry::access_log::Destination;
 use crate::telemetry::log_format::LogFormat;
 
 use super::blueprint::{
@@ -28,11 +26,11 @@ use super::hosts::{Mount, Neighbour};
 use super::listeners::check_bind;
 use super::versions::{Named, Versions};
 use super::{
-    admission, delivery, deployment, hosts, keys, listeners, routes, sqs, throttle, usage,
+    admission, delivery, deployment, hosts, keys, listeners, records, routes, sqs, throttle, usage,
 };
 
 /// How long work may wait for the CPU, unless `limits.cpu_wait` says otherwise.
-const CPU_WAIT: Duration = Duration::from_millis(20);
+const CPU_WAIT: Duration = Duration::from_millis(100);
 
 /// What compiling needs to know of the files: the API's default name, and where relative paths begin.
 pub struct Origin<'a> {
@@ -73,7 +71,7 @@ pub fn compile_apis(apis: &[Written<'_>], found: &mut [Problems]) -> Option<Blue
     let usage_plans = usage::compile(&configs, first);
     let keys = keys::compile(config, exposed, first);
     let queues = queues(config, first);
-    let (log_destination, log_format) = access_log(config, origin, first);
+    let (log_destination, log_format) = records::access_log(config, origin, first);
     let targets = delivery::settings(config, first);
     let mut compiled: Vec<ApiBlueprint> = apis
         .iter()
@@ -105,6 +103,7 @@ pub fn compile_apis(apis: &[Written<'_>], found: &mut [Problems]) -> Option<Blue
         Dialect::Native
     };
     let limits = limits(config, head_default, problems);
+    let capture = records::capture(config, origin, &routes, problems);
     let target_places = admission::target_places(config, &limits, problems);
     admission::check_bodies(&limits, &routes, problems);
     let auth_failures = throttle::failures(
@@ -136,6 +135,8 @@ pub fn compile_apis(apis: &[Written<'_>], found: &mut [Problems]) -> Option<Blue
         deployment,
         log_destination,
         log_format: log_format.unwrap_or(LogFormat::Json),
+        capture,
+        redacted: records::redacted(config),
     })
 }
 
@@ -190,11 +191,11 @@ fn versions(written: &[Written<'_>], apis: &mut [ApiBlueprint], found: &mut [Pro
             .push(versions.and_then(|versions| Versions::compile(versions, &named, &at, problems)));
     }
     for (front, versions) in compiled.iter().enumerate() {
-        for version in versions.iter().flat_map(Versions::table) {
-            let config = written.get(version.api).map(|written| written.config);
+        for version in versions.iter().flat_map(Versions::apis) {
+            let config = written.get(version).map(|written| written.config);
             let no_place = config
                 .is_some_and(|config| config.hosts.0.is_empty() && config.base_path.0.is_empty());
-            if let Some(api) = apis.get_mut(version.api).filter(|_| version.api != front) {
+            if let Some(api) = apis.get_mut(version).filter(|_| version != front) {
                 api.is_version |= no_place;
             }
         }
@@ -450,34 +451,6 @@ fn circular(start: &QueueName, config: &Config) -> bool {
         }
     }
     false
-}
-
-fn access_log(
-    config: &Config,
-    origin: &Origin<'_>,
-    problems: &mut Problems,
-) -> (Destination, Option<LogFormat>) {
-    let at = ConfigPath::root().key("access_log");
-    let log = config.access_log.clone().unwrap_or_default();
-    let destination = match log.path.as_deref() {
-        None | Some("stdout" | "-") => Destination::Stdout,
-        Some("stderr") => Destination::Stderr,
-        Some("none" | "false") => Destination::None,
-        Some("") => {
-            problems
-                .error(&at.key("path"), "the path is empty")
-                .help("write stdout, stderr, none, or a file");
-            Destination::None
-        }
-        Some(path) => Destination::File((origin.directory)(&at.key("path")).join(path)),
-    };
-    let text = log
-        .format
-        .map_or_else(|| Text::written("json"), |format| format.0);
-    (
-        destination,
-        LogFormat::compile(&text, &at.key("format"), problems),
-    )
 }
 
 fn store(

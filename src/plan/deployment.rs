@@ -147,6 +147,11 @@ fn rollback_on(
     }
     RollbackOn {
         error_ratio: written.error_ratio.unwrap_or(usual.error_ratio),
+        refused_ratio: match written.refused_ratio {
+            None => usual.refused_ratio,
+            // More than all cannot be refused.
+            Some(ratio) => Some(ratio).filter(|ratio| *ratio < Share::ALL),
+        },
         p99: written.p99.map(|p99| p99.0),
         min_requests: written.min_requests.unwrap_or(usual.min_requests),
     }

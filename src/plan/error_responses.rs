@@ -72,7 +72,7 @@ enum Variable {
     Domain,
 }
 
-/// By length, so that the longest name that fits is taken.
+/// By length, so that the longest name that fits is taken; `ErrorResponse::VARIABLES` are the same names.
 const VARIABLES: [(&str, Variable); 12] = [
     ("$context.error.validationErrorString", Variable::Validation),
     ("$context.error.messageString", Variable::MessageString),
@@ -187,6 +187,7 @@ fn classes_of(code: Code) -> &'static [u16] {
         | Code::TargetSetup
         | Code::StoreFull
         | Code::StoreUnavailable
+        | Code::VersionsUnavailable
         | Code::Draining
         | Code::Overloaded
         | Code::Internal => &[5],
@@ -206,6 +207,7 @@ fn response_type(code: Code, status: StatusCode) -> &'static str {
         Code::QuotaExceeded => "QUOTA_EXCEEDED",
         Code::BodyTooLarge => "REQUEST_TOO_LARGE",
         Code::SchemaInvalid => "BAD_REQUEST_BODY",
+        Code::ParametersInvalid => "BAD_REQUEST_PARAMETERS",
         Code::NoRoute => "RESOURCE_NOT_FOUND",
         Code::TargetUnavailable => "INTEGRATION_FAILURE",
         Code::BadRequest if status == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
@@ -372,6 +374,11 @@ mod tests {
     use std::sync::Arc;
 
     use crate::model::peer::Peer;
+
+    #[test]
+    fn what_texts_may_name_is_one_list() {
+        assert_eq!(VARIABLES.map(|(name, _)| name), ErrorResponse::VARIABLES);
+    }
 
     fn compiled(yaml: serde_json::Value) -> (Option<ErrorResponses>, Vec<String>) {
         let written = serde_json::from_value(yaml).unwrap();

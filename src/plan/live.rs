@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 pub use self::verdict::Verdict;
 
-use super::Blueprint;
 use super::permissions::Arn;
+use super::{Blueprint, TableSpec, Versions};
 use crate::aws::{CallError, Clients, Operation};
 use crate::integration::{Reached, ReachedKind};
 use crate::model::value::ByteSize;
@@ -81,7 +81,36 @@ pub async fn look(blueprint: &Blueprint, clients: &Clients) -> Vec<Look> {
     }
     let mut looks = join_all(wanted.iter().map(|wanted| looked(wanted, clients))).await;
     looks.extend(join_all(backends.into_iter().map(connected)).await);
+    let tables = blueprint.apis.iter().filter_map(|api| {
+        let versions = api.versions.as_ref()?;
+        Some((&*api.name, versions, versions.kept()?))
+    });
+    let tables = tables.map(|(api, versions, spec)| versions_of(api, versions, spec, clients));
+    looks.extend(join_all(tables).await);
     looks
+}
+
+/// Reads a table of versions, as the gateway does.
+async fn versions_of(api: &str, versions: &Versions, spec: &TableSpec, clients: &Clients) -> Look {
+    let mut look = Look {
+        target: spec.table.clone(),
+        kind: "table of versions",
+        routes: vec![format!("versions of {api}")],
+        verdict: Verdict::Ok,
+        facts: Vec::new(),
+        findings: Vec::new(),
+    };
+    let read = spec.fetch(clients).await;
+    match read.and_then(|items| spec.rows(&items)) {
+        Ok(rows) => {
+            look.facts.push(format!("{} versions", rows.len()));
+            for remark in versions.unserved(&rows) {
+                look.warning(remark);
+            }
+        }
+        Err(error) => look.error(error.to_string()),
+    }
+    look
 }
 
 async fn looked(wanted: &Wanted, clients: &Clients) -> Look {

@@ -21,6 +21,7 @@ mod listeners;
 pub mod live;
 pub mod matcher;
 pub mod permissions;
+mod records;
 mod response;
 mod routes;
 mod sqs;
@@ -59,7 +60,7 @@ pub use matcher::{Matcher, Miss, Variables};
 pub use response::{HeaderChange, ResponseMapping, ResponsePlan, WebhookAck};
 pub use throttle::Throttles;
 pub use validation::{Invalid, Validation};
-pub use versions::{Version, VersionError, Versions};
+pub use versions::{Feed, TableSpec, Version, VersionError, VersionTables, Versions};
 
 /// A route that requests go by.
 #[derive(Debug)]

@@ -69,6 +69,15 @@ pub fn of(blueprint: &Blueprint, secrets: &[SecretName], given: &Given) -> Permi
             }
         }
     }
+    for spec in blueprint
+        .apis
+        .iter()
+        .filter_map(|api| api.versions.as_ref()?.kept())
+    {
+        let region = spec.region.as_deref();
+        let arn = found.named("dynamodb", "table/", Some(&spec.table), region);
+        found.allow("Versions", &[spec.action()], arn);
+    }
     for secret in secrets {
         found.secret(secret);
     }

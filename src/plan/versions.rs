@@ -1,44 +1,47 @@
 //! Which version of an API a request is for, compiled: by `Accept` (RFC 9110, 12.5.1), a header or a query parameter; and
-//! what callers are told of versions that will go (RFC 8594, RFC 9745).
+//! what callers are told of versions that will go (RFC 8594, RFC 9745). The table stands in the file, or is read from
+//! DynamoDB (`feed`).
 
-use std::time::SystemTime;
+mod dynamodb;
+mod feed;
+mod row;
 
-use http::header::{ACCEPT, LINK, VARY};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::header::{ACCEPT, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::config::{VersionSource, Versions as Written};
 use crate::model::call::Call;
-use crate::model::deprecation::Deprecation;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 
 use super::hosts::{Host, Mount};
 
+pub use self::dynamodb::TableSpec;
+pub use self::feed::{Asked, Feed, VersionTables};
+pub use self::row::{Table, Version};
+
 /// The versions that an API stands in front of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Versions {
     from: Vec<Source>,
     /// What answers differ by; `None` where only the query tells.
     vary: Option<HeaderValue>,
-    /// The position of the default.
-    default: Option<usize>,
+    /// The default's name.
+    default: Option<String>,
     missing: StatusCode,
     unknown: StatusCode,
-    table: Vec<Version>,
-}
-
-/// A version of an API.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Version {
-    pub name: String,
-    /// The position of the API that serves it.
-    pub api: usize,
-    notice: Option<Deprecation>,
-    links: Option<HeaderValue>,
-    /// From when on it is answered 410.
-    gone: Option<OffsetDateTime>,
+    /// The rows of the file.
+    table: Arc<Table>,
+    /// The positions of the APIs that rows may name, by name and by host.
+    apis: HashMap<String, usize>,
+    /// The table in DynamoDB.
+    kept: Option<TableSpec>,
+    /// What is read of it; `None` in a blueprint.
+    feed: Option<Arc<Feed>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +61,8 @@ pub enum VersionError {
     Unknown(StatusCode),
     #[error("this version of the API has ended")]
     Gone,
+    #[error("the table of versions in DynamoDB has not been read yet")]
+    Unread,
 }
 
 impl VersionError {
@@ -66,6 +71,7 @@ impl VersionError {
         match self {
             VersionError::Missing(status) | VersionError::Unknown(status) => *status,
             VersionError::Gone => StatusCode::GONE,
+            VersionError::Unread => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -95,13 +101,33 @@ impl Versions {
         for (index, source) in written.from.iter().enumerate() {
             from.extend(Source::compile(source, &from_at.index(index), problems));
         }
-        if written.table.is_empty() {
+        let mut apis_named = HashMap::new();
+        let kept = written.dynamodb.as_ref().and_then(|table| {
+            let at = at.key("dynamodb");
+            let before = problems.errors();
+            for (index, name) in table.apis.iter().enumerate() {
+                let at = at.key("apis").index(index);
+                let Some(position) = apis.iter().position(|api| api.name == name.as_str()) else {
+                    unknown_api(name, apis, &at, problems);
+                    continue;
+                };
+                apis_named.insert(name.clone(), position);
+                for host in &apis[position].mount.hosts {
+                    if let Host::Exact(host) = host {
+                        apis_named.insert(host.clone(), position);
+                    }
+                }
+            }
+            let spec = TableSpec::compile(table, &at, problems);
+            (problems.errors() == before).then_some(spec)
+        });
+        if written.table.is_empty() && written.dynamodb.is_none() {
             problems.error(
                 &at.key("table"),
                 "there is no version, so every request would be refused",
             );
         }
-        let mut table = Vec::new();
+        let mut table = Table::default();
         for (name, version) in &written.table {
             let at = at.key("table").key(name);
             let names = |api: &Named<'_>| {
@@ -109,66 +135,29 @@ impl Versions {
                 api.name == version.api || api.mount.hosts.iter().any(host)
             };
             let Some(api) = apis.iter().position(names) else {
-                let known = apis.iter().map(|api| api.name);
-                let problem = problems.error(&at, format!("there is no API `{}`", version.api));
-                match nearest(&version.api, known) {
-                    Some(near) => problem.help(format!("did you mean `{near}`?")),
-                    None => {
-                        problem.help("name an `api` of this configuration, or one of its hosts")
-                    }
-                };
+                unknown_api(&version.api, apis, &at, problems);
                 continue;
             };
-            let deprecated = date(
-                version.deprecated.as_deref(),
-                &at.key("deprecated"),
-                problems,
-            );
-            let sunset = date(version.sunset.as_deref(), &at.key("sunset"), problems);
-            if let (Some(deprecated), Some(sunset)) = (deprecated, sunset)
-                && sunset < deprecated
-            {
-                problems.error(
-                    &at.key("sunset"),
-                    "a version cannot end before it is deprecated (RFC 9745, 4)",
-                );
+            let row = Version::compile(name, version, &at, problems);
+            apis_named.insert(version.api.clone(), api);
+            if !table.add(row) {
+                problems.error(&at, "this version is named twice, in another case");
             }
-            if version.gone && version.sunset.is_none() {
-                problems
-                    .error(&at.key("gone"), "nothing says when the version ends")
-                    .help("write `sunset`");
-            }
-            let links = version.link.as_deref().and_then(|link| {
-                let links = links(link, deprecated.is_some(), sunset.is_some());
-                if links.is_none() {
-                    problems
-                        .error(&at.key("link"), format!("{link:?} is not a URL"))
-                        .help("write one such as `https://example.com/versions`");
-                }
-                links
-            });
-            table.push(Version {
-                name: name.clone(),
-                api,
-                notice: Deprecation::new(deprecated, sunset),
-                links,
-                gone: sunset.filter(|_| version.gone),
-            });
         }
-        let default = written.default.as_ref().and_then(|name| {
-            let found = table.iter().position(|version| version.name == *name);
-            if found.is_none() && !written.table.contains_key(name) {
-                let known = written.table.keys().map(String::as_str);
-                let problem = problems.error(
-                    &at.key("default"),
-                    format!("there is no version `{name}` in the table"),
-                );
-                if let Some(near) = nearest(name, known) {
-                    problem.help(format!("did you mean `{near}`?"));
-                }
+        if let Some(name) = &written.default
+            && written.dynamodb.is_none()
+            && table.named(name).is_none()
+            && !written.table.contains_key(name)
+        {
+            let known = written.table.keys().map(String::as_str);
+            let problem = problems.error(
+                &at.key("default"),
+                format!("there is no version `{name}` in the table"),
+            );
+            if let Some(near) = nearest(name, known) {
+                problem.help(format!("did you mean `{near}`?"));
             }
-            found
-        });
+        }
         let mut refusal = |key: &str, status: Option<u16>| {
             let status = status.unwrap_or(403);
             let known = StatusCode::from_u16(status).ok();
@@ -200,20 +189,76 @@ impl Versions {
         (problems.errors() == before).then(|| Versions {
             vary,
             from,
-            default,
+            default: written.default.clone(),
             missing,
             unknown,
-            table,
+            table: Arc::new(table),
+            apis: apis_named,
+            kept,
+            feed: None,
         })
     }
 
-    /// Every version.
-    pub fn table(&self) -> &[Version] {
+    /// The rows of the file.
+    pub fn table(&self) -> &Table {
         &self.table
     }
 
+    /// The table in DynamoDB.
+    pub fn kept(&self) -> Option<&TableSpec> {
+        self.kept.as_ref()
+    }
+
+    /// What is read of the table in DynamoDB.
+    pub fn feed(&self) -> Option<&Feed> {
+        self.feed.as_deref()
+    }
+
+    /// The same, with what is read of the table in DynamoDB.
+    pub(super) fn fed(&self, feeds: impl FnOnce(&TableSpec, Asked) -> Arc<Feed>) -> Versions {
+        Versions {
+            feed: self.kept.as_ref().map(|spec| feeds(spec, self.asked())),
+            ..self.clone()
+        }
+    }
+
+    /// What is wrong with the rows of DynamoDB, in what this API asks of them.
+    pub(super) fn unserved(&self, rows: &Table) -> Vec<String> {
+        self.asked().unserved(rows)
+    }
+
+    /// What is asked of the table in DynamoDB.
+    fn asked(&self) -> Asked {
+        let mut apis: Vec<String> = self.apis.keys().cloned().collect();
+        apis.sort();
+        Asked {
+            apis,
+            default: self.default.clone(),
+        }
+    }
+
+    /// The positions of the APIs that are, or may become, versions.
+    pub(super) fn apis(&self) -> impl Iterator<Item = usize> {
+        self.apis.values().copied()
+    }
+
+    /// The position of the API that serves a version; `None` where a row of DynamoDB names none that it may.
+    pub(super) fn api_of(&self, version: &Version) -> Option<usize> {
+        let known = self.apis.get(&version.api);
+        known
+            .or_else(|| self.apis.get(&version.api.to_ascii_lowercase()))
+            .copied()
+    }
+
+    /// The rows that hold; `None` while those of DynamoDB are not known, and the file has none.
+    fn rows(&self) -> Option<Arc<Table>> {
+        let read = self.feed.as_ref().and_then(|feed| feed.rows());
+        let known = self.kept.is_none() || !self.table.is_empty();
+        read.or_else(|| known.then(|| self.table.clone()))
+    }
+
     /// The version that a request is for, and why it is not served, if so: one that has ended is both.
-    pub fn choose(&self, call: &Call) -> (Option<&Version>, Option<VersionError>) {
+    pub fn choose(&self, call: &Call) -> (Option<Arc<Version>>, Option<VersionError>) {
         let version = match self.said(call) {
             Ok(version) => version,
             Err(refusal) => return (None, Some(refusal)),
@@ -223,23 +268,23 @@ impl Versions {
         (Some(version), ended.then_some(VersionError::Gone))
     }
 
-    fn said(&self, call: &Call) -> Result<&Version, VersionError> {
+    fn said(&self, call: &Call) -> Result<Arc<Version>, VersionError> {
+        let table = self.rows().ok_or(VersionError::Unread)?;
+        let served = |name: &str| {
+            let version = table.named(name)?;
+            self.api_of(version).map(|_| version.clone())
+        };
         for source in &self.from {
             let names = source.read(call);
             if names.is_empty() {
                 continue;
             }
             // Of several media types the one that the client prefers and the table has.
-            let known = names.iter().find_map(|name| self.named(name));
+            let known = names.iter().find_map(|name| served(name));
             return known.ok_or(VersionError::Unknown(self.unknown));
         }
-        let default = self.default.and_then(|at| self.table.get(at));
+        let default = self.default.as_deref().and_then(served);
         default.ok_or(VersionError::Missing(self.missing))
-    }
-
-    fn named(&self, name: &str) -> Option<&Version> {
-        let mut table = self.table.iter();
-        table.find(|version| version.name.eq_ignore_ascii_case(name))
     }
 
     /// Says in an answer what it differs by, and what is to be known of its version.
@@ -247,16 +292,20 @@ impl Versions {
         if let Some(vary) = &self.vary {
             headers.append(VARY, vary.clone());
         }
-        let Some(version) = version else {
-            return;
-        };
-        if let Some(notice) = &version.notice {
-            notice.put(headers);
-        }
-        if let Some(links) = &version.links {
-            headers.append(LINK, links.clone());
+        if let Some(version) = version {
+            version.tell(headers);
         }
     }
+}
+
+/// Says that no API is called so.
+fn unknown_api(name: &str, apis: &[Named<'_>], at: &ConfigPath, problems: &mut Problems) {
+    let known = apis.iter().map(|api| api.name);
+    let problem = problems.error(at, format!("there is no API `{name}`"));
+    match nearest(name, known) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None => problem.help("name an `api` of this configuration, or one of its hosts"),
+    };
 }
 
 impl Source {
@@ -354,41 +403,6 @@ fn quality(parameter: &str) -> Option<u16> {
     } else {
         0
     })
-}
-
-/// A date, or a date with a time, of RFC 3339.
-fn date(text: Option<&str>, at: &ConfigPath, problems: &mut Problems) -> Option<OffsetDateTime> {
-    let text = text?;
-    let whole = OffsetDateTime::parse(text, &Rfc3339);
-    let day = || OffsetDateTime::parse(&format!("{text}T00:00:00Z"), &Rfc3339);
-    match whole.or_else(|_| day()) {
-        // A header cannot say what was before 1970.
-        Ok(date) if SystemTime::from(date) >= SystemTime::UNIX_EPOCH => Some(date),
-        _ => {
-            problems
-                .error(at, format!("{text:?} is not a date"))
-                .help("write one such as `2026-12-31` or `2026-12-31T12:00:00Z`");
-            None
-        }
-    }
-}
-
-/// The page, by what it is about (RFC 8594, 6; RFC 9745, 3).
-fn links(link: &str, deprecated: bool, sunset: bool) -> Option<HeaderValue> {
-    let url: http::Uri = link.parse().ok()?;
-    url.scheme()?;
-    if link.contains(['<', '>', '"', ' ']) {
-        return None;
-    }
-    let relations: Vec<&str> = [(deprecated, "deprecation"), (sunset, "sunset")]
-        .into_iter()
-        .filter_map(|(told, relation)| told.then_some(relation))
-        .collect();
-    let relations = match relations.as_slice() {
-        [] => "latest-version".to_owned(),
-        several => several.join(" "),
-    };
-    HeaderValue::from_str(&format!("<{link}>; rel=\"{relations}\"")).ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The metrics of deployments: what became of them, and, while a canary runs, how its requests end and the baseline's.
 
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -39,7 +38,7 @@ pub struct ByDeployment {
 pub struct ByResult {
     /// `baseline` or `canary`.
     pub deployment: &'static str,
-    /// `ok` or `failed`.
+    /// `ok`, `failed` or `refused`.
     pub result: &'static str,
 }
 
@@ -61,7 +60,7 @@ impl Deployments {
         );
         registry.register(
             "deployment_requests",
-            "Requests that ended while a canary ran, by which of both served them; failed: for a reason that a configuration can have",
+            "Requests that ended while a canary ran, by which of both served them; failed: for a reason that a configuration can have; refused: any other 4xx",
             self.requests.clone(),
         );
         registry.register(
@@ -90,15 +89,19 @@ impl Deployments {
     }
 
     /// Counts a request that ended.
-    pub(super) fn ended(&self, part: &Part, failed: bool, took: Duration) {
-        part.meters.count(Ended { failed, took });
+    pub(super) fn ended(&self, part: &Part, ended: Ended) {
+        part.meters.count(ended);
         let deployment = part.name();
-        let result = if failed { "failed" } else { "ok" };
+        let result = match ended {
+            Ended { failed: true, .. } => "failed",
+            Ended { refused: true, .. } => "refused",
+            _ => "ok",
+        };
         self.requests
             .get_or_create(&ByResult { deployment, result })
             .inc();
         self.seconds
             .get_or_create(&ByDeployment { deployment })
-            .observe(took);
+            .observe(ended.took);
     }
 }

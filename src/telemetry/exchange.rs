@@ -3,18 +3,20 @@
 //! An exchange ends exactly once. One that is dropped without having been closed ends as `gone`, unless a call that
 //! stores is still under way: then it waits for that call ([`Ticket`]) and ends as what became of the payload.
 
+mod captured;
 mod context;
 mod ending;
+mod ticket;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::ending::{Ending, common_log_time, epoch_millis, millis};
 use super::Telemetry;
 use super::log_format::LogFormat;
 use super::metrics::{Ended, Metrics, Name, Outcome, RouteMeters};
-use crate::deploy::Part;
+use crate::deploy::{self, Part};
 use crate::model::call::Call;
 use crate::model::code::Code;
 use crate::model::context::{PhaseFact, Plain};
@@ -23,7 +25,10 @@ use crate::model::identity::Identity;
 use crate::model::peer::{Endpoint, Peer};
 use crate::model::phase::Phase;
 use crate::model::request_id::RequestId;
+use bytes::Bytes;
 use http::header::USER_AGENT;
+
+pub use ticket::Ticket;
 
 /// What a route tells of itself to whoever writes about its requests.
 #[derive(Debug)]
@@ -102,6 +107,8 @@ struct Facts {
     /// The path that the API is seen under, before the route's own.
     identity: Identity,
     request_bytes: u64,
+    /// Kept while somebody records.
+    body: Option<Bytes>,
     response_bytes: u64,
     status: Option<u16>,
     refusal: Option<Refusal>,
@@ -118,21 +125,6 @@ pub struct Exchange {
     /// Taken when the exchange ends or is handed to a ticket.
     facts: Option<Box<Facts>>,
     ticket: Option<Arc<Ticket>>,
-}
-
-/// Joins an exchange to the call that stores its payload: whichever ends last writes the line.
-#[derive(Debug, Default)]
-pub struct Ticket(Mutex<TicketState>);
-
-#[derive(Debug, Default)]
-enum TicketState {
-    /// The call is under way and the exchange is with its request.
-    #[default]
-    Running,
-    /// The request is gone; the facts wait for the call.
-    Abandoned(Box<Facts>),
-    /// The call has ended. `Ok`: stored.
-    Done(Result<TargetFacts, Refusal>),
 }
 
 impl Exchange {
@@ -192,6 +184,7 @@ impl Exchange {
             part: None,
             identity: Identity::default(),
             request_bytes: 0,
+            body: None,
             response_bytes: 0,
             status: None,
             refusal: None,
@@ -329,42 +322,6 @@ impl Drop for Exchange {
     }
 }
 
-impl Ticket {
-    /// What became of the call that stores. `Ok`: the payload is durable.
-    pub fn done(&self, result: Result<TargetFacts, Refusal>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *state, TicketState::Running) {
-            TicketState::Abandoned(facts) => facts.end_abandoned(result),
-            TicketState::Running | TicketState::Done(_) => *state = TicketState::Done(result),
-        }
-    }
-
-    fn abandon(&self, facts: Box<Facts>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match std::mem::replace(&mut *state, TicketState::Running) {
-            TicketState::Done(result) => facts.end_abandoned(result),
-            TicketState::Running | TicketState::Abandoned(_) => {
-                *state = TicketState::Abandoned(facts)
-            }
-        }
-    }
-}
-
-impl Drop for Ticket {
-    /// The call's task was ended before the call was: the process is at its drain deadline.
-    fn drop(&mut self) {
-        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let TicketState::Abandoned(facts) = std::mem::take(state) {
-            facts.end_abandoned(Err(Refusal {
-                phase: Phase::Store,
-                code: Code::OutcomeUnknown,
-                status: 503,
-                cause: "the call was cut off at the drain deadline".to_owned(),
-            }));
-        }
-    }
-}
-
 impl Facts {
     fn end_phase(&mut self, phase: Phase, status: u16) {
         let now = Instant::now();
@@ -447,7 +404,13 @@ impl Facts {
             let waited =
                 self.phases[Phase::Receive.index()].map_or(Duration::ZERO, |note| note.took);
             let took = took.saturating_sub(waited);
-            metrics.deployments.ended(part, self.failed(), took);
+            let (failed, refused) = (self.failed(), self.refused());
+            let ended = deploy::Ended {
+                failed,
+                refused,
+                took,
+            };
+            metrics.deployments.ended(part, ended);
         }
         for (phase, note) in metrics.phase_seconds.iter().zip(&self.phases) {
             if let Some(note) = note {
@@ -466,6 +429,9 @@ impl Facts {
                 LogFormat::Json => view.write_json(line),
                 LogFormat::Template(template) => template.write(line, &view),
             });
+        if self.telemetry.captures.is_on() {
+            self.record(code);
+        }
     }
 
     /// Whether the request failed for a reason that a configuration can have: an answer of 5xx, or a record that the target
@@ -479,6 +445,14 @@ impl Facts {
             },
             None => self.status.is_some_and(|status| status >= 500),
         }
+    }
+
+    /// Whether it was answered 4xx for a fault that may be its caller's, or the configuration's.
+    fn refused(&self) -> bool {
+        let by_caller = self
+            .status
+            .is_some_and(|status| (400..500).contains(&status));
+        by_caller && !self.failed()
     }
 
     fn route_name(&self) -> Name {

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::capture;
 use super::deployments::Deployments;
 use super::forwarding::Forwarding;
 use super::histogram::Latencies;
@@ -222,6 +223,7 @@ pub struct Metrics {
     pub deployments: Deployments,
     pub forwarding: Forwarding,
     pub renewal: Renewal,
+    pub capture: capture::Meters,
     pub tokens: Tokens,
     pub webhooks: Webhooks,
     pub throttling: Throttling,
@@ -257,6 +259,7 @@ impl Default for Metrics {
             deployments: Deployments::default(),
             forwarding: Forwarding::default(),
             renewal: Renewal::default(),
+            capture: capture::Meters::default(),
             tokens: Tokens::default(),
             webhooks: Webhooks::default(),
             throttling: Throttling::default(),
@@ -415,6 +418,7 @@ impl Metrics {
         self.deployments.register(registry);
         self.forwarding.register(registry);
         self.renewal.register(registry);
+        self.capture.register(registry);
         self.tokens.register(registry);
         self.webhooks.register(registry);
         self.throttling.register(registry);

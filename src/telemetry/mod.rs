@@ -1,6 +1,7 @@
 //! What can be seen: the exchange (all that is known of one request), the access log, the metrics.
 
 pub mod access_log;
+pub mod capture;
 pub mod deployments;
 pub mod exchange;
 pub mod forwarding;
@@ -15,6 +16,7 @@ mod webhooks;
 use std::sync::Arc;
 
 pub use access_log::AccessLog;
+pub use capture::Captures;
 pub use exchange::Exchange;
 pub use metrics::Metrics;
 pub use webhooks::Webhooks;
@@ -24,14 +26,18 @@ pub use webhooks::Webhooks;
 pub struct Telemetry {
     pub metrics: Metrics,
     pub access_log: AccessLog,
+    /// Who records requests.
+    pub captures: Arc<Captures>,
 }
 
 impl Telemetry {
     /// Telemetry that writes access-log lines to `access_log`.
     pub fn new(metrics: Metrics, access_log: AccessLog) -> Arc<Telemetry> {
+        let captures = Arc::new(Captures::new(metrics.capture.clone()));
         Arc::new(Telemetry {
             metrics,
             access_log,
+            captures,
         })
     }
 }

@@ -1,5 +1,6 @@
 """Requests that share calls: batches form while calls are under way, and each caller is answered for its own record."""
 
+import hashlib
 import json
 import signal
 import socket
@@ -334,3 +335,21 @@ def test_a_batch_ends_where_the_bill_is_lowest(gateway, target):
     # eight of 40 KiB are five requests on the bill, all ten would be seven; the last two are two
     assert [len(records_of(call)) for call in target.calls] == [1, 8, 2]
     assert one.metrics().value("penstock_target_billed_units_total") == 1 + 5 + 2
+
+
+def test_a_quiet_caller_s_record_is_in_the_very_next_call(gateway, target):
+    keys = {name: f"psk-{name}-0123456789abcdef0123456789abcdef" for name in ("noisy", "quiet")}
+    hashes = {name: {"hash": "sha256:" + hashlib.sha256(key.encode()).hexdigest()} for name, key in keys.items()}
+    one = gateway(setup(
+        target, one_route(SQS, authorizer="api_key"), ONE_CALL, limits={**PATIENT, "in_flight": 1000}, api_keys=hashes))
+    target.freeze()
+    first = at_once(one, [b"first"], x_api_key=keys["noisy"])
+    eventually(lambda: target.calls, what="the first call")
+    noisy = at_once(one, bodies_of("noisy", 200), x_api_key=keys["noisy"])
+    waiting(one, 200)
+    quiet = at_once(one, [b"quiet"], x_api_key=keys["quiet"])
+    waiting(one, 201)
+    target.up()
+    for answer in first() + quiet() + noisy():
+        accepted(answer, "target")
+    assert b"quiet" in [record.body for record in records_of(target.calls[1])]

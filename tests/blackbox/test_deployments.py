@@ -6,7 +6,9 @@ import threading
 import pytest
 import yaml
 
+from support.fake_aws import FakeAws, Hang, Usual
 from support.gateway import config, penstock
+from support.http2 import Http2
 from support.processes import eventually, free_port
 
 STEPS = ["40%", "70%", "100%"]
@@ -312,3 +314,109 @@ def test_a_watched_file_with_the_strategy_canary_is_tried_and_a_bad_one_is_not_t
     callers.stop()
     one.config.write_text(yaml.safe_dump(answering("three")))
     eventually(lambda: version(one, 1) == ("three", 200), 30, "a good file is deployed")
+
+
+def test_a_reload_of_unchanged_files_undoes_no_deployment(gateway):
+    one = gateway(answering("one"))
+    deploy(one, answering("two"))
+    one.signal(1)
+    one.says("SIGHUP")
+    answer = one.admin("/v1/reload", "POST")
+    assert answer.status == 200 and any("runs on" in warning for warning in answer.json()["warnings"]), answer.body
+    assert version(one, 1) == ("two", 200) and told(one)["baseline"] == told(one)["deployments"][0]["id"]
+    one.config.touch()
+    deploy(one, canary("three", steps=["50%"], every="1h"))
+    run(one, "promote")
+    assert one.admin("/v1/reload", "POST").status == 200 and version(one, 1) == ("three", 200)
+    one.config.write_text(yaml.safe_dump(answering("four")))
+    eventually(lambda: version(one, 1) == ("four", 200), 30, "what the files hold now")
+    # What they held is deployed again by whoever says so.
+    deploy(one, answering("one"))
+    assert version(one, 1) == ("one", 200)
+
+
+def test_a_canary_that_only_refuses_is_taken_back(gateway):
+    one = gateway(answering("one"))
+    callers = Callers(one)
+    deploy(one, canary("two", 403))
+    eventually(lambda: told(one)["canary"] is None, 60, "the canary is taken back")
+    callers.stop()
+    latest = told(one)["deployments"][0]
+    assert latest["status"] == "rolled-back" and latest["reason"].startswith("refused:")
+    meant = canary("three", 403, rollback_on={"error_ratio": "2%", "refused_ratio": "100%", "min_requests": 20})
+    callers = Callers(one)
+    deploy(one, meant)
+    eventually(lambda: told(one)["canary"] is None, 60, "the canary has taken over")
+    callers.stop()
+    assert version(one, 1) == ("three", 403)
+
+
+def test_a_canary_whose_target_hangs_is_taken_back_after_one_timeout_and_loses_no_request(gateway, fake):
+    fake.always("SQS-SendMessage", Hang())
+    fake.always("SQS-SendMessageBatch", Hang())
+    def storing(queue, **sections):
+        send = {"SQS-SendMessage": {"QueueUrl": queue, "MessageBody": "$request.header.x-caller"}}
+        return config({"GET /v": {"limits": {"timeout": "2s"}, "integration": send}}, queues={"orders": {}},
+                      aws={"region": "us-east-1", "endpoint": fake.url}, **sections)
+    one = gateway(storing("queue:orders"))
+    callers = Callers(one)
+    deploy(one, storing(f"{fake.url}/111122223333/gone", deployment=canary("x")["deployment"]))
+    eventually(lambda: told(one)["canary"] is None, 60, "the canary is taken back")
+    answers = callers.stop()
+    assert statuses(one)[0] == "rolled-back"
+    acknowledged = sum(status == 202 for _, _, status in answers)
+    assert one.queues()["orders"]["ledger"]["accepted"] == acknowledged > 0
+    assert {status for _, _, status in answers} == {202, 503}
+    one.metrics().assert_balanced()
+
+
+def test_callers_are_known_by_their_credentials_over_either_protocol_and_one_address_is_one_caller(gateway):
+    pair = [gateway(answering("one")) for _ in range(2)]
+    document = canary("two", steps=["50%"], every="1h")
+    del document["deployment"]["sticky"]
+    for one in pair:
+        deploy(one, document)
+    served = lambda one, headers: one.request("GET", "/v", headers=headers).headers["x-version"]
+    for name in ("authorization", "x-api-key"):
+        seen = [[served(one, {name: f"Bearer {caller}"}) for caller in range(40)] for one in pair]
+        assert seen[0] == seen[1] and set(seen[0]) == {"one", "two"}
+        with Http2(pair[0].address) as two:
+            over = [two.request("GET", "/v", None, [(name, f"Bearer {caller}")]).headers["x-version"] for caller in range(40)]
+        assert over == seen[0]
+    assert len({served(one, {}) for one in pair for _ in range(20)}) == 1
+
+
+def test_a_canary_that_answers_well_and_late_is_taken_back(gateway, fake):
+    for operation in ("SQS-SendMessage", "SQS-SendMessageBatch"):
+        fake.always(operation, Usual(after=0.3))
+    aws = {"region": "us-east-1", "endpoint": fake.url}
+    late = {"GET /v": {"integration": {"SQS-SendMessage": {
+        "QueueUrl": "https://sqs.us-east-1.amazonaws.com/111122223333/late", "MessageBody": "$request.header.x-caller"}}}}
+    one = gateway({**answering("one"), "aws": aws})
+    callers = Callers(one)
+    deploy(one, config(late, aws=aws, queues={"kept": {}},
+                       deployment=canary("two", rollback_on={"p99": "100ms", "min_requests": 20})["deployment"]))
+    eventually(lambda: told(one)["canary"] is None, 60, "the canary is taken back")
+    answers = callers.stop()
+    assert {status for _, _, status in answers} == {200, 202}
+    latest = told(one)["deployments"][0]
+    assert latest["status"] == "rolled-back" and "slower than 100ms" in latest["reason"], latest
+    assert version(one, 1) == ("one", 200)
+
+
+def test_a_canary_calls_as_the_baseline_does_until_it_has_taken_over_and_that_is_said(gateway, fake):
+    other = FakeAws().start()
+    def sending(endpoint, **sections):
+        return config({"GET /v": {"integration": {"SQS-SendMessage": {
+            "QueueUrl": "https://sqs.us-east-1.amazonaws.com/111122223333/orders", "MessageBody": "$request.header.x-caller"}}}},
+            queues={"kept": {}}, aws={"region": "us-east-1", "endpoint": endpoint}, **sections)
+    try:
+        one = gateway(sending(fake.url))
+        said = deploy(one, sending(other.url, deployment=canary("x", steps=["50%"], every="1h")["deployment"]))
+        assert "`aws` or `egress` differ" in said.stdout + said.stderr
+        assert {version(one, caller)[1] for caller in range(40)} == {202}
+        assert len(fake.calls) == 40 and not other.calls
+        run(one, "promote")
+        assert version(one, 1)[1] == 202 and len(other.calls) == 1
+    finally:
+        other.stop()

@@ -3,7 +3,7 @@
 import pytest
 
 from support.emulators import REGION, unique
-from support.gateway import config, write_config
+from support.gateway import config, penstock, write_config
 from support.processes import eventually, free_port
 
 WINNERS = [("2006", "Germany", "Italy", "France"), ("2010", "South Africa", "Spain", "Netherlands")]
@@ -150,3 +150,26 @@ def test_an_item_is_spooled_while_the_service_is_away_and_forwarded_after(gatewa
     write_config(one.directory, config({"POST /orders": route}, aws={"region": REGION, "endpoint": ministack.url}))
     one.start()
     eventually(lambda: client.scan(TableName=name)["Count"] == 5, what="five items forwarded")
+
+
+def test_the_canary_example_s_answer_differs_by_deployment(gateway, emulator, winners):
+    def document(*names, **sections):
+        read = {"DynamoDB-GetItem": {"TableName": winners, "Key": {"year": {"S": "$request.querystring.year"}}}}
+        return config({"GET /": {"integration": read, "response": {"body": selectors(*names)}}},
+                      aws={"region": REGION, "endpoint": emulator.url}, **sections)
+    one = gateway(document("year", "winner"))
+    new = document("year", "winner", "runner-up", deployment={
+        "strategy": "canary", "steps": ["50%"], "every": "1h", "sticky": ["$request.header.x-caller"]})
+    (one.directory / "next").mkdir()
+    path = write_config(one.directory / "next", new)
+    admin = ("--admin", "http://{}:{}".format(*one.admin_address))
+
+    def seen():
+        answers = [one.request("GET", "/?year=2006", headers={"x-caller": str(n)}) for n in range(40)]
+        assert {answer.status for answer in answers} == {200}
+        return [tuple(answer.json()) for answer in answers]
+    assert penstock("deploy", path, *admin).returncode == 0
+    first = seen()
+    assert set(first) == {("year", "winner"), ("year", "winner", "runner-up")} and seen() == first
+    assert penstock("promote", *admin).returncode == 0
+    assert set(seen()) == {("year", "winner", "runner-up")}

@@ -32,6 +32,23 @@ DOCUMENTS = {
     "sam-openapi-conditions.yaml": ({}, 1, {"shop": []}, ["cannot be called", "$default"]),
     "sam-cors.yaml": ({"AWS::Region": "us-west-2"}, 1, {"shop": [], "serverlesshttpapi": []}, ["cors", "cannot be called"]),
     "sam-lambda-auth.yaml": ({"MyAuthFn.Arn": "arn:aws:lambda:eu-west-1:1:function:auth"}, 1, {"myapi": []}, ["authorizers.LambdaAuth"]),
+    "sam-stage.yaml": ({}, 1, {"myapi": []}, ["a burst without a rate", "`dataTraceEnabled` is ignored"]),
+    "sam-authorizers.yaml": ({"MyAuthFn.Arn": "arn:aws:lambda:eu-west-1:1:function:auth"}, 1, {"myapi": []},
+                             ["authorizers.MyOauth2Authorizer", "the vendor knows who may sign (AWS_IAM)"]),
+    "sam-domains.yaml": ({}, 1, {"myapi1": [], "myapi2": [], "myapi3": []},
+                         ["myapi3.yaml cannot be served as it is", "there is no route, so every request would be answered 404"]),
+    "sam-definition.yaml": ({"HttpApiFunction.Arn": "arn:aws:lambda:eu-west-1:1:function:f", "DifferentFunction.Arn": "arn:aws:lambda:eu-west-1:1:function:g"},
+                            1, {"shop": []}, ["`openIdConnectUrl` is not known of an authorizer"]),
+    "sam-definition-elsewhere.yaml": ({}, 1, {"myapi": [], "myapi2": []}, ["`s3://bucket/key` is not on this machine"]),
+    "openapi/circular.json": ({}, 1, {"circular-model-reference": []}, ["the mock's response template is not plain text"]),
+    "openapi/global-auth.json": ({}, 1, {"test-global-authorizer": []}, [
+        "`${authorizer_lambda_invocation_arn}` is nothing that a request", "lets everyone in"]),
+    "openapi/options-and-key.json": ({}, 1, {"local-api": ["OPTIONS /"]}, ["an API key is asked for", "OPTIONS /: Mock"]),
+    "openapi/basepath.yaml": ({}, 0, {"test-import-oas": ["GET /test", "OPTIONS /test"]}, [
+        "the vendor makes nothing of `requestParameters`, either", "the path `/base-url/part` of the server is ignored"]),
+    "openapi/stage-variables.json": ({}, 1, {"example": ["GET /path1"]}, [
+        "example.yaml cannot be served as it is", "the stage variable `url` is not declared"]),
+    "openapi/user-pool.yaml": ({}, 1, {"api": []}, ["a user pool's authorizer checks no audience", "cannot be had: as said above"]),
     "plans/shop.json": ({"aws_sqs_queue.nameless.url": QUEUE}, 0, {
         "shop": ["POST /orders", "POST /clicks", "POST /work", "POST /other"]}, ["POST /orders: SQS-SendMessage"]),
     "plans/eventbridge.json": ({}, 1, {"terraform-api-gateway-http-api-to-eventbridge": []}, [
@@ -59,8 +76,8 @@ def test_a_document_from_a_public_repository_imports_or_says_why_not(tmp_path, n
         assert word in ran.stderr, ran.stderr
     assert "${env:" not in "".join(line for line in ran.stdout.splitlines() if not line.startswith("#")), ran.stdout
     for number, (text, file) in enumerate(zip(ran.stdout.split("---\n"), files)):
-        if not file.get("routes"):
-            continue  # nothing of it could be had, and a file without routes is none
+        if not file.get("routes") or f"{file['api']}.yaml cannot be served as it is" in ran.stderr:
+            continue  # nothing of it could be had, and a file without routes is none; or the report says why not
         checked = penstock("check", write(tmp_path, text, f"{number}.yaml"), cwd=tmp_path)
         assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -100,6 +117,40 @@ def test_a_plan_gives_what_the_services_will_give(tmp_path):
     orders = file["routes"]["POST /orders"]
     assert orders["scopes"] == ["orders.write"]
     assert file["authorizers"][orders["authorizer"]]["jwt"]["issuer"] == "https://idp.example.com"
+
+
+SEND = {"type": "aws", "httpMethod": "POST", "uri": "arn:aws:apigateway:eu-west-1:sqs:path/111122223333/orders",
+        "requestTemplates": {"application/json": "Action=SendMessage&MessageBody=$input.body"}, "passthroughBehavior": "never",
+        "responses": {"default": {"statusCode": "202"}}}
+DEFINITION = json.dumps({"openapi": "3.0.1", "info": {"title": "hooks", "version": "1"}, "paths": {
+    "/orders": {"post": {"x-amazon-apigateway-integration": SEND}}}})
+
+
+def planned(kind, name, values, unknown=(), **references):
+    """A resource of a plan in its three places: what is planned, what is not known yet, what it refers to."""
+    address = {"address": f"{kind}.{name}", "mode": "managed", "type": kind, "name": name}
+    expressions = {key: {"references": [reference, reference.rsplit(".", 1)[0]]} for key, reference in references.items()}
+    after = {"actions": ["create"], "after": values, "after_unknown": {key: True for key in ("id", *unknown)}}
+    return {**address, "values": values}, {**address, "change": after}, {**address, "expressions": expressions}
+
+
+def plan(*resources):
+    values, changes, configured = zip(*resources)
+    return json.dumps({
+        "format_version": "1.2", "terraform_version": "1.11.4", "planned_values": {"root_module": {"resources": values}},
+        "resource_changes": changes, "configuration": {"root_module": {"resources": configured}}})
+
+
+def test_a_plan_s_rest_api_is_the_definition_in_it_and_its_stage(tmp_path):
+    document = plan(
+        planned("aws_api_gateway_rest_api", "hooks", {"name": "hooks", "body": DEFINITION}),
+        planned("aws_api_gateway_deployment", "hooks", {}, ["rest_api_id"], rest_api_id="aws_api_gateway_rest_api.hooks.id"),
+        planned("aws_api_gateway_stage", "live", {"stage_name": "prod", "variables": {"tier": "gold"}}, ["rest_api_id", "deployment_id"],
+                rest_api_id="aws_api_gateway_rest_api.hooks.id", deployment_id="aws_api_gateway_deployment.hooks.id"))
+    ran, [file] = imported(tmp_path, write(tmp_path, document, "plan.json"), {})
+    assert ran.returncode == 0, ran.stderr
+    assert file["routes"]["POST /orders"]["integration"]["SQS-SendMessage"]["QueueUrl"] == QUEUE
+    assert (file["stage"], file["stage_variables"]) == ("prod", {"tier": "gold"})
 
 
 SEVERAL = """
@@ -212,3 +263,25 @@ Resources:
     assert "template.yaml:4" in ran.stderr and "is not declared in this template" in ran.stderr
     assert "`s3://bucket/api.yaml` is not on this machine" in ran.stderr
     assert "nowhere.yaml does not exist" in ran.stderr
+
+
+def test_each_of_several_apis_has_its_own_findings_at_its_head(tmp_path):
+    text = SEVERAL.replace("Target: https://one.example", "Target: !Ref Backend").replace("Target: https://two.example", "Target: 'arn:aws:lambda:eu-west-1:1:function:f'")
+    ran, _ = imported(tmp_path, write(tmp_path, text), {})
+    first, second = ran.stdout.split("---\n")
+    heads = [[line for line in file.splitlines() if line.startswith("#")] for file in (first, second)]
+    assert any("`Backend` is not known" in line for line in heads[0]) and not any("Backend" in line for line in heads[1])
+    assert any("a function" in line for line in heads[1]) and not any("a function" in line for line in heads[0])
+    assert not any("REST API" in line or "WEBSOCKET" in line for line in heads[0] + heads[1])
+    assert "`Chat` is a WEBSOCKET API" not in ran.stdout and "the API `Chat` is a WEBSOCKET API" in ran.stderr
+
+
+@pytest.mark.parametrize("text, said", [
+    ('{"version": 4, "terraform_version": "1.5.7", "lineage": "x", "resources": []}', "this is a state as Terraform keeps it"),
+    ('{"format_version": "1.0", "terraform_version": "1.5.7"}', "nothing is planned, and the state is empty"),
+    ("service: x\nprovider: { name: aws }\nfunctions: {}\n", "serverless package"),
+    ('resource "aws_apigatewayv2_api" "x" {\n  name = "x"\n}\n', "terraform show -json plan.out"),
+], ids=["a state", "nothing", "the Serverless Framework", "HCL"])
+def test_what_another_tool_has_to_render_is_named(tmp_path, text, said):
+    ran, _ = imported(tmp_path, write(tmp_path, text, "source.txt"), {})
+    assert ran.returncode == 1 and said in ran.stderr, ran

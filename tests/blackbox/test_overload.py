@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.authorizer import Authorizer
-from support.fake_aws import Hang, Held
+from support.fake_aws import Hang, Held, Usual
 from support.gateway import config
 from support.processes import eventually
 
@@ -123,21 +123,30 @@ def test_readiness_turns_before_the_first_refusal_and_comes_back_by_itself(gatew
 
 
 def test_three_times_the_load_is_served_as_far_as_it_goes_and_nothing_is_left_behind(gateway, fake):
-    one = overloaded(gateway, fake, limits={"in_flight": 16})
-    stop = time.monotonic() + 3
-    statuses = []
+    one = overloaded(gateway, fake, {"POST /slow": SLOW}, limits={"in_flight": 16}, targets={QUEUE: {"batch": "none"}})
+    fake.always("SQS-SendMessage", Usual(after=0.1))
 
-    def client():
-        while time.monotonic() < stop:
-            statuses.append(one.request("POST", "/slow", b"x").status)
+    def stored(clients):
+        """How many are, in two seconds."""
+        statuses, over = [], threading.Event()
 
-    clients = [threading.Thread(target=client) for _ in range(48)]
-    for thread in clients:
-        thread.start()
-    for thread in clients:
-        thread.join(60)
-    assert set(statuses) <= {202, 503}
-    assert statuses.count(202) >= 16
+        def client():
+            while not over.is_set():
+                statuses.append(one.request("POST", "/slow", b"x").status)
+        threads = [threading.Thread(target=client) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: statuses.count(202) >= 16, what="the first are stored")
+        began = statuses.count(202)
+        over.wait(2)
+        done = statuses.count(202) - began
+        over.set()
+        for thread in threads:
+            thread.join(60)
+        assert set(statuses) <= {202, 503}
+        return done
+    # The target takes a tenth of a second, so places are the bottleneck, and not this machine; one caller gets nine tenths.
+    assert stored(48) >= 0.9 * stored(14)
     assert [one.request("POST", "/slow", b"x").status for _ in range(5)] == [202] * 5
     metrics = one.metrics()
     assert metrics.value("penstock_slots_used") == 0

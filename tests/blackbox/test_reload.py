@@ -271,7 +271,7 @@ class TestQueues:
         assert one.request("POST", "/q", b"2").status == 202
         assert {name: queue["depth"] for name, queue in one.queues().items()} == {"q": 1, "other": 1}
 
-    def test_that_cannot_become_fifo_refuse_the_candidate(self, gateway):
+    def test_that_would_send_dead_letters_in_a_circle_refuse_the_candidate(self, gateway):
         one = gateway(config(self.sending("q"), queues={"q": {}, "r": {}}))
         rewrite(one, config(self.sending("r"), queues={"r": {"redrive": {"to": "q", "max_receive_count": 2}}, "q": {"redrive": {"to": "r", "max_receive_count": 2}}}))
         assert reload(one).status in (409, 422)

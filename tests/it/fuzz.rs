@@ -187,6 +187,7 @@ macro_rules! fuzzed {
 fuzzed!(
     config_loader,
     forwarded,
+    importers,
     jwt,
     kept,
     mapping,

@@ -172,7 +172,7 @@ fn pair(folder: &Path, name: &str, limits: &str) -> Outcome<[Contestant; 2]> {
 
 async fn connections(options: &Options, folder: &Path, report: &mut Report) -> Outcome<()> {
     let allowed = allow_descriptors(11_000)?;
-    let limits = "limits: { in_flight: 32768, connections: 32768 }";
+    let limits = "limits: { in_flight: 32768, connections: 32768, cpu_wait: none }";
     let pair = pair(folder, "connections", limits)?;
     let (mut own, mut bare) = (Vec::new(), Vec::new());
     for connections in [10usize, 100, 1_000, 10_000] {

@@ -17,13 +17,15 @@ use super::histogram::Histogram;
 /// A request that could not be sent for this long after it was due is not sent at all: every connection was waiting.
 const GIVEN_UP: Duration = Duration::from_millis(200);
 
-/// What came of an offer.
+/// What came of an offer: of what was due once it had settled, where nothing else is said.
 pub struct Offer {
-    /// Latencies of successes alone, from when they were sent.
+    /// Latencies of successes alone, from when they were sent. What was acknowledged, from the beginning.
     pub tally: Tally,
+    /// Latencies of the successes before that.
+    pub onset: Histogram,
     /// Of successes, from when they were due.
     pub since_due: Histogram,
-    /// Of what was refused, from when it was sent.
+    /// Of what was refused, from when it was sent, from the beginning.
     pub refusals: Histogram,
     /// Sent.
     pub sent: u64,
@@ -36,6 +38,7 @@ impl Offer {
     fn new() -> Offer {
         Offer {
             tally: Tally::new(),
+            onset: Histogram::new(),
             since_due: Histogram::new(),
             refusals: Histogram::new(),
             sent: 0,
@@ -46,6 +49,7 @@ impl Offer {
 
     fn merge(&mut self, other: &Offer) {
         self.tally.merge(&other.tally);
+        self.onset.merge(&other.onset);
         self.since_due.merge(&other.since_due);
         self.refusals.merge(&other.refusals);
         self.sent += other.sent;
@@ -71,8 +75,13 @@ impl Lines {
         })
     }
 
-    /// Sends so many requests a second for so long.
-    pub async fn offer(&mut self, per_second: f64, length: Duration) -> Outcome<Offer> {
+    /// Sends so many requests a second: until that has settled, and then for so long.
+    pub async fn offer(
+        &mut self,
+        per_second: f64,
+        settling: Duration,
+        length: Duration,
+    ) -> Outcome<Offer> {
         let next = Arc::new(AtomicU64::new(0));
         let start = Instant::now() + Duration::from_millis(20);
         let mut tasks = Vec::new();
@@ -83,7 +92,8 @@ impl Lines {
                 load,
                 next,
                 start,
-                end: start + length,
+                settled: start + settling,
+                end: start + settling + length,
                 per_second,
                 offer: Offer::new(),
             };
@@ -111,6 +121,7 @@ struct Line {
     load: Load,
     next: Arc<AtomicU64>,
     start: Instant,
+    settled: Instant,
     end: Instant,
     per_second: f64,
     offer: Offer,
@@ -129,7 +140,7 @@ impl Line {
             if due > now {
                 tokio::time::sleep_until(due).await;
             } else if now - due > GIVEN_UP {
-                self.offer.unsent += 1;
+                self.offer.unsent += u64::from(due >= self.settled);
                 continue;
             }
             if self
@@ -157,16 +168,24 @@ impl Line {
         let requests = &self.load.requests;
         let number = requests[slot as usize % requests.len()].next(request);
         let sent = Instant::now();
-        self.offer.sent += 1;
+        let settled = due >= self.settled;
+        self.offer.sent += u64::from(settled);
         stream.write_all(request).await?;
         let answer = answer(&mut stream, buffer).await?;
-        self.offer.tally.count(answer.status, 1);
-        if is_success(answer.status) {
-            self.offer.tally.latency.add(sent.elapsed());
-            self.offer.since_due.add(due.elapsed());
+        let success = is_success(answer.status);
+        if success {
             self.offer.tally.acknowledged.extend(number);
-        } else {
-            self.offer.refusals.add(sent.elapsed());
+        }
+        match (success, settled) {
+            (true, true) => {
+                self.offer.tally.latency.add(sent.elapsed());
+                self.offer.since_due.add(due.elapsed());
+            }
+            (true, false) => self.offer.onset.add(sent.elapsed()),
+            (false, _) => self.offer.refusals.add(sent.elapsed()),
+        }
+        if settled {
+            self.offer.tally.count(answer.status, 1);
         }
         if !answer.closes {
             self.stream = Some(stream);

@@ -64,6 +64,8 @@ pub struct Told {
 pub struct Seen {
     pub requests: u64,
     pub failed: u64,
+    #[serde(default)]
+    pub refused: u64,
     pub slow: u64,
 }
 

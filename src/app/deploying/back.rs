@@ -13,7 +13,6 @@ use crate::app::stage::Deployer;
 use crate::config::load::SourceFile;
 use crate::deploy::{Canary, Strategy};
 use crate::integration::StoreState;
-use crate::plan::candidate::content_hash;
 
 impl Live {
     pub(super) async fn rollback(&mut self, rollback: Rollback) -> Result<Done, Answered> {
@@ -207,7 +206,7 @@ impl Live {
                 self.put(&blueprint, &[], After::Baseline);
                 self.guard.ask_for(blueprint.admin_token.clone());
                 let plan = Arc::new((self.source.shown)(&blueprint));
-                let hash = content_hash(&self.texts);
+                let hash = self.running.id.to_string();
                 self.status.change(|status| {
                     status.plan = plan;
                     status.outcome.hash = hash;
@@ -242,7 +241,8 @@ impl Live {
                 let lasted = Duration::from_millis(lasted).min(settings.every);
                 let canary = Canary::resume(settings, standing, self.steady(), lasted);
                 tracing::info!(deployment = %candidate.blueprint.id, share = %standing.share, "The canary goes on after the restart");
-                self.tried(progress.n, candidate.files, candidate.blueprint, canary);
+                self.tried(progress.n, candidate.files, candidate.blueprint, canary)
+                    .await;
             }
             (Err(problems), _) => {
                 tracing::error!(problems, "The canary of before cannot run any more");

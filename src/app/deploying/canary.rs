@@ -48,7 +48,7 @@ impl Live {
         self.deployed
             .stage
             .stand(n, canary.standing(), Duration::ZERO);
-        self.tried(n, files, blueprint, canary);
+        self.tried(n, files, blueprint, canary).await;
         self.save().await;
         share
     }
@@ -87,9 +87,8 @@ impl Live {
         let (n, plan) = (tried.n, tried.trial.plan.clone());
         let (blueprint, texts) = (tried.blueprint.clone(), tried.files.to_vec());
         let id = blueprint.id.clone();
-        let prepared = self
-            .ready(blueprint, texts, Origin::Deploy, Vec::new())
-            .await;
+        let preparing = self.ready(blueprint, texts, Origin::Deploy, Vec::new());
+        let prepared = Box::pin(preparing).await;
         let published = match prepared {
             Ok(prepared) => Box::pin(self.publish(prepared, After::Canary(plan))).await,
             Err(refused) => Err(refused),
@@ -208,13 +207,13 @@ impl Live {
             ..
         } = tried;
         match Box::pin(self.candidate(files.clone(), Some(Strategy::Canary))).await {
-            Ok(candidate) => self.tried(n, files, candidate.blueprint, canary),
+            Ok(candidate) => self.tried(n, files, candidate.blueprint, canary).await,
             Err(problems) => {
                 tracing::error!(
                     problems,
                     "The canary cannot be made anew; its old plan goes on"
                 );
-                self.tried(n, files, blueprint, canary);
+                self.tried(n, files, blueprint, canary).await;
             }
         }
     }

@@ -39,10 +39,14 @@ impl Live {
         fetched.changed
     }
 
-    /// Compiles a candidate, with secrets that nobody has asked for before.
-    pub(in crate::app) async fn compile(&self, content: &Content) -> Result<Compiled, Refused> {
+    /// Compiles a candidate, with secrets that nobody has asked for before; and whether some file that it is made of holds
+    /// something else than when it was last read.
+    pub(in crate::app) async fn compile(
+        &self,
+        content: &Content,
+    ) -> Result<(Compiled, bool), Refused> {
         let from = self.from(content).await?;
-        let mut compiled = self.compile_once(content, from.clone()).await?;
+        let (mut compiled, mut renewed) = self.compile_once(content, from.clone()).await?;
         if self.source.vault.has_stood_in() {
             // It names secrets that nobody has asked for before, perhaps of another account.
             let (aws, egress) = std::mem::take(&mut compiled.reach);
@@ -53,9 +57,11 @@ impl Live {
                     self.fetch_with(&aws, &via).await
                 }
             };
-            compiled = self.compile_once(content, from).await?;
+            let again = self.compile_once(content, from).await?;
+            renewed |= again.1;
+            compiled = again.0;
         }
-        Ok(compiled)
+        Ok((compiled, renewed))
     }
 
     async fn from(&self, content: &Content) -> Result<From, Refused> {
@@ -73,7 +79,11 @@ impl Live {
         })
     }
 
-    async fn compile_once(&self, content: &Content, from: From) -> Result<Compiled, Refused> {
+    async fn compile_once(
+        &self,
+        content: &Content,
+        from: From,
+    ) -> Result<(Compiled, bool), Refused> {
         // What is tried stands beside what runs, whose files are still looked at.
         let beside = matches!(content, Content::Texts(_)) || self.deployed.trial.is_some();
         let vault = self.source.vault.clone();
@@ -83,11 +93,12 @@ impl Live {
                 From::Texts(texts) => compiled_again(texts, &*vault),
                 From::Files(paths) => compiled(&paths, &*vault),
             };
+            let renewed = vault.read_otherwise(&before);
             if beside || compiled.blueprint.is_none() {
                 // A file that is missing at the moment is looked for again.
                 vault.remember_files(before);
             }
-            compiled
+            (compiled, renewed)
         });
         compiling
             .await

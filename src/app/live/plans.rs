@@ -61,6 +61,7 @@ impl Live {
             usage,
             callers: self.callers.clone(),
             stores: self.stores.clone(),
+            version_tables: self.version_tables.clone(),
             outbound: self.outbound.clone(),
             admission: self.admission.clone(),
             leaving,
@@ -68,6 +69,9 @@ impl Live {
             beside,
             aws: self.aws.clone(),
         };
+        // Before a request can bring it.
+        let captures = &self.services.gateway.telemetry.captures;
+        captures.strike(&blueprint.carried());
         build(blueprint, &shared, Some(before))
     }
 

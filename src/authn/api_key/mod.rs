@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::{AuthnError, Caller, Kind};
 use crate::limit::usage::{KeyUse, Source};
 use crate::model::call::Call;
+use crate::model::carried::Carried;
 use crate::model::identity::Presented;
 use crate::model::path::ConfigPath;
 use crate::model::problem::Problems;
@@ -101,6 +102,17 @@ impl Spec {
             .map(|source| source.location.to_string())
             .collect::<Vec<_>>()
             .join(", ")
+    }
+
+    /// Where requests carry keys.
+    pub(super) fn carried(&self) -> Vec<Carried> {
+        let places = self.from.iter();
+        let places = places.filter_map(|source| match &source.location {
+            Location::Header(name) => Some(Carried::Header(name.clone())),
+            Location::Query(name) => Some(Carried::Query(name.clone())),
+            Location::Authorizer => None,
+        });
+        places.collect()
     }
 
     /// Whether keys are taken from another authorizer's answer.

@@ -11,6 +11,7 @@ use super::issuer::{Issuer, IssuerSpec};
 use super::names::Names;
 use super::token_source::TokenSource;
 use crate::authn::sigv4::SecretText;
+use crate::model::carried::Carried;
 use crate::model::path::ConfigPath;
 use crate::model::problem::{Problems, nearest};
 use crate::model::value::{ByteSize, Span};
@@ -274,5 +275,13 @@ impl Spec {
             .map(|issuer| &*issuer.issuer)
             .collect::<Vec<_>>()
             .join(", ")
+    }
+
+    /// Where requests carry their token.
+    pub(in crate::authn) fn carried(&self) -> Carried {
+        match &self.source {
+            TokenSource::Header(name) => Carried::Header(name.clone()),
+            TokenSource::Query(name) => Carried::Query(name.clone()),
+        }
     }
 }

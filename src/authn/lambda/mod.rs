@@ -20,6 +20,7 @@ use futures_util::FutureExt as _;
 use regex_lite::Regex;
 
 use super::{AuthnError, Caller, Kind};
+use crate::model::carried::Carried;
 use crate::model::identity::Presented;
 use crate::model::secret::Secret;
 
@@ -84,6 +85,17 @@ impl Spec {
             Service::Function { name, region } => Some((name, region.as_deref())),
             Service::Url(_) => None,
         }
+    }
+
+    /// What of a request tells the service who calls.
+    pub(super) fn carried(&self) -> Vec<Carried> {
+        let sources = self.sources.iter();
+        let sources = sources.filter_map(|source| match source {
+            Source::Header(name) => Some(Carried::Header(name.clone())),
+            Source::Query(name) => Some(Carried::Query(name.clone())),
+            Source::Context(_) | Source::StageVariable(_) => None,
+        });
+        sources.collect()
     }
 
     pub(super) fn describe(&self) -> String {

@@ -13,7 +13,7 @@ use super::written::Encoding;
 /// The most candidates of the right form that are tried: rotation needs two or three.
 const MOST_CANDIDATES: usize = 32;
 /// The most headers that `#` counts through.
-const MOST_NUMBERED: usize = 16;
+pub(super) const MOST_NUMBERED: usize = 16;
 
 /// Where signatures are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 
 mod attestation;
 mod capture;
+mod carried;
 mod carrier;
 mod certificate;
 mod compile;

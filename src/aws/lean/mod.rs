@@ -54,6 +54,8 @@ pub enum Operation {
     GetItem,
     PutItem,
     DescribeTable,
+    Scan,
+    Query,
 }
 
 /// The service of an operation.
@@ -68,7 +70,10 @@ enum Of {
 impl Operation {
     /// Whether it changes nothing: an answer that is lost is no loss.
     pub fn only_reads(self) -> bool {
-        matches!(self, Operation::GetItem | Operation::DescribeTable)
+        matches!(
+            self,
+            Operation::GetItem | Operation::DescribeTable | Operation::Scan | Operation::Query
+        )
     }
 
     fn of(self) -> Of {
@@ -78,7 +83,11 @@ impl Operation {
             | Operation::DeleteMessageBatch => Of::Sqs,
             Operation::PutRecord | Operation::PutRecords => Of::Kinesis,
             Operation::PutEvents => Of::EventBridge,
-            Operation::GetItem | Operation::PutItem | Operation::DescribeTable => Of::DynamoDb,
+            Operation::GetItem
+            | Operation::PutItem
+            | Operation::DescribeTable
+            | Operation::Scan
+            | Operation::Query => Of::DynamoDb,
         }
     }
 
@@ -94,6 +103,8 @@ impl Operation {
             Operation::GetItem => "DynamoDB_20120810.GetItem",
             Operation::PutItem => "DynamoDB_20120810.PutItem",
             Operation::DescribeTable => "DynamoDB_20120810.DescribeTable",
+            Operation::Scan => "DynamoDB_20120810.Scan",
+            Operation::Query => "DynamoDB_20120810.Query",
         }
     }
 

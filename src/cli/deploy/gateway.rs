@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,6 +13,9 @@ use crate::cli::queue::{Client, Failure, running};
 use crate::config::load;
 use crate::deploy::common_folder;
 use crate::model::problem::Problems;
+
+/// How long the gateway may take to compile a configuration, to fetch the secrets that are new in it, and to publish it.
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the gateway is.
 #[derive(Debug, Args)]
@@ -28,7 +32,12 @@ pub struct At {
 impl At {
     /// Asks below `/v1/deployments`.
     pub fn client(&self) -> Result<Client, Failure> {
-        Ok(running(self.admin.as_ref(), &self.config)?.at("/v1/deployments"))
+        self.client_at("/v1/deployments")
+    }
+
+    /// Asks below another path.
+    pub fn client_at(&self, root: &'static str) -> Result<Client, Failure> {
+        Ok(running(self.admin.as_ref(), &self.config)?.at(root))
     }
 }
 

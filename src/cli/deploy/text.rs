@@ -47,8 +47,8 @@ pub fn listing(listing: &Listing, all: bool) -> String {
 fn shown(canary: &CanaryView) -> String {
     let seen = |seen: Seen| {
         format!(
-            "{} requests, {} failed, {} slow",
-            seen.requests, seen.failed, seen.slow
+            "{} requests, {} failed, {} refused, {} slow",
+            seen.requests, seen.failed, seen.refused, seen.slow
         )
     };
     let waiting = match canary.waiting.as_str() {

@@ -1,12 +1,14 @@
 //! The admin listener of a running gateway, as `penstock queue` asks it.
 
 use std::error::Error as _;
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -68,15 +70,8 @@ impl Client {
     /// Asks for something that is below the root, `/v1/queues`.
     pub async fn get<T: DeserializeOwned>(&self, below: &str) -> Result<T, Failure> {
         let asked = self.ask(Method::GET, below, Bytes::new());
-        match tokio::time::timeout(ANSWER, asked).await {
-            Ok(answered) => answered,
-            Err(_) => Err(Failure::new(format!(
-                "the gateway at {} did not answer within {} s",
-                self.base,
-                ANSWER.as_secs()
-            ))
-            .help("its disk may hang; its log and /readyz say more")),
-        }
+        let help = "its disk may hang; its log and /readyz say more";
+        self.within(ANSWER, asked, help).await
     }
 
     /// Has something done that is below the root; waits until it is.
@@ -90,12 +85,68 @@ impl Client {
         self.ask(Method::POST, below, body.into()).await
     }
 
+    /// Has something begun that is below the root; what comes of it comes for as long as it lasts.
+    pub async fn stream(&self, below: &str, body: &impl Serialize) -> Result<Incoming, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::new(format!("the request cannot be written: {error}")))?;
+        let response = self.send(Method::POST, below, body.into()).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let bytes = self.whole(response.into_body()).await?;
+        Err(self.refused(status, &bytes))
+    }
+
+    /// The same, for as long as `limit` at most: where somebody waits who cannot look, such as a pipeline.
+    pub async fn post_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        below: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let help = "it may still do what was asked; its log and /readyz say more";
+        self.within(limit, self.post(below, body), help).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        asked: impl Future<Output = Result<T, Failure>>,
+        help: &'static str,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(limit, asked).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::new(format!(
+                "the gateway at {} did not answer within {} s",
+                self.base,
+                limit.as_secs()
+            ))
+            .help(help)),
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
         below: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
+        let response = self.send(method, below, body).await?;
+        let status = response.status();
+        let bytes = self.whole(response.into_body()).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|_| self.stranger(status));
+        }
+        Err(self.refused(status, &bytes))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        below: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = format!("{}{}{below}", self.base, self.root)
@@ -111,31 +162,26 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let response = self
-            .http
-            .request(request)
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        let bytes = Limited::new(response.into_body(), LARGEST_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| {
-                Failure::new(format!("the answer of {} broke off: {error}", self.base))
-            })?
-            .to_bytes();
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|_| self.stranger(status));
-        }
-        let said = serde_json::from_slice::<Value>(&bytes)
+        let sent = self.http.request(request).await;
+        sent.map_err(|error| self.unreachable(&error))
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, Failure> {
+        let collected = Limited::new(body, LARGEST_ANSWER).collect().await;
+        let broke = |error| Failure::new(format!("the answer of {} broke off: {error}", self.base));
+        Ok(collected.map_err(broke)?.to_bytes())
+    }
+
+    fn refused(&self, status: StatusCode, bytes: &[u8]) -> Failure {
+        let said = serde_json::from_slice::<Value>(bytes)
             .ok()
             .and_then(|answer| answer.get("error")?.as_str().map(str::to_owned));
         match said {
-            Some(said) if status == StatusCode::FORBIDDEN => Err(Failure::new(said).help(
+            Some(said) if status == StatusCode::FORBIDDEN => Failure::new(said).help(
                 "the token is taken from the environment's PENSTOCK_ADMIN_TOKEN, or from the route file with -c FILE",
-            )),
-            Some(said) => Err(Failure::new(said)),
-            None => Err(self.stranger(status)),
+            ),
+            Some(said) => Failure::new(said),
+            None => self.stranger(status),
         }
     }
 

@@ -69,6 +69,8 @@ pub struct Finding {
     pub excused: bool,
     /// Its reason and help hold in the same words at so many further places, of which this is the first.
     pub more: usize,
+    /// The ids of the APIs that it is of; none: it is of the whole document.
+    pub of: Vec<String>,
 }
 
 impl Finding {
@@ -129,9 +131,16 @@ pub struct Findings {
     pub mapped: Vec<Mapped>,
     /// Whether the operation that is being read may be left out.
     excused: bool,
+    /// The API that is being read.
+    api: Option<String>,
 }
 
 impl Findings {
+    /// From here on findings are of one API, or of the whole document.
+    pub fn of(&mut self, api: Option<&str>) {
+        self.api = api.filter(|id| !id.is_empty()).map(str::to_owned);
+    }
+
     /// From here on findings are of one operation. `excused`: it may be left out.
     pub fn enter(&mut self, excused: bool) {
         self.excused = excused;
@@ -161,6 +170,9 @@ impl Findings {
             Some(at) => {
                 let known = &mut self.list[at];
                 known.more += usize::from(known.path != *path);
+                known
+                    .of
+                    .extend(self.api.clone().filter(|api| !known.of.contains(api)));
                 at
             }
             None => {
@@ -172,6 +184,7 @@ impl Findings {
                     help: None,
                     excused: self.excused,
                     more: 0,
+                    of: self.api.iter().cloned().collect(),
                 });
                 self.list.len() - 1
             }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::emit::{self, Emitted, slug};
-use super::findings::{Findings, Level, Verdict};
+use super::findings::{Finding, Findings, Level, Verdict};
 use super::model::HttpApi;
-use super::template::{Beside, Template, Unresolved, Vars, expand};
+use super::template::{Beside, Made, Template, Unresolved, Vars, expand};
 use super::value::Value;
 use super::{Document, openapi, recognise, stack, tree, yaml};
 use crate::config::load::SourceFile;
@@ -50,7 +50,7 @@ pub fn import(document: &SourceFile, told: Told<'_>) -> Imported {
         imported
             .problems
             .error(&ConfigPath::root(), "this is none of the vendor's documents")
-            .help("an OpenAPI document has `openapi: 3.0.1` at its root, a template `Resources`, a plan (`terraform show -json`) `planned_values`");
+            .help(of_another_tool(&document.text).unwrap_or("an OpenAPI document has `openapi: 3.0.1` at its root, a template `Resources`, a plan (`terraform show -json`) `planned_values`"));
         return imported;
     };
     let file: Arc<Path> = Arc::from(document.path.as_path());
@@ -62,11 +62,18 @@ pub fn import(document: &SourceFile, told: Told<'_>) -> Imported {
     let apis = wanted(apis, told.api, &mut imported);
     let mut emitted: Vec<(String, Emitted)> = Vec::new();
     for api in &apis {
+        imported.findings.of(Some(&api.id));
         let made = emit::emit(api, &mut imported.findings);
         emitted.push((name_of(api, emitted.len()), made));
     }
-    let trees: Vec<&Node> = emitted.iter().map(|(_, made)| &made.tree).collect();
-    unresolved.report(&trees, &mut imported.findings);
+    imported.findings.of(None);
+    let made = apis.iter().zip(&emitted).map(|(api, (_, made))| Made {
+        id: &api.id,
+        path: &api.document.path,
+        tree: &made.tree,
+    });
+    let made: Vec<Made<'_>> = made.collect();
+    unresolved.report(&made, &mut imported.findings);
     let missed: Vec<&str> = unresolved
         .names
         .iter()
@@ -79,12 +86,37 @@ pub fn import(document: &SourceFile, told: Told<'_>) -> Imported {
         .file_name()
         .unwrap_or_default()
         .to_string_lossy();
-    for (name, mut made) in emitted {
-        head(&mut made, &document.path, &title, &imported.findings);
+    let several = emitted.len() > 1;
+    for (api, (name, mut made)) in apis.iter().zip(emitted) {
+        let findings = imported.findings.list.iter();
+        // of several APIs each file names what is missing in it; the report has the rest
+        let own: Vec<&Finding> = findings
+            .filter(|finding| !several || finding.of.contains(&api.id))
+            .collect();
+        head(&mut made, &document.path, &title, &own);
         let yaml = yaml::write(&made.tree, &made.comments);
         imported.apis.push(RouteFile { name, yaml });
     }
     imported
+}
+
+/// What to import in place of a source that another tool makes a document of.
+fn of_another_tool(text: &str) -> Option<&'static str> {
+    let keys = super::root_keys(text);
+    let has = |key: &str| keys.iter().any(|known| known == key);
+    if has("service") && (has("provider") || has("functions")) {
+        Some(
+            "this is a file of the Serverless Framework: import what `serverless package` writes, `.serverless/cloudformation-template-update-stack.json`",
+        )
+    } else if text.contains("resource \"aws_")
+        || (has("resource") && (has("provider") || has("terraform")))
+    {
+        Some(
+            "this is a source of Terraform: import what `terraform show -json plan.out` prints of its plan, or `terraform show -json` of its state",
+        )
+    } else {
+        None
+    }
 }
 
 /// The APIs that a document describes.
@@ -149,6 +181,7 @@ fn is_called(api: &HttpApi, asked: &str) -> bool {
     let name = api.name.as_ref().and_then(Value::text).unwrap_or_default();
     let path = &api.document.path;
     name == asked
+        || api.id == asked
         || slug(&name) == asked
         || path.to_string() == asked
         || path.0.contains(&Segment::Key(asked.to_owned()))
@@ -156,8 +189,7 @@ fn is_called(api: &HttpApi, asked: &str) -> bool {
 
 /// What an API is called: by its title, by its resource, by its place.
 fn name_of(api: &HttpApi, index: usize) -> String {
-    let named = api.name.as_ref().filter(|name| !name.node.has_unfetched());
-    let title = slug(&named.and_then(Value::text).unwrap_or_default());
+    let title = emit::named(api).unwrap_or_default();
     if !title.is_empty() {
         return title;
     }
@@ -175,14 +207,13 @@ fn name_of(api: &HttpApi, index: usize) -> String {
 }
 
 /// What stands at the head of a route file: where it is from, and what is not as there.
-fn head(made: &mut Emitted, document: &Path, title: &str, findings: &Findings) {
+fn head(made: &mut Emitted, document: &Path, title: &str, findings: &[&Finding]) {
     let root = ConfigPath::root();
     made.comments.add(
         &root,
         format!("Imported from {title} by `penstock import`. `penstock check` says what is wrong with it."),
     );
     let errors = findings
-        .list
         .iter()
         .filter(|finding| finding.level() == Level::Error);
     let lines: Vec<String> = errors

@@ -28,8 +28,8 @@ use findings::{Findings, Verdict};
 use value::Value;
 
 pub use import::{Imported, RouteFile, Told, import};
-use template::Unresolved;
 pub use template::{Beside, OnDisk, Vars};
+use template::{Followed, Made, Unresolved};
 
 /// The vendor's documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +46,7 @@ pub enum Document {
 
 /// What a text is, by the keys of its root; `None` for a route file.
 pub fn recognise(text: &str) -> Option<Document> {
-    let keys = if json::looks_like_json(text) {
-        json::root_keys(text)
-    } else {
-        parse::root_keys(text)
-    };
+    let keys = root_keys(text);
     let has = |key: &str| keys.iter().any(|known| known == key);
     if has("openapi") {
         Some(Document::OpenApi)
@@ -62,6 +58,14 @@ pub fn recognise(text: &str) -> Option<Document> {
         Some(Document::TerraformPlan)
     } else {
         None
+    }
+}
+
+/// The keys of a document's root.
+fn root_keys(text: &str) -> Vec<String> {
+    match json::looks_like_json(text) {
+        true => json::root_keys(text),
+        false => parse::root_keys(text),
     }
 }
 
@@ -83,15 +87,20 @@ pub fn configuration(
             let told = Told {
                 vars,
                 api: None,
-                beside: &OnDisk,
+                beside: &Followed(environment),
             };
             let apis = import::read(document, tree, told, &mut unresolved, &mut findings);
-            let mut made = apis.first().map(|api| emit::emit(api, &mut findings).tree);
+            let api = apis.first();
+            let mut made = api.map(|api| emit::emit(api, &mut findings).tree);
             unresolved
                 .names
                 .retain(|name| environment.variable(name.variable()).is_none());
-            let trees: Vec<&Node> = made.iter().collect();
-            unresolved.report(&trees, &mut findings);
+            let whole = api.zip(made.as_ref()).map(|(api, tree)| Made {
+                id: &api.id,
+                path: &api.document.path,
+                tree,
+            });
+            unresolved.report(whole.as_slice(), &mut findings);
             if let Some(made) = &mut made {
                 settle(made, &unresolved);
             }

@@ -9,6 +9,8 @@ use super::value::{Named, Value};
 pub struct HttpApi {
     /// The part of the document that describes it.
     pub document: Value,
+    /// The id of its resource, by which findings know it; empty in a document of one API.
+    pub id: String,
     pub name: Option<Value>,
     /// What the vendor's defaults are.
     pub product: Product,
@@ -258,6 +260,7 @@ impl HttpApi {
     pub fn new(document: Value) -> HttpApi {
         HttpApi {
             document,
+            id: String::new(),
             name: None,
             product: Product::default(),
             base_path: None,

@@ -20,7 +20,16 @@ fn tally(requests: u64, failed: u64, slow: u64) -> Tally {
     Tally {
         requests,
         failed,
+        refused: 0,
         slow,
+    }
+}
+
+/// Of which so many are refused.
+fn refusing(requests: u64, refused: u64) -> Tally {
+    Tally {
+        refused,
+        ..tally(requests, 0, 0)
     }
 }
 
@@ -220,4 +229,58 @@ fn a_restart_goes_on_with_the_step_and_its_time() {
     ));
     let said = looks(&mut canary, well(), 2..100);
     assert_eq!(said, [(21, Look::Promote)]);
+}
+
+#[test]
+fn a_canary_that_refuses_what_the_baseline_takes_is_taken_back() {
+    let mut canary = Canary::begin(settings(), Duration::ZERO);
+    let block = Block {
+        baseline: refusing(95, 2),
+        canary: refusing(5, 5),
+    };
+    let said = looks(&mut canary, block, 1..1_000);
+    let [(second, Look::RollBack(blame))] = said.as_slice() else {
+        panic!("{said:?}");
+    };
+    assert!(*second <= 5 && blame.what == "refused", "{second} {blame}");
+    assert!(
+        blame
+            .to_string()
+            .starts_with("refused: 100.0% of the canary's")
+    );
+}
+
+#[test]
+fn refusals_that_befall_both_or_that_nobody_minds_keep_a_canary_from_nothing() {
+    let befalling_both = Block {
+        baseline: refusing(95, 40),
+        canary: refusing(5, 2),
+    };
+    let mut canary = Canary::begin(settings(), Duration::ZERO);
+    let said = looks(&mut canary, befalling_both, 1..1_000);
+    assert_eq!(said.last().map(|(_, look)| look), Some(&Look::Promote));
+    let mut unminded = settings();
+    if let Some(on) = &mut unminded.rollback_on {
+        on.refused_ratio = None;
+    }
+    let refusing_all = Block {
+        baseline: refusing(95, 0),
+        canary: refusing(5, 5),
+    };
+    let mut canary = Canary::begin(unminded, Duration::ZERO);
+    let said = looks(&mut canary, refusing_all, 1..1_000);
+    assert_eq!(said.last().map(|(_, look)| look), Some(&Look::Promote));
+}
+
+#[test]
+fn refusals_within_the_limit_are_no_reason_and_beyond_it_without_evidence_are_a_doubt() {
+    let mut canary = Canary::begin(settings(), Duration::ZERO);
+    let some_more = Block {
+        baseline: refusing(95, 0),
+        canary: refusing(10, 1),
+    };
+    assert!(matches!(
+        looks(&mut canary, some_more, 1..1_000).last(),
+        Some((_, Look::Promote))
+    ));
 }

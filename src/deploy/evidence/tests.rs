@@ -148,11 +148,13 @@ fn failures_that_are_counted_a_look_late_are_no_more_than_the_requests() {
     let earlier = Tally {
         requests: 10,
         failed: 1,
+        refused: 2,
         slow: 0,
     };
     let later = Tally {
         requests: 11,
         failed: 4,
+        refused: 4,
         slow: 2,
     };
     assert_eq!(
@@ -160,6 +162,7 @@ fn failures_that_are_counted_a_look_late_are_no_more_than_the_requests() {
         Tally {
             requests: 1,
             failed: 1,
+            refused: 1,
             slow: 1
         }
     );

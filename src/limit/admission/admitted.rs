@@ -7,14 +7,8 @@ use super::budget::Budget;
 use super::callers::COUNTED_FROM;
 use super::{Admission, Scarce};
 
-/// Whose request it is, where places and time are shared out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Who<'a> {
-    /// The caller's name where one is proven, else its address.
-    pub caller: &'a [u8],
-    /// From 0 up to, but not, 1: by chance, so that of one caller's requests some are let in.
-    pub chance: f64,
-}
+/// Where fewer may be under way than there are places, a newcomer finds room beyond them: one more for so many.
+const ROOM: u64 = 4;
 
 /// A request that was let in. Dropped, it gives back all that it took.
 #[derive(Debug)]
@@ -55,26 +49,31 @@ impl Admitted {
         Ok(())
     }
 
-    /// Asks whether the caller has its share of the places already, or of the CPU where that is scarce.
-    pub fn share(&mut self, who: Who<'_>) -> Result<(), Scarce> {
-        if let Some(late) = self.of.waiting.refuses(who.caller, who.chance) {
-            return Err(self.of.refuse(Scarce::Waiting(late)));
-        }
-        let places = &self.of.places;
+    /// Asks whether the caller has its share of the places already. `caller`: its name where one is proven, else its
+    /// address.
+    pub fn share(&mut self, caller: &[u8]) -> Result<(), Scarce> {
+        let (places, target) = (&self.of.places, self.target.as_deref());
         let scarce = |budget: &Budget| budget.used() > budget.limit() / COUNTED_FROM;
-        let target = self.target.as_deref();
-        if self.caller.is_some() || !(scarce(places) || target.is_some_and(scarce)) {
+        let held = self.of.waiting.held();
+        let late = || self.of.refuse(Scarce::Waiting(self.of.waiting.refuse()));
+        if held.is_some_and(|held| places.used() > held + held / ROOM) {
+            return Err(late());
+        }
+        let counts = held.is_some() || scarce(places) || target.is_some_and(scarce);
+        if self.caller.is_some() || !counts {
             return Ok(());
         }
         // Its own place is taken already, and is not among the free ones.
         let free = target.map_or(u64::MAX, Budget::free).min(places.free()) + 1;
+        let in_time = held.map_or(u64::MAX, |held| held.saturating_sub(places.used()) + 1);
         let name = target.map_or("", |target| target.name());
-        let key = self.of.callers.key(name, who.caller);
-        match self.of.callers.take(key, free) {
+        let key = self.of.callers.key(name, caller);
+        match self.of.callers.take(key, free.min(in_time)) {
             Ok(()) => {
                 self.caller = Some(key);
                 Ok(())
             }
+            Err(_) if in_time < free => Err(late()),
             Err(held) => Err(self.of.refuse(Scarce::Share { held })),
         }
     }

@@ -10,8 +10,8 @@
 //!   newcomer always finds room.
 //! - **Bodies**: bytes that were promised (by their declared length) or have come.
 //! - **Memory** (`memory`): what was in use a moment ago, and the bodies that have been let in since.
-//! - **Waiting** (`waiting`): how late the runtime comes to what is due. When it stays late, callers are held to a fair
-//!   rate: those who ask most are refused first.
+//! - **Waiting** (`waiting`): how late the runtime comes to what is due. Where that is too late, fewer places are given
+//!   out for a while, and are shared out like all others.
 //!
 //! The limits change with the configuration; what is in use goes on being counted.
 
@@ -27,14 +27,19 @@ mod waiting;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use prometheus_client::metrics::counter::Counter;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::io::AsyncReadExt as _;
+use tokio::runtime::Handle;
 
-pub use admitted::{Admitted, Who};
+pub use admitted::Admitted;
 pub use budget::Budget;
 pub use refusals::Pause;
 
@@ -48,7 +53,7 @@ use waiting::{WINDOW, Waiting, Window};
 /// How often the runtime is asked whether it is late.
 const PROBE: Duration = Duration::from_millis(WINDOW.as_millis() as u64 / PROBES as u64);
 /// Probes of one judgement.
-const PROBES: u32 = 5;
+const PROBES: usize = 5;
 /// How long nothing is asked after a judgement before which no request came.
 const IDLE: Duration = Duration::from_millis(400);
 /// How much of a budget may be used before the gateway says that it is not ready, which is before anybody is refused;
@@ -56,23 +61,123 @@ const IDLE: Duration = Duration::from_millis(400);
 const NEAR: f64 = 0.8;
 const WELL: f64 = 0.7;
 
-/// How late the runtime comes to what became due at `due` and waits in line like everything else.
-///
-/// There are two lines. A worker has a short one of its own, and what finds no room there waits in one that all share,
-/// which is looked at in between: under a load that has not been let in yet, thousands wait in the second while nothing
-/// in the first waits long. So both are asked.
-async fn late(due: Instant) -> Duration {
-    // A task that is woken last is run first (Tokio's LIFO slot), which is what happens to timers; so the one that asks
-    // is put there and pushed back to the end of the worker's line by another that does nothing.
-    let asking = tokio::spawn(async move { Instant::now().saturating_duration_since(due) });
-    let pushing = tokio::spawn(async {});
-    let late = asking.await;
-    // It does nothing that could fail.
-    let _ = pushing.await;
-    // What another thread wakes waits in the line that all share.
-    let woken = tokio::task::spawn_blocking(Instant::now).await;
-    let shared = woken.map(|woken| woken.elapsed());
-    late.unwrap_or_default().max(shared.unwrap_or_default())
+/// What waits in the lines of a runtime, to see how long that takes: a byte in a socket, where requests wait until a worker
+/// looks at their connections, and a task that comes from another thread, as the answers of the store do.
+struct Probe {
+    runtime: Handle,
+    line: UnixStream,
+    question: Arc<Question>,
+}
+
+/// How long the two have waited.
+struct Question {
+    clock: Instant,
+    /// Nanoseconds of the clock.
+    asked: AtomicU64,
+    /// Of the two, those that wait.
+    waiting: AtomicU64,
+    /// Nanoseconds that the slower one has waited, once none waits.
+    waited: AtomicU64,
+}
+
+impl Question {
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn since_asked(&self) -> u64 {
+        self.now().saturating_sub(self.asked.load(Relaxed))
+    }
+
+    /// One of the two has come to its turn.
+    fn answer(&self) {
+        self.waited.store(self.since_asked(), Relaxed);
+        self.waiting.fetch_sub(1, AcqRel);
+    }
+}
+
+impl Probe {
+    /// On the runtime that it is called on.
+    fn new() -> io::Result<Probe> {
+        let (line, end) = UnixStream::pair()?;
+        line.set_nonblocking(true)?;
+        end.set_nonblocking(true)?;
+        let mut end = tokio::net::UnixStream::from_std(end)?;
+        let question = Arc::new(Question {
+            clock: Instant::now(),
+            asked: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+        });
+        let answering = question.clone();
+        tokio::spawn(async move {
+            // Ends with the other end.
+            while let Ok(1..) = end.read(&mut [0]).await {
+                answering.answer();
+            }
+        });
+        Ok(Probe {
+            runtime: Handle::current(),
+            line,
+            question,
+        })
+    }
+
+    fn ask(&mut self) -> io::Result<()> {
+        let question = self.question.clone();
+        question.asked.store(question.now(), Relaxed);
+        question.waiting.store(2, Release);
+        self.line.write_all(&[0])?;
+        self.runtime.spawn(async move { question.answer() });
+        Ok(())
+    }
+
+    /// How late the runtime is: a question that nobody has come to counts by its age. Asked anew once there was an answer.
+    ///
+    /// # Errors
+    /// The runtime has ended.
+    fn late(&mut self) -> io::Result<Duration> {
+        if self.question.waiting.load(Acquire) > 0 {
+            return Ok(Duration::from_nanos(self.question.since_asked()));
+        }
+        let waited = self.question.waited.load(Relaxed);
+        self.ask()?;
+        Ok(Duration::from_nanos(waited))
+    }
+}
+
+/// Looks five times in each window how late the runtime is, and draws the conclusions, as long as somebody holds what it
+/// watches over.
+fn keep_watching(mut probe: Probe, watched: &Weak<Admission>) {
+    let mut received = 0;
+    loop {
+        let mut window = Window::default();
+        while window.probes() < PROBES {
+            thread::sleep(PROBE);
+            let Some(admission) = watched.upgrade() else {
+                return;
+            };
+            let Ok(late) = probe.late() else {
+                return;
+            };
+            window.probed(late, admission.places.used());
+            let pressure = window.pressure(admission.places.limit());
+            if admission.waiting.is_urgent(&pressure, window.probes()) {
+                break;
+            }
+        }
+        let Some(admission) = watched.upgrade() else {
+            return;
+        };
+        admission.memory.sample(admission.arrived.load(Relaxed));
+        admission.judge(&window);
+        let before = std::mem::replace(&mut received, admission.received.get());
+        let (_, late) = admission.waiting.report();
+        drop(admission);
+        if before == received && !late {
+            thread::sleep(IDLE);
+        }
+    }
 }
 
 /// What is too scarce to let a request in.
@@ -88,7 +193,7 @@ pub enum Scarce {
     Target { target: Arc<str>, limit: u64 },
     #[error("the caller has {held} requests under way, and few places are free")]
     Share { held: u32 },
-    #[error("requests wait {} ms for the CPU, and the caller asks more than its share", .0.as_millis())]
+    #[error("requests wait {} ms for the CPU, and as many are under way as can be served in time", .0.as_millis())]
     Waiting(Duration),
 }
 
@@ -261,36 +366,21 @@ impl Admission {
         self.refusals.retry_after(chance)
     }
 
-    /// Watches over the runtime that it runs on, and over memory, until it is dropped.
-    pub async fn watch(self: Arc<Self>) {
-        let mut received = self.received.get();
-        loop {
-            let mut probe = tokio::time::interval(PROBE);
-            probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            probe.tick().await;
-            let mut window = Window::default();
-            while window.probes() < PROBES {
-                let due = probe.tick().await;
-                window.probed(late(due).await);
-            }
-            let admission = self.clone();
-            let arrived = move || admission.memory.sample(admission.arrived.load(Relaxed));
-            // Reading /proc blocks, though not for long.
-            if let Err(error) = tokio::task::spawn_blocking(arrived).await {
-                tracing::error!(%error, "Memory could not be looked at");
-            }
-            self.judge(window.least());
-            let before = std::mem::replace(&mut received, self.received.get());
-            let (_, late) = self.waiting.report();
-            if before == received && !late {
-                tokio::time::sleep(IDLE).await;
-            }
-        }
+    /// Watches over the runtime that it is called on, and over memory, until nobody holds this any more: on a thread of its
+    /// own, for a task would itself come late when there is most to see.
+    ///
+    /// # Errors
+    /// There is no socket to be had, or the thread cannot be started.
+    pub fn watch(self: &Arc<Self>) -> io::Result<()> {
+        let (probe, watched) = (Probe::new()?, Arc::downgrade(self));
+        let watching = thread::Builder::new().name("admission".to_owned());
+        watching.spawn(move || keep_watching(probe, &watched))?;
+        Ok(())
     }
 
     /// Draws the conclusions of a window.
-    fn judge(&self, late: Duration) {
-        self.waiting.judge(late);
+    fn judge(&self, window: &Window) {
+        self.waiting.judge(&window.pressure(self.places.limit()));
         self.refusals.judge(self.received.get());
         self.look();
     }

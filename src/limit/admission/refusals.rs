@@ -1,8 +1,8 @@
 //! Refusals themselves under overload: when those who are refused may come back, and how many are told at once.
 //!
 //! A refusal costs a good part of what a cheap request costs. Clients that come back at once could make the gateway do
-//! nothing but refuse, so beyond a number a second a refusal is held for a moment before it is said: up to a second, in
-//! which its connection asks nothing. Whoever waits as `Retry-After` says is never held up by this.
+//! nothing but refuse, so beyond a number a second a refusal is held for a moment before it is said: up to two and a half
+//! seconds, in which its connection asks nothing. Whoever waits as `Retry-After` says is never held up by this.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,7 +15,9 @@ const LEAST_PROMPT: f64 = 100.0;
 /// Those that are said at once after a time without any, in seconds of the rate.
 const BURST: Duration = Duration::from_millis(500);
 /// The longest that one is held.
-const LONGEST: Duration = Duration::from_secs(1);
+pub(super) const LONGEST: Duration = Duration::from_millis(2_500);
+/// The part of that by which some are held shorter than others.
+const SPREAD: f64 = 0.4;
 /// How many are held together. Further ones are said at once: memory is dearer than time.
 const MOST_HELD: usize = 10_000;
 /// `Retry-After`: the latest, without an overload to speak of, and when nearly all are refused.
@@ -34,6 +36,8 @@ pub(super) struct Refusals {
     /// When the next may be said, at the least.
     next: AtomicU64,
     held: AtomicUsize,
+    /// Pauses so far.
+    paused: AtomicU64,
     /// Refusals so far, and at the last judgement.
     refused: AtomicU64,
     refused_before: AtomicU64,
@@ -58,6 +62,7 @@ impl Refusals {
             clock,
             next: AtomicU64::new(0),
             held: AtomicUsize::new(0),
+            paused: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             refused_before: AtomicU64::new(0),
             received_before: AtomicU64::new(0),
@@ -102,7 +107,10 @@ impl Refusals {
         let at = match self.next.fetch_update(Relaxed, Relaxed, later) {
             Ok(before) | Err(before) => later(before).unwrap_or(now),
         };
-        let length = Duration::from_nanos(at.saturating_sub(now));
+        // Those who are refused together do not come back together.
+        let n = self.paused.fetch_add(1, Relaxed);
+        let shorter = (n as f64 * 0.618_034).fract() * SPREAD;
+        let length = Duration::from_nanos(at.saturating_sub(now)).mul_f64(1.0 - shorter);
         if length < Duration::from_millis(1) {
             return None;
         }
@@ -172,11 +180,11 @@ mod tests {
         let mut held: Vec<_> = (0..20_000).filter_map(|_| refusals.pause()).collect();
         assert_eq!(held.len(), MOST_HELD);
         assert!(held.iter().all(|pause| pause.length() <= LONGEST));
-        let lengths: Vec<_> = held.iter().map(Pause::length).collect();
-        assert!(lengths.is_sorted());
+        let late = |pause: &&Pause<'_>| pause.length() > LONGEST.mul_f64(0.9);
+        assert!((1_000..5_000).contains(&held.iter().filter(late).count()));
         held.clear();
         // Quiet for a while, and the next are told at once again.
-        clock.advance(Duration::from_secs(2));
+        clock.advance(Duration::from_secs(3));
         assert!(refusals.pause().is_none());
     }
 }

@@ -16,13 +16,6 @@ fn admission() -> Arc<Admission> {
     Admission::new(&settings(), Counter::default(), Clock::standing())
 }
 
-fn who(caller: &str) -> Who<'_> {
-    Who {
-        caller: caller.as_bytes(),
-        chance: 0.0,
-    }
-}
-
 /// Lets a request of a caller in, as far as places go.
 fn enter(
     admission: &Arc<Admission>,
@@ -33,7 +26,7 @@ fn enter(
     if let Some(target) = target {
         admitted.wait_for(target)?;
     }
-    admitted.share(who(caller))?;
+    admitted.share(caller.as_bytes())?;
     Ok(admitted)
 }
 
@@ -84,6 +77,40 @@ fn one_caller_alone_has_nine_tenths_and_a_newcomer_finds_room() {
         Some(Scarce::Share { .. })
     ));
     assert!(enter(&admission, None, "quiet").is_ok());
+}
+
+#[test]
+fn where_work_waits_for_the_cpu_fewer_are_let_in_and_a_newcomer_finds_room_at_once() {
+    let admission = admission();
+    admission.configure(&Settings {
+        in_flight: 4_096,
+        cpu_wait: Some(Duration::from_millis(100)),
+        ..settings()
+    });
+    let mut held: Vec<_> = (0..400)
+        .filter_map(|_| enter(&admission, None, "noisy").ok())
+        .collect();
+    assert_eq!(held.len(), 400);
+    let mut window = Window::default();
+    window.probed(Duration::from_millis(110), 200);
+    admission.judge(&window);
+    assert!(admission.report().late);
+    assert!(enter(&admission, None, "quiet").is_ok(), "said before");
+    admission.judge(&window);
+    let refused = enter(&admission, None, "quiet").err();
+    assert_eq!(refused, Some(Scarce::Waiting(Duration::from_millis(110))));
+    // 104 may be under way now, and a quarter more of those who have none.
+    held.truncate(50);
+    while let Ok(one) = enter(&admission, None, "noisy") {
+        held.push(one);
+    }
+    assert_eq!(held.len(), 99);
+    let quiet: Vec<_> = (0..100)
+        .filter_map(|n| enter(&admission, None, &format!("quiet {n}")).ok())
+        .collect();
+    assert_eq!(quiet.len(), 31);
+    let report = admission.report();
+    assert_eq!(report.refused[5], ("cpu", 71));
 }
 
 #[test]

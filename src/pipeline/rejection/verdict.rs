@@ -113,7 +113,7 @@ impl Verdict {
                 _ => &self.detail,
             },
             validation: match self.code {
-                Code::SchemaInvalid => &self.detail,
+                Code::SchemaInvalid | Code::ParametersInvalid => &self.detail,
                 _ => "",
             },
         };

@@ -60,10 +60,10 @@ class Emulator:
     def prepare(self):
         """What is left to do once it answers."""
 
-    def client(self, service):
+    def client(self, service, keys=("test", "test")):
         return boto3.client(
             service, endpoint_url=self.url, region_name=REGION,
-            aws_access_key_id="test", aws_secret_access_key="test",
+            aws_access_key_id=keys[0], aws_secret_access_key=keys[1],
             config=Config(inject_host_prefix=False, retries={"max_attempts": 1}),
         )
 
@@ -102,9 +102,10 @@ class MiniStack(Emulator):
 
     ready = "/_ministack/health"
 
-    def __init__(self, directory, waiting=False):
+    def __init__(self, directory, waiting=False, permissions=False):
         super().__init__("ministack", directory)
         self.waiting = waiting
+        self.permissions = permissions
 
     def command(self):
         return [TOOLS / "emu" / "bin" / "ministack"]
@@ -113,6 +114,8 @@ class MiniStack(Emulator):
         settings = {"GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}
         if not self.waiting:
             settings["SFN_WAIT_SCALE"] = "0"
+        if self.permissions:  # signatures and policies count; the key `test` is root
+            settings["AUTH"] = "true"
         return environment(HOME=str(self.directory), **settings)
 
 

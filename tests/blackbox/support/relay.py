@@ -44,7 +44,11 @@ class Relay:
             if self.broken:
                 near.close()
                 continue
-            far = socket.create_connection(self.there)
+            try:
+                far = socket.create_connection(self.there)
+            except OSError:
+                near.close()
+                continue
             with self.lock:
                 self.open |= {near, far}
             for one, other in ((near, far), (far, near)):

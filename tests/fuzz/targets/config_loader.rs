@@ -1,5 +1,4 @@
-//! A configuration file, from its text to the blueprint. (It stands in for the OpenAPI import, which does not exist yet.)
-//! Input: YAML.
+//! A configuration file, from its text to the blueprint. Input: YAML.
 //!
 //! Every text is a configuration or a list of problems that say where they are; the same text is the same list; and it
 //! takes no longer than its length allows.

@@ -3,6 +3,7 @@
 
 pub mod config_loader;
 pub mod forwarded;
+pub mod importers;
 pub mod jwt;
 pub mod kept;
 pub mod mapping;
@@ -16,9 +17,10 @@ pub mod webhook;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its binary and its corpus.
-pub const ALL: [(&str, Target); 10] = [
+pub const ALL: [(&str, Target); 11] = [
     ("config_loader", config_loader::run),
     ("forwarded", forwarded::run),
+    ("importers", importers::run),
     ("jwt", jwt::run),
     ("kept", kept::run),
     ("mapping", mapping::run),

@@ -21,6 +21,31 @@ const FAULTS: &[(&str, &str)] = &[
         "deployment: { steps: [100%] }\n{R}",
         "a canary whose first step is 100% is none",
     ),
+    (
+        "capture: { sample: 1% }\n{R}",
+        "capture.path: it is missing",
+    ),
+    (
+        "capture: { path: c, routes: [POST /nowhere] }\n{R}",
+        "capture.routes[0]: there is no route",
+    ),
+    (
+        "capture: { path: c, redact: [cookie] }\n{R}",
+        "is not a place; write `header:NAME`",
+    ),
+    (
+        "capture: { path: c, file_size: 1KiB }\n{R}",
+        "capture.file_size: 1KiB is too short",
+    ),
+    (
+        "capture: { path: c, file_size: 2MiB, max_size: 1MiB }\n{R}",
+        "capture.max_size",
+    ),
+    ("capture: { path: c, sample: 2 }\n{R}", "is not a share"),
+    (
+        "capture: true\n{R}",
+        "expected a mapping (`{ path: ./captures",
+    ),
     ("deployment: { steps: [5] }\n{R}", "is not a share"),
     (
         "deployment: { every: 0s }\n{R}",

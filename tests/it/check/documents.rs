@@ -45,7 +45,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
         "{ type: aws }",
         "",
         "",
-        "shop.yaml:6:48: error: paths.\"/a\".post.x-amazon-apigateway-integration.type: an integration of type `aws`",
+        "shop.yaml:6:40: error: paths.\"/a\".post.x-amazon-apigateway-integration: an integration of type `aws` makes its request by a template",
     ),
     (
         "{ type: awsproxy }",

@@ -64,6 +64,34 @@ const SECTIONS: &[(&str, &str)] = &[
         "\"here\" is not a URL",
     ),
     (
+        "versions: { from: [ { query: v } ], dynamodb: { table: api-versions, apis: [] } }",
+        "nothing says which APIs its items may name",
+    ),
+    (
+        "versions: { from: [ { query: v } ], dynamodb: { table: api-versions, apis: [shp] } }",
+        "there is no API `shp`; did you mean `shop`?",
+    ),
+    (
+        "versions: { from: [ { query: v } ], dynamodb: { table: 'a b', apis: [shop] } }",
+        "is not a table's name",
+    ),
+    (
+        "versions: { from: [ { query: v } ], dynamodb: { table: api-versions, apis: [shop], region: here } }",
+        "is not a region",
+    ),
+    (
+        "versions: { from: [ { query: v } ], dynamodb: { table: api-versions, apis: [shop], refresh: 1ms } }",
+        "1ms is out of range",
+    ),
+    (
+        "versions: { from: [ { query: v } ], dynamodb: { table: api-versions, apis: [shop], attributes: { api: version } } }",
+        "`version` is called `version` too",
+    ),
+    (
+        "versions: { from: [ { query: v } ], dynamodb: { table: api-versions, apis: [shop], partition: { key: '', value: x } } }",
+        "a key and its value are not empty",
+    ),
+    (
         "error_responses: { no_rout: {} }",
         "there is no refusal `no_rout`; did you mean `no_route`?",
     ),

@@ -134,7 +134,10 @@ impl Emitter<'_> {
                     return Err("no function is named (`authorizerUri`)".to_owned());
                 };
                 let function = match uri.text() {
-                    Some(written) => Some(text(function_of(&written), &uri.mark)),
+                    Some(written) => self.leaf(&Value {
+                        mark: uri.mark.clone(),
+                        ..uri.replaced(function_of(&written))
+                    }),
                     None => self.leaf(uri),
                 };
                 kind.put_some("function", &uri.mark, function);

@@ -33,6 +33,7 @@ impl Emitter<'_> {
         let at = &integration.at.mark;
         let kind = integration.kind.as_ref();
         let mut ours = Mapping::new(at);
+        let mut called = None;
         match (
             kind.map(Value::word).unwrap_or_default().as_str(),
             &integration.subtype,
@@ -41,7 +42,7 @@ impl Emitter<'_> {
             ("aws_proxy", None) => self.function(integration),
             ("http_proxy", _) => self.proxy(integration, &mut ours),
             ("mock", _) => self.mock(integration, &mut ours),
-            ("aws", _) => self.template(integration, "aws"),
+            ("aws", _) => called = self.aws(route, integration, &mut ours),
             ("http", _) => self.template(integration, "http"),
             ("", Some(subtype)) => {
                 self.findings
@@ -87,11 +88,50 @@ impl Emitter<'_> {
         }
         node.put_mapping("integration", ours);
         self.response_parameters(integration, node);
+        if let Some(name) = called {
+            self.aws_answer(route, integration, name, node);
+        }
+        self.unused(integration);
         if let Some(credentials) = &integration.credentials {
             self.credentials(credentials);
         }
-        self.strangers(&integration.others, "of an integration");
-        let _ = route;
+        let mut others = integration.others.clone();
+        // what other types do, a call to a service says by its content types
+        others.retain(|other| {
+            called.is_none() || !other.name.eq_ignore_ascii_case("passthroughBehavior")
+        });
+        self.strangers(&others, "of an integration");
+    }
+
+    /// Names the fields that the vendor makes nothing of with this type of integration.
+    fn unused(&mut self, integration: &Integration) {
+        let kind = integration
+            .kind
+            .as_ref()
+            .map(Value::word)
+            .unwrap_or_default();
+        let parameters = integration.request_parameters.first();
+        let fields = match kind.as_str() {
+            "mock" => [parameters.map(|p| &p.value), None, None],
+            "aws_proxy" | "http_proxy" => [
+                None,
+                integration.request_templates.as_ref(),
+                integration.responses.as_ref(),
+            ],
+            _ => return,
+        };
+        for field in fields.into_iter().flatten() {
+            let reason = match kind.as_str() {
+                "mock" => {
+                    "a mock calls nothing: the vendor makes nothing of `requestParameters`, either"
+                }
+                _ => {
+                    "templates and `responses` of a proxy integration: the vendor makes nothing of them, either"
+                }
+            };
+            self.findings
+                .note(Verdict::Noted, &field.mark, &field.path, reason);
+        }
     }
 
     /// One of the ten service integrations: parameters keep their names.
@@ -131,7 +171,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn function(&mut self, integration: &Integration) {
+    pub(super) fn function(&mut self, integration: &Integration) {
         let uri = integration.uri.as_ref();
         let at = uri.unwrap_or(&integration.at);
         let named = uri
@@ -149,7 +189,7 @@ impl Emitter<'_> {
             .help("give the function a queue to read from, or a URL and `HTTP-Proxy`, in `x-penstock: { integration: … }`; `x-penstock: { on_unsupported: skip }` leaves the operation out");
     }
 
-    /// `aws` and `http`: a template makes the request.
+    /// `http`: a template makes the request.
     fn template(&mut self, integration: &Integration, kind: &str) {
         let at = integration.kind.as_ref().unwrap_or(&integration.at);
         let (mark, path) = (at.mark.clone(), at.path.clone());
@@ -286,7 +326,7 @@ fn millis_as_span(millis: u64) -> String {
 
 /// A source of REST's mappings in the words of HTTP APIs: `method.request.header.NAME`, `context.NAME`,
 /// `stageVariables.NAME`, or a text in single quotes.
-fn rest_source(written: &str) -> Option<String> {
+pub(super) fn rest_source(written: &str) -> Option<String> {
     if let Some(fixed) = written
         .strip_prefix('\'')
         .and_then(|rest| rest.strip_suffix('\''))

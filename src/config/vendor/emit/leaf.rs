@@ -223,7 +223,7 @@ fn function(value: &Value) -> Option<String> {
 }
 
 /// The first `${…}` of a text that is no source of a mapping and nothing of ours.
-fn placeholder(text: &str) -> Option<String> {
+pub(super) fn placeholder(text: &str) -> Option<String> {
     const KNOWN: [&str; 10] = [
         "request.",
         "response.",

@@ -1,12 +1,16 @@
 //! Model → our configuration: the located tree that a route file would have given, each value at the place where the
 //! vendor's document says it. What cannot be had is a finding; `x-penstock` is laid over the rest.
 
+mod answer;
 mod authorizer;
+mod aws;
+mod expression;
 mod integration;
 mod leaf;
 mod mock;
 mod route;
 mod stage;
+mod velocity;
 
 use std::collections::HashMap;
 
@@ -73,14 +77,7 @@ impl Emitter<'_> {
         let api = self.api;
         let at = &api.document.mark;
         let mut root = Mapping::new(at);
-        // a name that nobody knows yet is no name: the file's own serves
-        if let Some(name) = &api.name
-            && !name.node.has_unfetched()
-            && let Some(slug) = name
-                .text()
-                .map(|name| slug(&name))
-                .filter(|s| !s.is_empty())
-        {
+        if let Some((name, slug)) = api.name.as_ref().zip(named(api)) {
             root.put("api", &name.mark, text(slug, &name.mark));
         }
         self.domains(&mut root);
@@ -262,6 +259,14 @@ fn hashed(key: &str) -> String {
     let digest = sha256(&[key.as_bytes()]);
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
+}
+
+/// What an API calls itself. A name that nobody knows yet is none: that of the file, or of the resource, serves.
+pub fn named(api: &HttpApi) -> Option<String> {
+    let name = api.name.as_ref().filter(|name| !name.node.has_unfetched());
+    let written = name.and_then(Value::text)?;
+    let slug = slug(&written);
+    (!slug.is_empty() && leaf::placeholder(&written).is_none()).then_some(slug)
 }
 
 /// A title as a name: `My Orders API` is `my-orders-api`.

@@ -162,7 +162,9 @@ impl Emitter<'_> {
                         );
                         continue;
                     }
-                    if let Some(reason) = self.unusable.get(name).cloned() {
+                    if let Some(reason) = self.unusable.get_mut(name) {
+                        // why it cannot is said once, that a route lacks it at each
+                        let reason = std::mem::replace(reason, "as said above".to_owned());
                         self.cannot(
                             requirement,
                             &format!("the authorizer `{name}` cannot be had: {reason}"),
@@ -233,7 +235,8 @@ impl Emitter<'_> {
             let components = self.api.document.get("components");
             if let Some(schemas) = components.and_then(|components| components.get("schemas")) {
                 let mut components = Mapping::new(&schemas.mark);
-                components.put("schemas", &schemas.mark, schemas.node);
+                let kept = referred(&schema.node, &schemas);
+                components.put_mapping("schemas", kept);
                 whole.put_mapping("components", components);
             }
             node.put("schema", at, whole.node());
@@ -247,6 +250,30 @@ impl Emitter<'_> {
         }
         node.put_mapping("required", required);
     }
+}
+
+/// The document's schemas that a schema refers to, and those that these refer to.
+fn referred(schema: &Node, schemas: &Value) -> Mapping {
+    let mut kept = Mapping::new(&schemas.mark);
+    let mut waiting = vec![schema];
+    while let Some(node) = waiting.pop() {
+        waiting.extend(node.children());
+        let reference = node.entry("$ref").map(|entry| &entry.value.kind);
+        let Some(Kind::Scalar(reference)) = reference else {
+            continue;
+        };
+        let reference = reference.text();
+        let Some(rest) = reference.strip_prefix("#/components/schemas/") else {
+            continue;
+        };
+        let name = rest.split('/').next().unwrap_or_default();
+        let name = name.replace("~1", "/").replace("~0", "~");
+        if let Some(entry) = schemas.node.entry(&name).filter(|_| !kept.contains(&name)) {
+            kept.put(&name, &entry.key.mark, entry.value.clone());
+            waiting.push(&entry.value);
+        }
+    }
+    kept
 }
 
 /// What schemas in OpenAPI 3.0 mean.

@@ -1,6 +1,7 @@
 //! What a stage says: its name, variables, throttles and access log.
 
 use super::Emitter;
+use crate::config::ErrorResponse;
 use crate::config::vendor::build::{Mapping, list, text};
 use crate::config::vendor::findings::Verdict;
 use crate::config::vendor::model::GatewayResponse;
@@ -155,13 +156,17 @@ impl Emitter<'_> {
             let body = template.value.text().unwrap_or_default().into_owned();
             if body.trim() == USUAL_TEMPLATE {
                 // what is answered anyway
-            } else if body.contains(['$', '#']) {
-                self.findings.note(
-                    Verdict::Differs,
-                    &template.value.mark,
-                    &template.value.path,
-                    "the response template is not plain text, and templates are not evaluated here",
-                );
+            } else if let Some(what) = unknown_to_refusals(&body) {
+                self.findings
+                    .note(
+                        Verdict::Differs,
+                        &template.value.mark,
+                        &template.value.path,
+                        format!(
+                            "the response template holds `{what}`, which refusals cannot name here"
+                        ),
+                    )
+                    .help(format!("known: {}", ErrorResponse::VARIABLES.join(", ")));
             } else {
                 node.put(
                     "body",
@@ -175,23 +180,67 @@ impl Emitter<'_> {
                 );
             }
         }
-        if !node.is_empty() {
-            self.maps(at, format!("error_responses.{code}"));
-            all.put(*code, &response.mark, node.node());
+        if node.is_empty() {
+            return;
         }
+        if all.contains(code) {
+            self.findings.note(
+                Verdict::Differs,
+                &at.mark,
+                &at.path,
+                format!("`{name}` and a gateway response above are one kind of refusal here (`{code}`), of which the first counts"),
+            );
+            return;
+        }
+        if name == "MISSING_AUTHENTICATION_TOKEN" {
+            self.findings.note(
+                Verdict::Ignored,
+                &at.mark,
+                &at.path,
+                "`MISSING_AUTHENTICATION_TOKEN` is what the vendor says where no route matches, as `no_route` here; a request without a signature is refused in the words of `INVALID_SIGNATURE`",
+            );
+        }
+        self.maps(at, format!("error_responses.{code}"));
+        all.put(*code, &response.mark, node.node());
     }
+}
+
+/// The first thing in a template of a refusal that would have to be evaluated, and is no variable of ours.
+fn unknown_to_refusals(body: &str) -> Option<String> {
+    let mut rest = body;
+    while let Some(at) = rest.find(['$', '#']) {
+        rest = &rest[at..];
+        // a longer name of the vendor's is another
+        let known = ErrorResponse::VARIABLES.iter().find(|name| {
+            rest.strip_prefix(**name)
+                .is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_alphanumeric()))
+        });
+        let Some(known) = known else {
+            let word = |c: &char| c.is_ascii_alphanumeric() || "$#._{}".contains(*c);
+            return Some(rest.chars().take_while(word).collect());
+        };
+        rest = &rest[known.len()..];
+    }
+    None
 }
 
 /// The template that gateway responses have unless something else is written.
 const USUAL_TEMPLATE: &str = r#"{"message":$context.error.messageString}"#;
 
 /// The vendor's kinds of refusals that are ours too.
-const REFUSALS: [(&str, &str); 12] = [
+const REFUSALS: [(&str, &str); 19] = [
     ("DEFAULT_4XX", "default_4xx"),
     ("DEFAULT_5XX", "default_5xx"),
     ("ACCESS_DENIED", "forbidden"),
     ("BAD_REQUEST_BODY", "schema_invalid"),
-    ("BAD_REQUEST_PARAMETERS", "schema_invalid"),
+    ("BAD_REQUEST_PARAMETERS", "parameters_invalid"),
+    ("AUTHORIZER_FAILURE", "internal"),
+    ("AUTHORIZER_CONFIGURATION_ERROR", "internal"),
+    ("API_CONFIGURATION_ERROR", "internal"),
+    ("INTEGRATION_FAILURE", "target_unavailable"),
+    ("INVALID_SIGNATURE", "signature_refused"),
+    ("EXPIRED_TOKEN", "signature_refused"),
+    ("MISSING_AUTHENTICATION_TOKEN", "no_route"),
     ("INTEGRATION_TIMEOUT", "timeout"),
     ("INVALID_API_KEY", "api_key_refused"),
     ("QUOTA_EXCEEDED", "quota_exceeded"),

@@ -85,6 +85,13 @@ impl Stack<'_> {
     }
 
     fn gateway_api(&mut self, resource: &Part) -> Option<HttpApi> {
+        self.findings.of(Some(&resource.id));
+        let api = self.read_gateway_api(resource);
+        self.findings.of(None);
+        api
+    }
+
+    fn read_gateway_api(&mut self, resource: &Part) -> Option<HttpApi> {
         let properties = resource.properties.clone();
         let mut fields = self.fields(&properties);
         if let Some(protocol) = fields.take("ProtocolType")
@@ -113,6 +120,7 @@ impl Stack<'_> {
             Some(body) => self.defined(body),
             None => HttpApi::new(properties.clone()),
         };
+        api.id = resource.id.clone();
         if let Some(name) = fields.take("Name") {
             api.name.get_or_insert(name);
         }
@@ -127,7 +135,7 @@ impl Stack<'_> {
     }
 
     /// A definition that stands as text, as in a plan.
-    fn parsed(&mut self, body: Value) -> Value {
+    pub(super) fn parsed(&mut self, body: Value) -> Value {
         let Some(text) = body.text() else {
             return body;
         };
@@ -163,7 +171,9 @@ impl Stack<'_> {
             return;
         };
         let uri = target.text().unwrap_or_default();
-        let kind = if uri.starts_with("http://") || uri.starts_with("https://") {
+        // a name without a value is no function for that
+        let open = target.node.has_unfetched() || uri.starts_with("${env:");
+        let kind = if open || uri.starts_with("http://") || uri.starts_with("https://") {
             "HTTP_PROXY"
         } else {
             "AWS_PROXY"
@@ -271,6 +281,8 @@ impl Stack<'_> {
             }
             known.push(id.clone());
             let mut api = HttpApi::new(root.clone());
+            api.id = id.clone();
+            self.findings.of(Some(&id));
             let names = &self.unresolved.names;
             let asked = names.iter().find(|name| name.shown == id);
             let shown = asked.map_or(id.as_str(), |name| name.name.as_str());
@@ -281,6 +293,7 @@ impl Stack<'_> {
                 format!("the API `{shown}` is declared elsewhere: its stage, CORS and name are not known here"),
             );
             self.parts(&id, &mut api);
+            self.findings.of(None);
             apis.push(api);
         }
         apis

@@ -52,6 +52,13 @@ impl Stack<'_> {
     }
 
     fn serverless_api(&mut self, id: &str, properties: Value, events: &[Event]) -> HttpApi {
+        self.findings.of(Some(id));
+        let api = self.read_serverless_api(id, properties, events);
+        self.findings.of(None);
+        api
+    }
+
+    fn read_serverless_api(&mut self, id: &str, properties: Value, events: &[Event]) -> HttpApi {
         let mut fields = self.fields(&properties);
         let body = fields.take("DefinitionBody");
         let location = fields.take("DefinitionUri");
@@ -64,6 +71,7 @@ impl Stack<'_> {
             Some(definition) => self.defined(definition),
             None => HttpApi::new(properties.clone()),
         };
+        api.id = id.to_owned();
         match fields.take("Name") {
             Some(name) => api.name = Some(name),
             None => {

@@ -1,6 +1,7 @@
 //! The resources of a CloudFormation or SAM template, with its functions resolved.
 
 use super::fields::Naming;
+use super::rest::read_of;
 use super::{Part, Stack, concerns_an_api};
 use crate::config::load::tree::{Kind, Node};
 use crate::config::vendor::findings::{Findings, Verdict};
@@ -32,7 +33,9 @@ pub fn read(
     };
     let mut apis = stack.serverless(globals.as_ref());
     apis.extend(stack.gateway_apis(root));
-    stack.rest_apis();
+    let rest = stack.rest_definitions();
+    stack.rest_apis(&rest);
+    apis.extend(rest);
     stack.further(&others, &apis);
     apis
 }
@@ -80,9 +83,10 @@ fn parts(
             );
             continue;
         }
+        let properties = resource.properties();
         let written = match events {
-            true => only(&resource.properties(), "Events"),
-            false => resource.properties(),
+            true => only(&properties, "Events"),
+            false => read_of(&resource.kind, &properties).unwrap_or(properties),
         };
         let resolved = template.resolved(&written, unresolved);
         let linked = template.linked(&written, unresolved);

@@ -6,6 +6,9 @@ use super::unresolved::Place;
 use crate::config::load::tree::{Kind, Node, Scalar};
 use crate::model::path::ConfigPath;
 
+/// The most text that functions may make of one document, in bytes: texts in texts double with each level.
+const MOST_MADE: usize = 16 * 1024 * 1024;
+
 impl Run<'_, '_> {
     /// `Fn::Sub: text` or `[text, { name: value }]`; `${!x}` is a literal `${x}`.
     pub(super) fn sub(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Scalar {
@@ -38,12 +41,13 @@ impl Run<'_, '_> {
             rest = from.get(end + 1..).unwrap_or_default();
         }
         parts.push(written(rest));
-        dynamic(&joined(parts))
+        dynamic(&self.bounded(parts, at))
     }
 
     fn in_sub(&mut self, name: &str, own: Option<&Node>, at: &Place, path: &ConfigPath) -> Scalar {
         if let Some(entry) = own.and_then(|own| own.entry(name)) {
             let path = path.index(1).key(name);
+            self.look_up();
             return self
                 .text_of(&entry.value, &path)
                 .unwrap_or_else(|| written(""));
@@ -104,7 +108,18 @@ impl Run<'_, '_> {
                 _ => self.malformed(&part.mark, &path.index(1).index(index), "a text"),
             }
         }
-        joined(whole)
+        self.bounded(whole, at)
+    }
+
+    /// The parts as one text, as long as the document's texts together stay within bounds.
+    fn bounded(&mut self, parts: Vec<Scalar>, at: &Place) -> Scalar {
+        self.unresolved.made += parts.iter().map(|part| part.text().len()).sum::<usize>();
+        if self.unresolved.made > MOST_MADE {
+            let reason = "the document's functions make more text than any template has";
+            self.unresolved.fault(at.clone(), reason, None);
+            return written("");
+        }
+        joined(parts)
     }
 
     /// `Fn::Select: [index, list]`.
@@ -143,7 +158,7 @@ impl Run<'_, '_> {
         item
     }
 
-    /// `Fn::Split: [delimiter, text]`. Regions and accounts hold no delimiter; other names may, and stay whole.
+    /// `Fn::Split: [delimiter, text]`. Regions and accounts hold no delimiter; other names may, ARNs do, and stay whole.
     pub(super) fn split(&mut self, argument: &Node, at: &Place, path: &ConfigPath) -> Node {
         let nothing = Node::new(Kind::Sequence(Vec::new()), at.mark.clone());
         let wanted = "`[delimiter, text]`";
@@ -156,7 +171,7 @@ impl Run<'_, '_> {
         };
         let opaque = source.origins.iter().any(|origin| {
             let mut names = self.unresolved.names.iter();
-            !names.any(|known| known.shown == origin.shown && known.name.starts_with("AWS::"))
+            !names.any(|known| known.shown == origin.shown && is_plain(&known.name))
         });
         if opaque {
             return text::node(source, &at.mark);
@@ -232,4 +247,9 @@ impl Run<'_, '_> {
             }
         }
     }
+}
+
+/// Whether what a name stands for holds no delimiter that anyone cuts at.
+fn is_plain(name: &str) -> bool {
+    name.starts_with("AWS::") && !["AWS::StackId", "AWS::NotificationARNs"].contains(&name)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::unresolved::{Place, Unresolved};
 use super::{Template, Vars};
 use crate::config::load::tree::{Entry, Kind, Node};
-use crate::config::load::{SourceFile, read_file};
+use crate::config::load::{Environment, SourceFile, read_file};
 use crate::config::vendor::tree as document;
 use crate::config::vendor::value::Value;
 use crate::model::path::ConfigPath;
@@ -37,6 +37,17 @@ impl Beside for OnDisk {
                 |problem| problem.message.clone(),
             )
         })
+    }
+}
+
+/// The same, for a configuration that follows what it was made of.
+pub struct Followed<'e>(pub &'e dyn Environment);
+
+impl Beside for Followed<'_> {
+    fn read(&self, from: &Path, named: &str) -> Result<SourceFile, String> {
+        let read = OnDisk.read(from, named)?;
+        self.0.file_read(&read.path, read.text.as_bytes());
+        Ok(read)
     }
 }
 

@@ -14,9 +14,9 @@ mod unresolved;
 mod vars;
 
 pub use declared::{Attribute, Known, known_as};
-pub use include::{Beside, OnDisk, expand, tree_of};
+pub use include::{Beside, Followed, OnDisk, expand, tree_of};
 pub use text::placed;
-pub use unresolved::{Place, Unresolved};
+pub use unresolved::{Made, Place, Unresolved};
 pub use vars::Vars;
 
 use std::borrow::Cow;

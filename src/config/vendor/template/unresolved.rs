@@ -37,6 +37,22 @@ pub struct Fault {
     pub help: Option<String>,
 }
 
+/// What was made of one API.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'a> {
+    /// The id of its resource.
+    pub id: &'a str,
+    /// Where the document describes it.
+    pub path: &'a ConfigPath,
+    pub tree: &'a Node,
+}
+
+impl Made<'_> {
+    fn owner(&self) -> String {
+        self.id.to_owned()
+    }
+}
+
 /// What resolving a document left open.
 #[derive(Clone, Debug, Default)]
 pub struct Unresolved {
@@ -44,6 +60,8 @@ pub struct Unresolved {
     pub faults: Vec<Fault>,
     /// The names that `--vars` gave.
     pub given: BTreeSet<String>,
+    /// How much text functions have made, in bytes.
+    pub made: usize,
 }
 
 impl Unknown {
@@ -124,7 +142,7 @@ impl Unresolved {
     }
 
     /// Reports every fault, and every name in use in what was made of the document.
-    pub fn report(&self, made: &[&Node], findings: &mut Findings) {
+    pub fn report(&self, made: &[Made<'_>], findings: &mut Findings) {
         for fault in &self.faults {
             let finding = findings.note(
                 Verdict::Missing,
@@ -132,11 +150,18 @@ impl Unresolved {
                 &fault.at.path,
                 fault.reason.clone(),
             );
+            let within = |one: &&Made<'_>| fault.at.path.0.starts_with(&one.path.0);
+            let owners: Vec<String> = made.iter().filter(within).map(Made::owner).collect();
+            finding.of = match owners.is_empty() {
+                true => made.iter().map(Made::owner).collect(),
+                false => owners,
+            };
             if let Some(help) = &fault.help {
                 finding.help(help.clone());
             }
         }
-        for unknown in self.in_use(made) {
+        let trees: Vec<&Node> = made.iter().map(|one| one.tree).collect();
+        for unknown in self.in_use(&trees) {
             let Some((first, more)) = unknown.asked.split_first() else {
                 continue;
             };
@@ -148,6 +173,12 @@ impl Unresolved {
             );
             let finding = findings.note(Verdict::Missing, &first.mark, &first.path, reason);
             finding.help(help).more += more.len();
+            let asking = made.iter().filter(|one| holds(one.tree, &unknown.shown));
+            finding.of = asking.map(Made::owner).collect();
+            // what only decided did so for all of them
+            if finding.of.is_empty() {
+                finding.of = made.iter().map(Made::owner).collect();
+            }
         }
     }
 }

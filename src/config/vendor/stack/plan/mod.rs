@@ -9,14 +9,20 @@ use references::Planned;
 use super::fields::{Naming, made};
 use super::{Part, Stack, concerns_an_api};
 use crate::config::load::tree::{Entry, Key, Kind, Node};
-use crate::config::vendor::findings::Findings;
+use crate::config::vendor::findings::{Findings, Verdict};
 use crate::config::vendor::model::HttpApi;
 use crate::config::vendor::template::{Beside, Unresolved, Vars};
 use crate::config::vendor::value::Value;
 use crate::model::path::{ConfigPath, Segment};
 
 /// The attributes that tie resources together.
-const LINKS: [&str; 4] = ["api_id", "target", "authorizer_id", "domain_name"];
+const LINKS: [&str; 5] = [
+    "api_id",
+    "rest_api_id",
+    "target",
+    "authorizer_id",
+    "domain_name",
+];
 
 /// The APIs of a plan or a state, in its order.
 pub fn read(
@@ -28,6 +34,17 @@ pub fn read(
 ) -> Vec<HttpApi> {
     let mut planned = Vec::new();
     let whole = root.get("planned_values").or_else(|| root.get("values"));
+    if whole.is_none() {
+        let reason = match root.get("resources") {
+            Some(_) => "this is a state as Terraform keeps it, whose format is its own",
+            None => "nothing is planned, and the state is empty",
+        };
+        findings
+            .note(Verdict::Missing, &root.mark, &root.path, reason)
+            .help(
+                "`terraform show -json` prints a state, and `terraform show -json plan.out` a plan",
+            );
+    }
     if let Some(module) = whole.and_then(|values| values.get("root_module")) {
         collect(&module, root, &mut planned);
     }
@@ -72,8 +89,10 @@ pub fn read(
         findings,
         parts,
     };
-    let apis = stack.gateway_apis(root);
-    stack.rest_apis();
+    let mut apis = stack.gateway_apis(root);
+    let rest = stack.rest_definitions();
+    stack.rest_apis(&rest);
+    apis.extend(rest);
     stack.further(&others, &apis);
     apis
 }

@@ -218,7 +218,7 @@ impl<'a> Reading<'a> {
             for reference in references(&expression.node) {
                 let found = self.followed(&reference, &resource.module, resource.index.as_ref(), 0);
                 if let Some(found) = found
-                    && found.kind.starts_with("aws_apigatewayv2_")
+                    && is_of_an_api(&found.kind)
                 {
                     return Some(found.address.clone());
                 }
@@ -230,7 +230,7 @@ impl<'a> Reading<'a> {
         self.planned
             .iter()
             .find(|other| {
-                other.kind.starts_with("aws_apigatewayv2_")
+                is_of_an_api(&other.kind)
                     && other.address != resource.address
                     && other
                         .values
@@ -549,4 +549,11 @@ fn below<'n>(expression: &'n Node, key: &str) -> Option<&'n Node> {
         None if is_expression => Some(expression),
         None => None,
     }
+}
+
+/// Whether a resource belongs to an API, of either kind.
+fn is_of_an_api(kind: &str) -> bool {
+    ["aws_apigatewayv2_", "aws_api_gateway_"]
+        .iter()
+        .any(|prefix| kind.starts_with(prefix))
 }

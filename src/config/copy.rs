@@ -1,4 +1,4 @@
-//! The last good configuration on disk: written to another file first and then renamed, readable by its owner alone, with
+//! The last good copy on disk of what is kept elsewhere, a configuration or a table of versions: written to another file first and then renamed, readable by its owner alone, with
 //! a hash that tells whether it is whole.
 //!
 //! The first line says what it is a copy of, the hash of what follows, and when it was fetched:
@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A place for copies of one configuration.
+/// A place for copies of one text.
 #[derive(Clone, Debug)]
 pub struct Copy {
     path: PathBuf,
@@ -31,7 +31,7 @@ pub struct Kept {
 
 impl Copy {
     /// In that file, of a source of that name.
-    pub(super) fn new(path: PathBuf, of: String) -> Copy {
+    pub fn new(path: PathBuf, of: String) -> Copy {
         Copy { path, of }
     }
 
