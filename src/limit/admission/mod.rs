@@ -380,8 +380,10 @@ impl Admission {
 
     /// Draws the conclusions of a window.
     fn judge(&self, window: &Window) {
-        self.waiting.judge(&window.pressure(self.places.limit()));
-        self.refusals.judge(self.received.get());
+        let received = self.received.get();
+        self.waiting
+            .judge(&window.pressure(self.places.limit()), received);
+        self.refusals.judge(received);
         self.look();
     }
 

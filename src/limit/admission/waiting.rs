@@ -18,6 +18,9 @@
 //! be served, and the same goodput is had with any queue; so then the runtime is held to a twentieth of it. Whether those who
 //! ask are only a large closed loop can be told by letting them in alone: that is tried now and then, unless so many have
 //! been refused of late that they would be a rush, and the more rarely the more often it has failed.
+//!
+//! When less is asked again than was served while it was too much, it can be served, though on a busy machine the runtime
+//! may be later than it is held to all the same, and so never let more in. That is tried as soon as it is seen.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -46,6 +49,10 @@ const HELD_AT: u32 = 20;
 /// Windows until a wait of all that is allowed is tried again: first, and at the most.
 const TRIED_AFTER: u32 = 100;
 const TRIED_AFTER_AT_MOST: u32 = 600;
+/// Of what was served while it was too much, the part that can be served without holding anybody back.
+const EASY: f64 = 0.9;
+/// Windows until what is let in is what is served: at first all are, and wait.
+const SETTLED_AFTER: usize = ASKED_WITHIN + 10;
 /// Windows that such a trial lasts at the most.
 const TRIAL: u32 = 80;
 /// Windows in a row in which all were let in, after which nobody is held back any more: those who were refused are back
@@ -128,6 +135,8 @@ pub(super) struct Waiting {
     held: AtomicU64,
     /// Requests that were refused for it, in this window.
     refused: AtomicU64,
+    /// Requests that had come when the last window ended, refused ones too.
+    received: AtomicU64,
     course: Mutex<Course>,
 }
 
@@ -146,6 +155,20 @@ struct Course {
     failed: u32,
     /// Refusals of the last windows.
     refused: [u64; ASKED_WITHIN],
+    /// Requests that came in them.
+    received: [u64; ASKED_WITHIN],
+    /// Windows since this began, or since the last trial ended.
+    settled: usize,
+    /// Requests that were let in within so many windows, at the most, while some were held back.
+    best: u64,
+}
+
+/// The requests of a window.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    received: u64,
+    /// Of these, those that were refused for waiting.
+    refused: u64,
 }
 
 impl Course {
@@ -158,23 +181,42 @@ impl Course {
     }
 
     /// Draws the conclusions of a window in which so many were refused. Whether it is over.
-    fn goes_on(&mut self, allowed: Duration, pressure: &Pressure, refused: u64) -> bool {
+    fn goes_on(&mut self, allowed: Duration, pressure: &Pressure, seen: Seen) -> bool {
+        let Seen { received, refused } = seen;
         self.well = if refused == 0 { self.well + 1 } else { 0 };
         self.since += 1;
+        self.settled += 1;
         self.refused.rotate_right(1);
         self.refused[0] = refused;
+        self.received.rotate_right(1);
+        self.received[0] = received;
         if let Some(before) = self.trial {
             if pressure.is_overload(allowed) || self.since > TRIAL {
                 (self.held, self.trial, self.since) = (before, None, 0);
+                self.settled = 0;
                 self.failed += 1;
             }
-        } else if self.is_to_be_tried(pressure) {
+        } else if self.is_easy() || self.is_to_be_tried(pressure) {
             self.trial = Some(self.held);
             (self.held, self.since) = (pressure.places, 0);
         } else {
             self.held = self.fitting(allowed / HELD_AT, pressure, refused > 0);
         }
         self.well < CALM_AFTER
+    }
+
+    /// Whether less is asked than was served while more was. Learns what can be served.
+    fn is_easy(&mut self) -> bool {
+        if self.settled < SETTLED_AFTER {
+            return false;
+        }
+        let received = self.received.iter().sum::<u64>();
+        let refused = self.refused.iter().sum::<u64>();
+        self.best = self.best.max(received.saturating_sub(refused));
+        let patience = (ASKED_WITHIN as u32) << self.failed.min(8);
+        refused > 0
+            && self.since >= patience.min(TRIED_AFTER_AT_MOST)
+            && (received as f64) < self.best as f64 * EASY
     }
 
     fn is_to_be_tried(&self, pressure: &Pressure) -> bool {
@@ -208,6 +250,7 @@ impl Waiting {
             least: AtomicU64::new(0),
             held: AtomicU64::new(Waiting::ALL),
             refused: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             course: Mutex::default(),
         };
         waiting.configure(allowed);
@@ -249,14 +292,17 @@ impl Waiting {
         urgent && self.held().is_none_or(|held| held >= pressure.places)
     }
 
-    /// Draws the conclusions of a window.
-    pub(super) fn judge(&self, pressure: &Pressure) {
+    /// Draws the conclusions of a window. `received`: requests so far.
+    pub(super) fn judge(&self, pressure: &Pressure, received: u64) {
         self.least.store(nanos(pressure.least), Relaxed);
-        let refused = self.refused.swap(0, Relaxed);
+        let seen = Seen {
+            received: received.saturating_sub(self.received.swap(received, Relaxed)),
+            refused: self.refused.swap(0, Relaxed),
+        };
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
         let lasts = match self.allowed() {
             None => false,
-            Some(allowed) if self.held().is_some() => course.goes_on(allowed, pressure, refused),
+            Some(allowed) if self.held().is_some() => course.goes_on(allowed, pressure, seen),
             Some(allowed) => {
                 *course = Course::begin(pressure);
                 pressure.is_overload(allowed)
@@ -293,8 +339,13 @@ mod tests {
         (let_in..clients).for_each(|_| {
             waiting.refuse();
         });
-        waiting.judge(&late(let_in / 20, let_in));
+        came(waiting, clients, &late(let_in / 20, let_in));
         let_in
+    }
+
+    /// A window in which so many came.
+    fn came(waiting: &Waiting, requests: u64, pressure: &Pressure) {
+        waiting.judge(pressure, waiting.received.load(Relaxed) + requests);
     }
 
     #[test]
@@ -313,12 +364,12 @@ mod tests {
     #[test]
     fn nobody_is_held_back_until_work_has_waited_longer_than_it_may() {
         let waiting = Waiting::new(Some(ALLOWED));
-        waiting.judge(&late(100, 400));
+        came(&waiting, 0, &late(100, 400));
         assert!(!waiting.report().1);
-        waiting.judge(&late(101, 400));
+        came(&waiting, 0, &late(101, 400));
         assert_eq!(waiting.held(), Some(PLACES));
         assert!(waiting.report().1, "said before anybody is refused");
-        waiting.judge(&late(50, 400));
+        came(&waiting, 0, &late(50, 400));
         assert_eq!(waiting.held(), Some(220));
     }
 
@@ -332,7 +383,7 @@ mod tests {
         let of = |pressure: Pressure| {
             let waiting = Waiting::new(Some(ALLOWED));
             let rush = waiting.is_urgent(&pressure, 2);
-            waiting.judge(&pressure);
+            came(&waiting, 0, &pressure);
             assert_eq!(waiting.held().is_some(), rush);
             rush
         };
@@ -356,8 +407,8 @@ mod tests {
         assert!(!waiting.is_urgent(&late(110, 400), URGENT - 1));
         assert!(waiting.is_urgent(&late(110, 400), URGENT));
         assert!(!waiting.is_urgent(&late(90, 400), URGENT));
-        waiting.judge(&late(110, 400));
-        waiting.judge(&late(110, 400));
+        came(&waiting, 0, &late(110, 400));
+        came(&waiting, 0, &late(110, 400));
         assert!(
             !waiting.is_urgent(&late(110, 400), URGENT),
             "held back already"
@@ -368,13 +419,13 @@ mod tests {
     fn a_few_requests_are_never_too_many() {
         let waiting = Waiting::new(Some(ALLOWED));
         for _ in 0..50 {
-            waiting.judge(&late(500, 60));
+            came(&waiting, 0, &late(500, 60));
             waiting.refuse();
             assert!(waiting.held().is_some_and(|held| held >= FEWEST));
         }
         let off = Waiting::new(None);
         for _ in 0..50 {
-            off.judge(&late(500, 3_000));
+            came(&off, 0, &late(500, 3_000));
             assert_eq!(off.held(), None);
         }
     }
@@ -395,6 +446,63 @@ mod tests {
         assert_eq!(windows.count(), CALM_AFTER as usize);
     }
 
+    /// A second in which so many ask in each window, of whom so many are refused, while the runtime is late by more than it is held
+    /// to.
+    fn later_than_it_is_held_to(waiting: &Waiting, asked: u64, refused: u64) {
+        for _ in 0..10 {
+            let refused = waiting.held().map_or(0, |_| refused);
+            (0..refused).for_each(|_| {
+                waiting.refuse();
+            });
+            came(waiting, asked, &late(9, 90));
+        }
+    }
+
+    #[test]
+    fn less_than_was_served_is_let_in_though_the_runtime_is_later_than_it_is_held_to() {
+        let waiting = Waiting::new(Some(ALLOWED));
+        came(&waiting, 2_000, &late(120, 2_000));
+        for _ in 0..60 {
+            later_than_it_is_held_to(&waiting, 2_000, 1_000);
+            assert_eq!(waiting.held(), Some(FEWEST));
+        }
+        // As much as was served is no proof that it can be.
+        for _ in 0..60 {
+            later_than_it_is_held_to(&waiting, 950, 300);
+            assert_eq!(waiting.held(), Some(FEWEST));
+        }
+        for _ in 0..3 {
+            later_than_it_is_held_to(&waiting, 500, 100);
+        }
+        assert_eq!(waiting.held(), Some(PLACES), "a trial");
+        for _ in 0..4 {
+            later_than_it_is_held_to(&waiting, 500, 0);
+        }
+        assert_eq!(waiting.held(), None);
+    }
+
+    #[test]
+    fn what_looks_like_less_and_is_too_much_is_let_in_ever_more_rarely() {
+        let waiting = Waiting::new(Some(ALLOWED));
+        came(&waiting, 2_000, &late(120, 2_000));
+        for _ in 0..60 {
+            later_than_it_is_held_to(&waiting, 2_000, 1_000);
+        }
+        let mut tried = 0;
+        for _ in 0..6_000 {
+            if waiting.held() == Some(PLACES) {
+                tried += 1;
+                came(&waiting, 500, &late(120, 2_000));
+            } else {
+                (0..100).for_each(|_| {
+                    waiting.refuse();
+                });
+                came(&waiting, 500, &late(9, 90));
+            }
+        }
+        assert!((2..20).contains(&tried), "{tried} of 6,000 windows");
+    }
+
     /// Windows until nobody is held back, of `most`.
     fn windows_until_calm(waiting: &Waiting, clients: u64, most: usize) -> usize {
         (0..most)
@@ -408,7 +516,7 @@ mod tests {
     #[test]
     fn a_large_closed_loop_that_was_held_back_is_let_in_whole_again() {
         let waiting = Waiting::new(Some(ALLOWED));
-        waiting.judge(&late(120, 450));
+        came(&waiting, 0, &late(120, 450));
         let clients = 450;
         // Each is refused as often as refusals are held.
         let windows = (0..400).find(|_| {
@@ -416,7 +524,7 @@ mod tests {
             (0..(clients - let_in) / ASKED_WITHIN as u64).for_each(|_| {
                 waiting.refuse();
             });
-            waiting.judge(&late(let_in / 10, let_in));
+            came(&waiting, 0, &late(let_in / 10, let_in));
             waiting.held().is_none()
         });
         assert!(windows.is_some_and(|windows| (100..200).contains(&windows)));
@@ -434,13 +542,13 @@ mod tests {
     #[test]
     fn few_who_are_too_many_are_let_in_to_see_and_ever_more_rarely() {
         let waiting = Waiting::new(Some(ALLOWED));
-        waiting.judge(&late(120, 1_200));
+        came(&waiting, 0, &late(120, 1_200));
         let mut tried = 0;
         for _ in 0..6_000 {
             let let_in = 1_200.min(waiting.held().unwrap_or(PLACES));
             tried += u32::from(let_in == 1_200);
             waiting.refuse();
-            waiting.judge(&late(let_in / 10, let_in));
+            came(&waiting, 0, &late(let_in / 10, let_in));
         }
         assert!((2..30).contains(&tried), "{tried} of 6,000 windows");
     }
@@ -448,10 +556,10 @@ mod tests {
     #[test]
     fn a_wait_that_is_allowed_for_as_long_as_it_takes_lets_all_in_at_once() {
         let waiting = Waiting::new(Some(ALLOWED));
-        waiting.judge(&late(120, 3_000));
+        came(&waiting, 0, &late(120, 3_000));
         assert!(waiting.held().is_some());
         waiting.configure(None);
-        waiting.judge(&late(120, 3_000));
+        came(&waiting, 0, &late(120, 3_000));
         assert_eq!(waiting.held(), None);
     }
 }
